@@ -1,0 +1,8 @@
+"""Train a separator on mixtures alone: python scripts/fit.py --gpus 1"""
+
+import sys
+
+from vaebss.cli import fit
+
+if __name__ == "__main__":
+    sys.exit(fit())

@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaebss import MNISTMixtures
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script as a user would, from any folder."""
+    command = [sys.executable, str(REPOSITORY / "scripts" / name), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=dict(os.environ))
+
+
+@pytest.fixture(scope="session")
+def digits_module() -> MNISTMixtures:
+    data = MNISTMixtures(source="bundled", val_mixtures=100, test_mixtures=100)
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory) -> Path:
+    """The working folder of a short run of fit.py."""
+    folder = tmp_path_factory.mktemp("run")
+    result = script("fit.py", "--gpus", 0, "--data.source", "bundled", *SHORT_RUN, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+SHORT_RUN = (
+    "--trainer.max_epochs=2",
+    "--data.epoch_size=512",
+    "--data.val_mixtures=64",
+    "--data.test_mixtures=64",
+    "--model.hidden_dims=[32,16]",
+)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(run_folder) -> Path:
+    return run_folder / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def random_mixture() -> torch.Tensor:
+    return torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1))

@@ -1,0 +1,164 @@
+import itertools
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from skimage.metrics import structural_similarity
+
+from vaebss import MNISTMixtures
+from vaebss.metrics import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, match, psnr_paper, ssim
+
+
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 0.5
+
+
+def score(estimates, sources, count=None, active=None, source_scale=0.5) -> dict:
+    metric = SeparationMetrics(estimates.shape[1], source_scale)
+    count = torch.full((len(sources),), sources.shape[1]) if count is None else count
+    active = estimates.flatten(2).sum(2) > 0 if active is None else active
+    metric.update(estimates, active, sources, count)
+    return metric.compute()
+
+
+@pytest.mark.parametrize(("slots", "sources"), [(1, 1), (2, 2), (3, 2), (4, 3), (6, 6), (6, 2), (1, 3)])
+def test_matching_is_the_optimal_assignment(slots, sources):
+    estimates, truth = images(20, slots), images(20, sources, seed=1)
+    matched = match(estimates, truth, torch.full((20,), sources))
+    for estimate, source, found in zip(estimates, truth, matched, strict=True):
+        silence = torch.zeros(max(sources - slots, 0), 1, 28, 28)
+        cost = (source.unsqueeze(1) - torch.cat([estimate, silence]).unsqueeze(0)).flatten(2).square().sum(2)
+        rows, columns = linear_sum_assignment(cost.numpy())
+        torch.testing.assert_close((source - found).square().sum(), cost[rows, columns].sum())
+
+
+def test_every_permutation_scores_the_same():
+    estimates, sources = images(10, 3), images(10, 3, seed=1)
+    scores = [score(estimates[:, list(order)], sources) for order in itertools.permutations(range(3))]
+    for other in scores[1:]:
+        assert other["psnr_paper"] == pytest.approx(scores[0]["psnr_paper"], abs=1e-9)
+        assert other["ssim"] == pytest.approx(scores[0]["ssim"], abs=1e-6)
+
+
+def test_the_truth_scores_the_cap():
+    sources = images(10, 2)
+    scores = score(sources.flip(1), sources)
+    assert scores["psnr_paper"] == pytest.approx(MAX_PSNR)
+    assert scores["psnr"] == pytest.approx(MAX_PSNR - PSNR_OFFSET)
+    assert scores["psnr_paper_median"] == pytest.approx(MAX_PSNR)
+    assert scores["ssim"] == pytest.approx(1, abs=1e-6)
+    assert scores["count"] == 1
+
+
+def test_the_two_scales_are_those_of_their_definitions():
+    estimate, source = images(1, 1), images(1, 1, seed=1)
+    scores = score(estimate, source)
+    error = (estimate - source).square().mean().item()
+    assert scores["psnr_paper"] == pytest.approx(-10 * math.log10(error), abs=1e-5)
+    assert scores["psnr"] == pytest.approx(-10 * math.log10(4 * error), abs=1e-5)  # both doubled to [0, 1]
+
+
+def test_another_source_scale_gives_the_same_figures():
+    estimates, sources = images(6, 2), images(6, 2, seed=1)
+    half, full = score(estimates, sources), score(2 * estimates, 2 * sources, source_scale=1.0)
+    assert full["psnr_paper"] == pytest.approx(half["psnr_paper"], abs=1e-5)
+    assert full["ssim"] == pytest.approx(half["ssim"], abs=1e-6)
+
+
+def test_ssim_is_scikit_images(digits_module):
+    batch = next(iter(digits_module.test_dataloader()))
+    sources = batch["sources"].flatten(0, 1)[:100]
+    estimates = (sources + 0.1 * images(100, seed=2)).clamp(0, 0.5)
+    expected = [
+        structural_similarity(e.numpy(), s.numpy(), data_range=1.0)
+        for e, s in zip(estimates[:, 0], sources[:, 0], strict=True)
+    ]
+    torch.testing.assert_close(ssim(estimates, sources), torch.tensor(expected).float(), atol=1e-5, rtol=0)
+
+
+def test_sources_that_outnumber_the_slots_are_scored_as_silence():
+    sources = images(4, 2)
+    scores = score(sources[:, :1], sources)
+    missed = psnr_paper(torch.zeros_like(sources[:, 1]), sources[:, 1])
+    taken = psnr_paper(torch.zeros_like(sources[:, 0]), sources[:, 0])
+    assert scores["psnr_paper"] == pytest.approx((MAX_PSNR + missed.mean().item()) / 2, abs=1e-3)
+    assert missed.mean() != taken.mean()
+    assert scores["count"] == 0
+
+
+def test_a_free_slot_is_preferred_to_silence():
+    source = torch.full((1, 2, 1, 28, 28), 0.1)
+    poor = torch.full((1, 1, 1, 28, 28), 0.5)
+    scores = score(poor, source, count=torch.tensor([1]))
+    assert scores["psnr_paper"] == pytest.approx(-10 * math.log10(0.16), abs=1e-4)
+
+
+def test_spare_slots_count_against_the_count_alone():
+    sources = images(5, 2)
+    spare = torch.cat([sources, images(5, 1, seed=3)], 1)
+    scores = score(spare, sources)
+    assert scores["psnr_paper"] == pytest.approx(MAX_PSNR)
+    assert scores["count"] == 0
+    assert scores["confusion"][2] == [0, 0, 0, 5]
+
+
+def test_absent_sources_are_not_scored():
+    sources = images(4, 3)
+    sources[:, 1:] = 0
+    scores = score(sources, sources, count=torch.ones(4, dtype=torch.long))
+    assert scores["psnr_paper_by_count"] == {1: pytest.approx(MAX_PSNR)}
+    assert scores["confusion"][1] == [0, 4, 0, 0]
+
+
+def test_quantiles_are_those_of_the_values():
+    estimates, sources = images(40, 1), images(40, 1, seed=1) * torch.linspace(0.1, 1, 40).view(40, 1, 1, 1, 1)
+    values = psnr_paper(estimates.flatten(0, 1), sources.flatten(0, 1))
+    scores = score(estimates, sources)
+    assert scores["psnr_paper_median"] == pytest.approx(values.quantile(0.5, interpolation="lower").item(), abs=0.01)
+    assert scores["psnr_paper_worst_decile"] == pytest.approx(values.sort().values[3].item(), abs=0.01)
+
+
+def test_batches_add_up_to_the_whole():
+    estimates, sources = images(12, 3), images(12, 2, seed=1)
+    count, active = torch.tensor([1, 2] * 6), torch.ones(12, 3, dtype=torch.bool)
+    whole, parts = SeparationMetrics(3), SeparationMetrics(3)
+    whole.update(estimates, active, sources, count)
+    for part in range(0, 12, 5):
+        chosen = slice(part, part + 5)
+        parts.update(estimates[chosen], active[chosen], sources[chosen], count[chosen])
+    parts, whole = parts.compute(), whole.compute()
+    for name in ("confusion", "psnr_paper_by_count"):
+        assert parts.pop(name) == whole.pop(name)
+    assert parts == pytest.approx(whole, abs=1e-6)
+
+
+def test_too_many_slots_are_refused():
+    with pytest.raises(ValueError, match="at most 8"):
+        match(torch.zeros(1, 9, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), torch.ones(1))
+
+
+MNIST_ROOT = Path(os.environ.get("MNIST_ROOT", "data"))
+
+
+@pytest.mark.skipif(not (MNIST_ROOT / "MNIST" / "raw").is_dir(), reason="MNIST is not at hand (MNIST_ROOT)")
+@pytest.mark.parametrize(
+    ("answer", "psnr", "similarity"),
+    [("silence", 15.75, 0.26), ("mixture in one slot", 16.68, 0.52), ("equal share", 20.93, 0.63)],
+)
+def test_trivial_answers_score_as_published_elsewhere(answer, psnr, similarity):
+    data = MNISTMixtures(root=str(MNIST_ROOT), source="mnist")
+    data.setup()
+    metric = SeparationMetrics(2)
+    for batch in data.test_dataloader():
+        x = batch["mixture"].unsqueeze(1)
+        estimates = {"silence": [0 * x, 0 * x], "mixture in one slot": [x, 0 * x], "equal share": [x / 2, x / 2]}[
+            answer
+        ]
+        metric.update(
+            torch.cat(estimates, 1), torch.ones(len(x), 2, dtype=torch.bool), batch["sources"], batch["count"]
+        )
+    assert metric.compute()["psnr_paper"] == pytest.approx(psnr, abs=0.1)
+    assert metric.compute()["ssim"] == pytest.approx(similarity, abs=0.03)

@@ -1,0 +1,172 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, SHORT_RUN, script
+
+from vaebss import hardware
+
+
+def test_a_run_leaves_what_was_promised(run_folder, checkpoint):
+    version = checkpoint.parents[1]
+    assert (version / "checkpoints" / "best.ckpt").is_file()
+    config = yaml.safe_load((version / "config.yaml").read_text())
+    assert config["model"]["hidden_dims"] == [32, 16]
+    assert config["data"]["source"] == "bundled"
+    assert list(version.glob("events.out.tfevents.*"))
+    assert not list(version.rglob("*.part"))
+
+
+def test_tensorboard_shows_curves_and_pictures(checkpoint):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(checkpoint.parents[1]), size_guidance={"images": 0})
+    events.Reload()
+    scalars = {"loss", "elbo", "distortion", "rate", "psnr", "psnr_paper", "active", "count"}
+    assert {f"val/{name}" for name in scalars} <= set(events.Tags()["scalars"])
+    assert {"val/separations", "samples of the prior"} <= set(events.Tags()["images"])
+
+
+def test_test_scores_a_run(run_folder, checkpoint, tmp_path):
+    result = script("test.py", "--ckpt", checkpoint, "--out", tmp_path / "out", cwd=run_folder)
+    assert result.returncode == 0, result.stderr
+    assert "PSNR (paper scale)" in result.stdout
+    assert "64 test mixtures of bundled digits" in result.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["data"] == "bundled"
+    assert results["n"] == 64
+    for kind in ("raw", "masked"):
+        assert results[kind]["psnr_paper"] - results[kind]["psnr"] == pytest.approx(6.0206, abs=1e-3)
+        assert set(results[kind]) >= {"psnr_paper_median", "psnr_paper_worst_decile", "ssim", "count"}
+    assert results["loss"] == pytest.approx(results["distortion"] + 0.5 * results["rate"], rel=1e-5)
+    assert (tmp_path / "out" / "separations.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["missing.ckpt", "empty.ckpt"])
+def test_test_refuses_a_bad_checkpoint_in_one_line(name, tmp_path):
+    (tmp_path / "empty.ckpt").touch()
+    (tmp_path / "results.json").write_text("old")
+    result = script("test.py", "--ckpt", tmp_path / name, cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert name in result.stderr
+    assert (tmp_path / "results.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["fit.py", "test.py"])
+def test_help_explains(name, tmp_path):
+    result = script(name, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "Brightest pixel" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--gpus", "999"], "999"),
+        (["--gpus", "-1"], "--gpus"),
+        (["--model.num_sources", "0"], "num_sources"),
+        (["--model.prior", "cauchy"], "model.prior"),
+        (["--data.source", "cifar"], "data.source"),
+        (["--data.num_mixed", "[4, 1]"], "num_mixed"),
+        (["--unknown", "1"], "--unknown"),
+        (["--ckpt", "missing.ckpt"], "missing.ckpt"),
+        (["--config", "missing.yaml"], "missing.yaml"),
+        (["--data.source", "mnist", "--data.train_size", "0"], "train_size"),
+    ],
+)
+def test_fit_refuses_bad_options_in_one_line(options, reason, tmp_path):
+    result = script("fit.py", *options, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert reason in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_gpu_without_a_gpu_is_the_cpu(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "num_gpus", lambda: 0)
+    assert hardware.trainer_devices(1) == {"accelerator": "cpu", "devices": 1}
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="more GPUs"):
+        hardware.trainer_devices(2)
+
+
+def test_gpus_are_used_where_they_are(monkeypatch):
+    monkeypatch.setattr(hardware, "num_gpus", lambda: 2)
+    assert hardware.trainer_devices(2) == {"accelerator": "gpu", "devices": 2}
+    assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
+    with pytest.raises(ValueError, match="more GPUs"):
+        hardware.trainer_devices(3)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path):
+    options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=6"]
+    assert script("fit.py", *options, cwd=tmp_path).returncode == 0
+    whole = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    killed = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: killed.is_file() and torch.load(killed, weights_only=True)["epoch"] >= 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert torch.load(killed, weights_only=True)["epoch"] < 5
+    result = script("fit.py", "--ckpt", killed, "--gpus", 0, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "lightning_logs" / "version_2").exists()
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(killed)[name]), name
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    wait_for(last.is_file)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in output
+    assert "state_dict" in torch.load(last, weights_only=True)
+
+
+def wait_for(condition, seconds: float = 120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_resumed_run_refuses_other_options_by_name(checkpoint, run_folder):
+    result = script("fit.py", "--ckpt", checkpoint, "--model.beta", 0.3, cwd=run_folder)
+    assert result.returncode == 2
+    assert "--model.beta 0.3" in result.stderr
+    same = script("fit.py", "--ckpt", checkpoint, "--model.beta", 0.5, "--gpus", 0, cwd=run_folder)
+    assert same.returncode == 0, same.stderr
+
+
+def test_init_starts_a_new_run_from_weights(checkpoint, tmp_path):
+    options = [
+        "--trainer.max_epochs=1",
+        "--data.epoch_size=32",
+        "--data.batch_size=32",
+        "--model.lr=1e-12",
+        "--model.lr_min=0",
+    ]
+    result = script("fit.py", "--init", checkpoint, "--gpus", 0, "--data.source", "bundled", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    new = weights(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")
+    torch.testing.assert_close(new["decoder.layers.0.weight"], weights(checkpoint)["decoder.layers.0.weight"])

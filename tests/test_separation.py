@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from vaebss.separation import active_slots, check_mixture, mask
+
+
+def test_masked_estimates_add_up_to_the_mixture(random_mixture):
+    estimates = torch.rand(5, 3, 1, 28, 28)
+    masked = mask(estimates, random_mixture)
+    assert (masked >= 0).all()
+    torch.testing.assert_close(masked.sum(1), random_mixture, atol=1e-5, rtol=0)
+
+
+def test_masks_keep_the_proportions_of_the_estimates():
+    masked = mask(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1, 1), torch.full((1, 1, 1, 1), 0.8))
+    torch.testing.assert_close(masked.flatten(), torch.tensor([0.2, 0.6]))
+
+
+def test_where_nothing_is_estimated_slots_share_alike():
+    masked = mask(torch.zeros(1, 4, 1, 2, 2), torch.ones(1, 1, 2, 2))
+    torch.testing.assert_close(masked, torch.full((1, 4, 1, 2, 2), 0.25))
+
+
+def test_vanishing_estimates_stay_finite():
+    tiny = torch.full((1, 2, 1, 1, 1), torch.finfo(torch.float32).tiny)
+    torch.testing.assert_close(mask(tiny, torch.ones(1, 1, 1, 1)).flatten(), torch.tensor([0.5, 0.5]))
+
+
+def test_every_digit_is_active_and_silence_is_not(digits_module):
+    sources = torch.cat([digits_module.digits.train, digits_module.digits.test]).float().unsqueeze(1) * (0.5 / 255)
+    assert active_slots(sources, 0.5).float().mean() > 0.999
+    assert not active_slots(torch.zeros_like(sources), 0.5).any()
+    assert torch.equal(active_slots(2 * sources, 1.0), active_slots(sources, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("mixture", "message"),
+    [
+        ([[0.0]], "Tensor"),
+        (torch.rand(1, 28, 28), "shape"),
+        (torch.rand(2, 1, 28, 27), "shape"),
+        (torch.rand(2, 3, 28, 28), "shape"),
+        (torch.rand(0, 1, 28, 28), "no images"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "uint8"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.complex64), "complex64"),
+        (torch.full((1, 1, 28, 28), -0.1), "-0.1"),
+        (torch.full((1, 1, 28, 28), 2.1), "2.1"),
+        (torch.full((1, 1, 28, 28), torch.nan), "NaN"),
+        (torch.full((1, 1, 28, 28), torch.inf), "infinity"),
+    ],
+)
+def test_mixtures_that_cannot_be_separated_are_refused(mixture, message):
+    with pytest.raises(ValueError, match=message) as error:
+        check_mixture(mixture, (1, 28, 28), 2)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,162 @@
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from vaebss import VAEBSS, MNISTMixtures
+
+
+@pytest.fixture
+def model() -> VAEBSS:
+    torch.manual_seed(0)
+    return VAEBSS(num_sources=3, hidden_dims=(32, 16)).eval()
+
+
+def test_separate_answers_every_mixture(model, random_mixture):
+    separation = model.separate(random_mixture)
+    assert separation.sources.shape == (5, 3, 1, 28, 28)
+    assert separation.sources.dtype == torch.float32
+    assert not separation.sources.requires_grad
+    assert (separation.sources >= 0).all()
+    torch.testing.assert_close(separation.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
+    assert separation.active.shape == (5, 3)
+    assert separation.active.dtype == torch.bool
+    assert torch.equal(separation.count, separation.active.sum(1))
+    assert separation.confidence.shape == (5,)
+
+
+def test_raw_estimates_are_the_decoders(model, random_mixture):
+    raw = model.separate(random_mixture, masked=False)
+    torch.testing.assert_close(raw.sources, model(random_mixture))
+    assert torch.equal(raw.active, model.separate(random_mixture).active)
+
+
+def test_separate_leaves_the_model_as_it_was(model, random_mixture):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    answer = model.separate(random_mixture).sources
+    model.train()
+    torch.testing.assert_close(model.separate(random_mixture).sources, answer)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_separate_does_not_depend_on_the_batch_or_the_dtype(model, random_mixture):
+    whole = model.separate(random_mixture).sources
+    torch.testing.assert_close(model.separate(random_mixture[2:3]).sources[0], whole[2], atol=1e-5, rtol=1e-4)
+    double = model.separate(random_mixture.double()).sources
+    assert double.dtype == torch.float32
+    torch.testing.assert_close(double, whole)
+
+
+def test_silence_has_no_source(model):
+    separation = model.separate(torch.zeros(2, 1, 28, 28))
+    assert (separation.sources == 0).all()
+    assert (separation.count == 0).all()
+
+
+def test_confidence_prefers_mixtures_that_the_model_explains(model):
+    explained = model.sample(12).view(4, 3, 1, 28, 28).sum(1)
+    noise = torch.rand(4, 1, 28, 28) * 3
+    assert model.separate(explained).confidence.min() > model.separate(noise).confidence.max()
+
+
+def test_refinement_is_refused(model, random_mixture):
+    with pytest.raises(ValueError, match="refine_steps"):
+        model.separate(random_mixture, refine_steps=1)
+
+
+def test_samples_are_sources(model):
+    samples = model.sample(7)
+    assert samples.shape == (7, 1, 28, 28)
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+
+
+def test_the_loss_sees_mixtures_alone(model, digits_module):
+    batch = next(iter(digits_module.train_dataloader()))
+    model.log = model.log_dict = lambda *args, **kwargs: None
+    loss = model._step(batch, "train", 1000)
+    assert torch.equal(model._step({"mixture": batch["mixture"]}, "train", 1000), loss)
+    assert not torch.equal(model._step({"mixture": batch["mixture"]}, "train", 1001), loss)  # other posterior noise
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prior": "laplace", "prior_scale": 0.7},
+        {"likelihood": "normal", "likelihood_scale": 0.3},
+        {"likelihood": "bernoulli"},
+        {"variational": False},
+        {"lr_schedule": "exponential"},
+        {"lr_schedule": "constant"},
+        {"num_sources": 4, "latent_dim": 5},
+    ],
+)
+def test_every_option_trains(options):
+    data = MNISTMixtures(source="bundled", epoch_size=640, batch_size=32, val_mixtures=16, num_mixed=[1, 2])
+    model = VAEBSS(hidden_dims=(64, 32), **options)
+    losses = []
+    model.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())
+    quiet(max_epochs=1).fit(model, data)
+    assert sum(losses[-5:]) < sum(losses[:5])
+    if not model.hparams.variational:
+        assert model.trainer.callback_metrics["val/rate"] == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_seed_separates(seed):
+    """The warm-up by default is the safe one: digits do not fall into parts that all slots share."""
+    torch.manual_seed(seed)
+    data = MNISTMixtures(source="bundled", epoch_size=500 * 128, seed=seed)
+    model = VAEBSS(seed=seed)
+    trainer = quiet(max_epochs=1, precision="bf16-mixed")
+    trainer.fit(model, data)
+    assert trainer.callback_metrics["val/psnr_paper"] > 21.5
+
+
+def test_truth_never_reaches_training():
+    weights = []
+    for corrupt in (False, True):
+        torch.manual_seed(0)
+        data = MNISTMixtures(source="bundled", epoch_size=128, batch_size=64, val_mixtures=16)
+        if corrupt:
+            data.on_after_batch_transfer = lambda batch, _: batch | {"sources": torch.rand_like(batch["sources"]) / 2}
+        model = VAEBSS(hidden_dims=(32, 16))
+        trainer = quiet(max_epochs=1)
+        trainer.fit(model, data)
+        weights.append(model.state_dict() | {"chosen by": trainer.callback_metrics["val/elbo"]})
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_sources": 0},
+        {"latent_dim": 0},
+        {"prior_scale": 0.0},
+        {"likelihood_scale": -1.0},
+        {"lr": 0.0},
+        {"beta": -1.0},
+        {"warmup_steps": -1},
+        {"hidden_dims": ()},
+        {"prior": "cauchy"},
+        {"likelihood": "cauchy"},
+        {"lr_schedule": "up"},
+    ],
+)
+def test_impossible_options_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        VAEBSS(**options)
+
+
+def quiet(**options) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )

@@ -1,0 +1,9 @@
+"""Unsupervised single-channel blind source separation with variational auto-encoders."""
+
+from vaebss.checkpoints import CheckpointError, load
+from vaebss.data import MNISTMixtures
+from vaebss.digits import DataError
+from vaebss.separation import Separation
+from vaebss.separator import VAEBSS
+
+__all__ = ["VAEBSS", "CheckpointError", "DataError", "MNISTMixtures", "Separation", "load"]

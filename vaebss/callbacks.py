@@ -1,0 +1,84 @@
+"""What a run leaves behind while it trains: checkpoints, its configuration, and pictures in TensorBoard."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from vaebss.pictures import rows_figure, separation_figure
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then renames it, so that a killed run leaves the previous one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        Path(part).replace(path)
+
+
+class RunCheckpoints(ModelCheckpoint):
+    """`last.ckpt` after every epoch, and before the first; `best.ckpt` by the unweighted ELBO on validation mixtures.
+
+    That choice, like all others, sees mixtures alone.
+    """
+
+    def __init__(self):
+        super().__init__(
+            filename="best",
+            monitor="val/elbo",
+            mode="max",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    @property
+    def last_path(self) -> Path:
+        return Path(self.dirpath or ".") / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if trainer.global_step == 0:
+            trainer.save_checkpoint(self.last_path)
+
+
+class RunConfig(SaveConfigCallback):
+    """The run's configuration, in its folder and in every checkpoint, so that a resumed run has the same."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # What was settled at run time, "auto", is what a resumed run must use.
+        settled = self.config.clone(with_meta=False)
+        settled.data.source = trainer.datamodule.hparams.source  # type: ignore[attr-defined]
+        checkpoint["config"] = self.parser.dump(settled, skip_link_targets=True, skip_validation=True)
+
+
+class SeparationPictures(Callback):
+    """Draws the same validation mixtures taken apart, and samples of the prior, every few epochs.
+
+    Args:
+        every_n_epochs: how often.
+        num_mixtures: how many mixtures.
+    """
+
+    def __init__(self, every_n_epochs: int = 5, num_mixtures: int = 8):
+        self.every_n_epochs, self.num_mixtures = every_n_epochs, num_mixtures
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        due = trainer.current_epoch % self.every_n_epochs == 0 or last
+        if not (due and isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero):
+            return
+        model: Any = pl_module
+        batch = next(iter(trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
+        mixture = batch["mixture"][: self.num_mixtures]
+        separation = model.separate(mixture.to(model.device)).to(mixture.device)
+        figure = separation_figure(mixture, separation, batch["sources"][: self.num_mixtures])
+        trainer.logger.experiment.add_figure("val/separations", figure, trainer.global_step)
+        rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
+        samples = rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
+        trainer.logger.experiment.add_figure("samples of the prior", samples, trainer.global_step)

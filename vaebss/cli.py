@@ -1,0 +1,191 @@
+"""The command lines of training: options from the classes' own signatures, resuming, and clear errors."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from vaebss.callbacks import RunCheckpoints, RunConfig, SeparationPictures, WholeCheckpoints
+from vaebss.checkpoints import CheckpointError, build, read
+from vaebss.data import MNISTMixtures
+from vaebss.digits import DataError
+from vaebss.hardware import fastest_precision, trainer_devices
+from vaebss.separator import VAEBSS
+
+LOGS = "lightning_logs"
+DEFAULT_EPOCHS = 67  # 2 million mixtures
+
+# Where and beside what a run happens, not what it computes: these may differ when it is resumed.
+PLACE = ("config", "ckpt", "init", "gpus", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")
+PLACE += ("trainer.logger", "trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir")
+
+
+def quieten() -> None:
+    """Leave Lightning its warnings, not its tips."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run_cleanly(program: str, main: Callable[[], None]) -> int:
+    """Exit code of `main`; an expected error is one line on stderr and code 2."""
+    try:
+        main()
+    except (ValueError, DataError, MisconfigurationException, OSError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"{program}: error: {reason[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class OneLineErrors(LightningArgumentParser):
+    """An argument parser that says in one line what is wrong, where others print all their options first."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        reason = " ".join(message.split())
+        print(f"{self.prog}: error: {reason} (--help lists the options)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class FitCLI(LightningCLI):
+    """`scripts/fit.py`: trains VAEBSS on MNISTMixtures, from the start, from weights, or from where a run was."""
+
+    def __init__(self, args: list[str] | None = None):
+        super().__init__(
+            VAEBSS,
+            MNISTMixtures,
+            save_config_callback=RunConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"max_epochs": DEFAULT_EPOCHS, "precision": None, "num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            parser_class=OneLineErrors,
+            args=args,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"description": "Train a separator on mixtures alone. Without options: MNIST pairs, K = 2."},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
+        parser.add_argument("--ckpt", type=str | None, help="Checkpoint of a run to resume, in its own folder.")
+        parser.add_argument("--init", type=str | None, help="Checkpoint whose weights to start from, in a new run.")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        parser.link_arguments("data.source_scale", "model.source_scale")
+        parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        options = parser.parse_args(args)
+        if options.ckpt and options.init:
+            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
+        saved: dict[str, Any] = {}
+        self.initial: dict[str, Any] = {}
+        if options.ckpt:
+            self.initial = read(options.ckpt)
+            saved = self._saved_options(options.ckpt)
+        elif options.init:
+            self.initial = read(options.init)
+            parser.set_defaults(self._saved_architecture(parser))
+        parser.set_defaults(saved)
+        self.config = parser.parse_args(args)
+        self._refuse_other_options(saved)
+
+    def _saved_options(self, ckpt: str) -> dict[str, Any]:
+        """The options that a run was started with."""
+        if "config" not in self.initial:
+            raise CheckpointError(f"{ckpt} was not written by fit.py: it cannot be resumed, but --init {ckpt} can")
+        saved = _flatten(yaml.safe_load(self.initial["config"]))
+        return {name: value for name, value in saved.items() if not name.startswith(PLACE)}
+
+    def _saved_architecture(self, parser: LightningArgumentParser) -> dict[str, Any]:
+        """The model's options that its weights were trained with."""
+        known = parser.get_defaults().model.keys()
+        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
+
+    def _refuse_other_options(self, saved: dict[str, Any]) -> None:
+        """With the saved options as defaults, an option that differs was typed."""
+        options = _flatten(yaml.safe_load(self.parser.dump(self.config, skip_link_targets=True)))
+        for name, value in saved.items():
+            if options.get(name) != value:
+                raise ValueError(
+                    f"--{name} {options.get(name)} differs from the run to resume, which has {value}: leave it out, "
+                    f"or start a new run from its weights with --init {self.config.ckpt}"
+                )
+
+    def before_instantiate_classes(self) -> None:
+        if self.config.seed_everything is True or self.config.seed_everything < 0:
+            raise ValueError("--seed_everything must be a number from 0")
+        trainer = self.config.trainer
+        if trainer.accelerator == "auto" and trainer.devices == "auto":
+            devices = trainer_devices(self.config.gpus)
+            trainer.accelerator, trainer.devices = devices["accelerator"], devices["devices"]
+        if trainer.precision is None:
+            trainer.precision = fastest_precision(str(trainer.accelerator))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.checkpoints = RunCheckpoints()
+        self.trainer_defaults["callbacks"] = [self.checkpoints, SeparationPictures()]
+        if self.config.trainer.enable_progress_bar is not False:
+            self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=20))
+        if self.config.trainer.logger is None:
+            kwargs["logger"] = self._logger()
+        kwargs["plugins"] = [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _logger(self) -> TensorBoardLogger:
+        """For a new run folder, or that of the run to resume."""
+        run = Path(self.config.ckpt or "").resolve().parent.parent
+        if self.config.ckpt and run.name.startswith("version_"):
+            logs = run.parent
+            return TensorBoardLogger(logs.parent, logs.name, run.name, purge_step=self.initial["global_step"])
+        return TensorBoardLogger(".", LOGS)
+
+    def fit(self) -> None:
+        """Train, then say where the result is and what can be done with it."""
+        if self.config.init:
+            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
+        self._say(f"Training into {self.trainer.log_dir or self.trainer.default_root_dir}")
+        try:
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C, once it has shut down
+            last = _short(self.checkpoints.last_path)
+            self._say(f"\nInterrupted. Go on with:\n  python scripts/fit.py --ckpt {last}")
+            raise
+        last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
+        self._say(f"\nCheckpoint: {_short(last)} (best by ELBO on validation mixtures: {_short(best)})")
+        self._say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")
+        self._say(f"Watch it:   tensorboard --logdir {_short(Path(self.trainer.log_dir or '.').parent)}")
+
+    def _say(self, line: str) -> None:
+        if self.trainer.is_global_zero:
+            print(line, flush=True)
+
+
+def _flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        key = f"{prefix}.{name}" if prefix else name
+        flat |= _flatten(value, key) if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it lies below."""
+    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
+
+
+def fit(args: list[str] | None = None) -> int:
+    """Entry point of scripts/fit.py."""
+    quieten()
+    torch.set_float32_matmul_precision("high")
+    return run_cleanly("fit.py", lambda: FitCLI(args).fit())

@@ -1,0 +1,52 @@
+"""Pictures of mixtures taken apart, as matplotlib figures: for TensorBoard and for files."""
+
+# N mixtures, K slots, M true sources
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vaebss.metrics import match
+from vaebss.separation import Separation
+
+GAP = 2  # pixels between images
+
+
+def separation_figure(mixture: Tensor, separation: Separation, sources: Tensor | None = None) -> Figure:
+    """A column a mixture: the mixture, the estimate of each slot, their sum and, where known, each slot's true source.
+
+    Args:
+        mixture: (N, C, H, W).
+        separation: of these mixtures.
+        sources: (N, M, C, H, W) or None.
+    """
+    estimates = separation.sources
+    rows = {"mixture": mixture}
+    rows |= {f"estimate {k + 1}": estimate for k, estimate in enumerate(estimates.unbind(1))}
+    rows["sum of\nestimates"] = estimates.sum(1)
+    if sources is not None:
+        slots = torch.full((len(sources),), estimates.shape[1], device=sources.device)
+        truth = match(sources, estimates, slots)
+        rows |= {f"source {k + 1}": source for k, source in enumerate(truth.unbind(1))}
+    return rows_figure(rows)
+
+
+def rows_figure(rows: dict[str, Tensor]) -> Figure:
+    """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all."""
+    brightest = max(float(images.max()) for images in rows.values())
+    strips = {label: _strip(images) for label, images in rows.items()}
+    height, width = next(iter(strips.values())).shape[:2]
+    scale = 7 / width  # inches a pixel
+    figure = Figure(figsize=(8, scale * height * len(rows)), layout="constrained", dpi=120)
+    for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
+        axes.imshow(strip.squeeze(-1), cmap="gray", vmin=0, vmax=brightest or 1, interpolation="nearest")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def _strip(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (H, W', C), side by side."""
+    padded = torch.nn.functional.pad(images.detach().float().cpu(), (GAP, GAP))
+    return padded.permute(2, 0, 3, 1).flatten(1, 2)

@@ -1,0 +1,105 @@
+"""The command line of evaluation: scores a checkpoint on fixed test mixtures, as a table, a file and a picture."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+
+from vaebss.checkpoints import build, read
+from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.data import MNISTMixtures
+from vaebss.hardware import trainer_devices
+from vaebss.pictures import separation_figure
+
+PICTURED = 8  # mixtures
+ROWS = (
+    ("PSNR (paper scale), dB", "psnr_paper"),
+    ("  median", "psnr_paper_median"),
+    ("  worst decile", "psnr_paper_worst_decile"),
+    ("PSNR, dB", "psnr"),
+    ("  median", "psnr_median"),
+    ("  worst decile", "psnr_worst_decile"),
+    ("SSIM", "ssim"),
+    ("SI-SDR, dB", "si_sdr"),
+    ("count right", "count"),
+)
+
+
+def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
+    """Options, those of the data from the checkpoint where they are not typed; and the checkpoint."""
+    parser = OneLineErrors(prog="test.py", description="Score a checkpoint on fixed test mixtures.")
+    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint that fit.py wrote.")
+    parser.add_argument("--out", type=str | None, help="Folder for results; by default the checkpoint's.")
+    parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
+    parser.add_class_arguments(MNISTMixtures, "data")
+    checkpoint = read(parser.parse_args(args).ckpt)
+    known = parser.get_defaults().data.keys()
+    trained_on = checkpoint.get("datamodule_hyper_parameters", {})
+    parser.set_defaults({f"data.{name}": value for name, value in trained_on.items() if name in known})
+    return parser.parse_args(args), checkpoint
+
+
+def score(args: list[str]) -> None:
+    """Score as the options say; prints a table and writes results.json and separations.png."""
+    options, checkpoint = parse(args)
+    model = build(checkpoint, options.ckpt)
+    data = MNISTMixtures(**options.data.as_dict())
+    if data.hparams.source_scale != model.hparams.source_scale:
+        raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
+    out = Path(options.out or Path(options.ckpt).parent)
+    out.mkdir(parents=True, exist_ok=True)
+    devices = trainer_devices(options.gpus)
+    if devices["devices"] == "auto":
+        devices["devices"] = 1
+    trainer = Trainer(
+        **devices,
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[TQDMProgressBar(refresh_rate=1)],
+    )
+    data.prepare_data()
+    drawn = data.hparams
+    print(f"Separating {drawn.test_mixtures} test mixtures of {drawn.source} digits, M = {drawn.num_mixed}", flush=True)
+    trainer.test(model, data, verbose=False)
+    results = {
+        "data": data.hparams.source,
+        "n": data.hparams.test_mixtures,
+        "num_mixed": data.hparams.num_mixed,
+        "num_sources": model.hparams.num_sources,
+        "checkpoint": str(options.ckpt),
+        **model.test_report,
+        **{name: trainer.callback_metrics[f"test/{name}"].item() for name in ("loss", "elbo", "rate", "distortion")},
+    }
+    print(table(results))
+    (out / "results.json").write_text(json.dumps(_without_nan(results), indent=2) + "\n")
+    batch = next(iter(data.test_dataloader()))
+    mixture, sources = batch["mixture"][:PICTURED], batch["sources"][:PICTURED]
+    separation_figure(mixture, model.cpu().separate(mixture), sources).savefig(out / "separations.png")
+    print(f"Written: {out / 'results.json'}, {out / 'separations.png'}")
+
+
+def table(results: dict[str, Any]) -> str:
+    """Results as lines of text."""
+    lines = [f"\n{'':24}{'raw':>10}{'masked':>10}"]
+    for label, name in ROWS:
+        lines.append(f"{label:24}{results['raw'][name]:10.3f}{results['masked'][name]:10.3f}")
+    nats = ", ".join(f"{name} {results[name]:.2f}" for name in ("loss", "distortion", "rate"))
+    return "\n".join([*lines, f"{nats} nats per mixture\n"])
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of scripts/test.py."""
+    quieten()
+    return run_cleanly("test.py", lambda: score(sys.argv[1:] if args is None else args))

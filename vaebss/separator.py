@@ -1,0 +1,261 @@
+"""The variational auto-encoder that takes mixtures apart, as a LightningModule."""
+
+# B mixtures, K assumed sources, M true sources, D latent size
+
+import math
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+from vaebss import objective
+from vaebss.metrics import SeparationMetrics
+from vaebss.networks import Decoder, Encoder
+from vaebss.seeding import generator
+from vaebss.separation import Separation, active_slots, check_mixture, mask
+
+ScheduleName = Literal["cosine", "exponential", "constant"]
+Stage = Literal["train", "val", "test"]
+
+NOISE = {"train": 10, "val": 11, "test": 12}  # the second number of the posterior noise's address
+MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
+CHUNK = 1_000  # mixtures separated at once, to bound memory
+
+
+class VAEBSS(LightningModule):
+    """Unsupervised single-channel source separation with a variational auto-encoder (Neri et al. 2021).
+
+    The encoder turns a mixture into K posteriors; one decoder turns each latent into a source; the sources add up to
+    the estimate of the mixture. Training maximises the ELBO of mixtures alone.
+
+    Args:
+        num_sources: K, sources that the model assumes; spare slots may stay silent.
+        latent_dim: D, size of each source's latent.
+        hidden_dims: Widths of the encoder's layers; the decoder mirrors them.
+        prior: Prior of the latents.
+        prior_scale: Its standard deviation (normal) or b (Laplace).
+        likelihood: Distribution of a mixture's pixels around the sum of the sources.
+        likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance.
+        variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
+        beta: Weight of the rate in the objective.
+        warmup_steps: Optimiser steps over which beta rises from 0. Keep it small: a slow rise teaches the slots to
+            share every digit out among themselves.
+        lr: Adam's learning rate.
+        lr_schedule: "cosine" falls to lr_min at the end of training; "exponential" is multiplied by lr_decay each
+            epoch, down to lr_min.
+        lr_decay: Factor of the exponential schedule.
+        lr_min: Lowest learning rate of a schedule.
+        image_shape: (C, H, W) of a mixture. On the command line the data sets it.
+        source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
+        seed: Of the posterior noise. On the command line --seed_everything sets it.
+    """
+
+    hparams: Any  # an AttributeDict, which type checkers cannot see into
+
+    def __init__(
+        self,
+        num_sources: int = 2,
+        latent_dim: int = 20,
+        hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
+        prior: objective.PriorName = "normal",
+        prior_scale: float = 1.0,
+        likelihood: objective.LikelihoodName = "laplace",
+        likelihood_scale: float = math.sqrt(0.5),
+        variational: bool = True,
+        beta: float = 0.5,
+        warmup_steps: int = 100,
+        lr: float = 1e-3,
+        lr_schedule: ScheduleName = "cosine",
+        lr_decay: float = 0.9998,
+        lr_min: float = 1e-5,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        source_scale: float = 0.5,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        self._check_hparams()
+        self.encoder = Encoder(image_shape, hidden_dims, num_sources, latent_dim)
+        self.decoder = Decoder(image_shape, hidden_dims, latent_dim)
+        scored = ("val_masked", "test_raw", "test_masked")
+        self.metrics: Any = nn.ModuleDict({name: SeparationMetrics(num_sources, source_scale) for name in scored})
+        self.example_input_array = torch.zeros(2, *image_shape)
+
+    def _check_hparams(self) -> None:
+        hparams = self.hparams
+        for name in ("num_sources", "latent_dim"):
+            if hparams[name] < 1:
+                raise ValueError(f"model.{name} must be 1 or more, not {hparams[name]}")
+        for name in ("prior_scale", "likelihood_scale", "lr", "lr_decay", "source_scale"):
+            if not 0 < hparams[name] < math.inf:
+                raise ValueError(f"model.{name} must be above 0, not {hparams[name]}")
+        for name in ("beta", "warmup_steps", "lr_min", "seed"):
+            if not 0 <= hparams[name] < math.inf:
+                raise ValueError(f"model.{name} must be 0 or more, not {hparams[name]}")
+        if not hparams.hidden_dims or min(hparams.hidden_dims) < 1:
+            raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hparams.hidden_dims}")
+        for name, choices in (
+            ("prior", objective.PriorName),
+            ("likelihood", objective.LikelihoodName),
+            ("lr_schedule", ScheduleName),
+        ):
+            if hparams[name] not in choices.__args__:
+                raise ValueError(f"model.{name} must be one of {', '.join(choices.__args__)}, not {hparams[name]!r}")
+
+    # ------------------------------------------------------------------ the model
+
+    def encode(self, mixture: Tensor) -> Independent:
+        """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
+        # Under autocast the encoder answers in half precision, too coarse for variances and the rate.
+        mean, log_variance = self.encoder(mixture).float().chunk(2, dim=-1)
+        stddev = (0.5 * log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)).exp()
+        return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Sources of latents: (..., D) -> (..., C, H, W) in (0, 1), float32."""
+        return self.decoder(latents)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Estimates of the sources at the posterior mean, not masked: (B, C, H, W) -> (B, K, C, H, W)."""
+        return self.decode(self.encode(mixture).mean)
+
+    def _log_likelihood(self, mixture: Tensor, mixture_estimate: Tensor) -> Tensor:
+        return objective.log_likelihood(
+            self.hparams.likelihood, self.hparams.likelihood_scale, mixture, mixture_estimate
+        )
+
+    def _prior(self, latents: Tensor) -> torch.distributions.Distribution:
+        return objective.prior(self.hparams.prior, self.hparams.prior_scale, latents)
+
+    # ------------------------------------------------------------------ separation
+
+    @torch.no_grad()
+    def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
+        """Take mixtures apart.
+
+        Args:
+            mixture: (B, C, H, W), floating point, finite, in [0, K]; on any device.
+            masked: scale the estimates, pixel by pixel, so that they add up to the mixture.
+            refine_steps: must be 0, as must restarts.
+
+        Returns:
+            Separation on the mixture's device, float32. `active` follows `separation.active_slots`, always of masked
+            estimates; `confidence` is log p(x | z) + beta log p(z) at the answer, in nats.
+
+        Raises:
+            ValueError: the mixture's type, shape, dtype or values are off.
+        """
+        check_mixture(mixture, self.hparams.image_shape, self.hparams.num_sources)
+        if refine_steps or restarts:
+            raise ValueError("refine_steps and restarts must be 0: this model has no refinement")
+        with self._evaluating():
+            parts = [self._separate(part.to(self.device, torch.float32), masked) for part in mixture.split(CHUNK)]
+        return Separation.cat(parts).to(mixture.device)
+
+    def _separate(self, mixture: Tensor, masked: bool) -> Separation:
+        latents = self.encode(mixture).mean
+        estimates = self.decode(latents)
+        confidence = self._log_likelihood(mixture, estimates.sum(1))
+        if self.hparams.variational:
+            confidence = confidence + self.hparams.beta * self._prior(latents).log_prob(latents).sum(1)
+        shares = mask(estimates, mixture)
+        active = active_slots(shares, self.hparams.source_scale)
+        return Separation(shares if masked else estimates, active, confidence)
+
+    @contextmanager
+    def _evaluating(self):
+        """Running statistics and full precision, whatever the caller's mode."""
+        training = self.training
+        self.eval()
+        try:
+            with torch.autocast(self.device.type, enabled=False):
+                yield
+        finally:
+            self.train(training)
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """n sources decoded from the prior, (n, C, H, W) in the mixture's scale."""
+        latents = torch.zeros(n, self.hparams.latent_dim, device=self.device)
+        with self._evaluating():
+            return self.decode(self._prior(latents).sample())
+
+    # ------------------------------------------------------------------ training
+
+    def _step(self, batch: dict[str, Tensor], stage: Stage, address: int) -> Tensor:
+        """Loss of a batch, logged with its parts; sees nothing of the batch but the mixture."""
+        hparams, mixture = self.hparams, batch["mixture"]
+        posterior = self.encode(mixture)
+        latents = posterior.mean
+        rate = torch.zeros_like(latents[..., 0])
+        if hparams.variational:
+            noise_address = (hparams.seed, NOISE[stage], address, self.global_rank)
+            noise = generator(*noise_address, device=latents.device)
+            latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
+            rate = objective.rate(posterior, self._prior(latents))
+        distortion = -self._log_likelihood(mixture, self.decode(latents).sum(1))
+        beta = objective.warmed_up(hparams.beta, address, hparams.warmup_steps) if stage == "train" else hparams.beta
+        loss = -objective.elbo(distortion, rate, beta).mean()
+        parts = {"elbo": objective.elbo(distortion, rate), "distortion": distortion, "rate": rate.sum(1)}
+        self.log(f"{stage}/loss", loss, prog_bar=stage == "train", batch_size=len(mixture))
+        means = {f"{stage}/{name}": part.detach().mean() for name, part in parts.items()}
+        self.log_dict(means, batch_size=len(mixture))
+        return loss
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return self._step(batch, "train", self.global_step)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._step(batch, "val", batch_idx)
+        separation = self.separate(batch["mixture"])
+        self._score("val_masked", separation.sources, separation, batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._step(batch, "test", batch_idx)
+        raw = self.separate(batch["mixture"], masked=False)
+        self._score("test_raw", raw.sources, raw, batch)
+        self._score("test_masked", mask(raw.sources, batch["mixture"]), raw, batch)
+
+    def _score(self, name: str, estimates: Tensor, separation: Separation, batch: dict[str, Tensor]) -> None:
+        self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
+        stage = name.split("_")[0]
+        self.log(f"{stage}/active", separation.count.float().mean(), on_epoch=True, batch_size=len(estimates))
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self._report("val_masked")
+        bar = {"val/psnr_paper": scores["psnr_paper"]}
+        self.log_dict(bar, prog_bar=True)
+        self.log_dict({f"val/{name}": scores[name] for name in ("psnr", "ssim", "si_sdr", "count")})
+
+    def on_test_epoch_end(self) -> None:
+        self.test_report = {name: self._report(f"test_{name}") for name in ("raw", "masked")}
+
+    def _report(self, name: str) -> dict[str, Any]:
+        scores = self.metrics[name].compute()
+        self.metrics[name].reset()
+        return scores
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam, and a learning rate that is set before every step."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _lr_factor(self, step: int) -> float:
+        """Of the learning rate at an optimiser step."""
+        if step == 0 or self.hparams.lr_schedule == "constant":
+            return 1.0
+        # Not to be asked for before training starts: it would load the data before a resumed run knows its epoch.
+        total = self.trainer.estimated_stepping_batches
+        lowest = self.hparams.lr_min / self.hparams.lr
+        if self.hparams.lr_schedule == "cosine":
+            return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return max(lowest, self.hparams.lr_decay ** (step // steps_per_epoch))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_class"] = type(self).__name__
