@@ -36,6 +36,7 @@ def run_folder(tmp_path_factory) -> Path:
 SHORT_RUN = (
     "--trainer.max_epochs=2",
     "--data.epoch_size=512",
+    "--data.batch_size=128",
     "--data.val_mixtures=64",
     "--data.test_mixtures=64",
     "--model.hidden_dims=[32,16]",

@@ -107,7 +107,7 @@ def test_every_option_trains(options):
 def test_every_seed_separates(seed):
     """The warm-up by default is the safe one: digits do not fall into parts that all slots share."""
     torch.manual_seed(seed)
-    data = MNISTMixtures(source="bundled", epoch_size=500 * 128, seed=seed)
+    data = MNISTMixtures(source="bundled", epoch_size=500 * 128, batch_size=128, seed=seed)
     model = VAEBSS(seed=seed)
     trainer = quiet(max_epochs=1, precision="bf16-mixed")
     trainer.fit(model, data)

@@ -22,7 +22,7 @@ from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.separator import VAEBSS
 
 LOGS = "lightning_logs"
-DEFAULT_EPOCHS = 67  # 2 million mixtures
+DEFAULT_EPOCHS = 60  # 1.8 million mixtures
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
 PLACE = ("config", "ckpt", "init", "gpus", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")

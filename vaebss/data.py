@@ -143,7 +143,7 @@ class MNISTMixtures(LightningDataModule):
         source: SourceName = "auto",
         num_mixed: int | list[int] = 2,
         source_scale: float = 0.5,
-        batch_size: int = 128,
+        batch_size: int = 256,
         epoch_size: int = 30_000,
         num_mixtures: int | None = None,
         train_size: int | None = None,

@@ -68,7 +68,7 @@ class VAEBSS(LightningModule):
         variational: bool = True,
         beta: float = 0.5,
         warmup_steps: int = 100,
-        lr: float = 1e-3,
+        lr: float = 1.5e-3,
         lr_schedule: ScheduleName = "cosine",
         lr_decay: float = 0.9998,
         lr_min: float = 1e-5,
