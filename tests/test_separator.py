@@ -60,9 +60,29 @@ def test_confidence_prefers_mixtures_that_the_model_explains(model):
     assert model.separate(explained).confidence.min() > model.separate(noise).confidence.max()
 
 
-def test_refinement_is_refused(model, random_mixture):
-    with pytest.raises(ValueError, match="refine_steps"):
-        model.separate(random_mixture, refine_steps=1)
+@pytest.mark.parametrize("options", [{}, {"prior": "laplace"}, {"likelihood": "bernoulli"}, {"variational": False}])
+def test_refinement_raises_the_objective_of_every_mixture(options, random_mixture):
+    torch.manual_seed(0)
+    model = VAEBSS(hidden_dims=(32, 16), **options).eval()
+    amortised = model.separate(random_mixture).confidence
+    refined = model.separate(random_mixture, refine_steps=20)
+    restarted = model.separate(random_mixture, refine_steps=20, restarts=5)
+    assert (refined.confidence > amortised).all()
+    assert (restarted.confidence >= refined.confidence - 0.05).all()
+    torch.testing.assert_close(restarted.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
+
+
+def test_refinement_repeats_itself_and_leaves_no_gradients(model, random_mixture):
+    answer = model.separate(random_mixture, refine_steps=5, restarts=3)
+    assert torch.equal(model.separate(random_mixture, refine_steps=5, restarts=3).sources, answer.sources)
+    assert not answer.sources.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_refinement_refuses_impossible_numbers(model, random_mixture):
+    for options in ({"refine_steps": -1}, {"restarts": 2}, {"refine_steps": 1, "restarts": -1}):
+        with pytest.raises(ValueError, match="restarts"):
+            model.separate(random_mixture, **options)
 
 
 def test_samples_are_sources(model):

@@ -30,11 +30,14 @@ def trainer_devices(gpus: int | None) -> dict[str, Any]:
     return {"accelerator": "cpu", "devices": 1}
 
 
+def native_bfloat16(device: str) -> bool:
+    """Whether "cpu" or "cuda" multiplies bfloat16 natively, and so faster than float32."""
+    if device == "cpu":
+        return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return device == "cuda" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def fastest_precision(accelerator: str) -> str:
-    """Trainer's `precision`: bfloat16 where the hardware multiplies it natively, else single precision."""
-    on_gpu = num_gpus() > 0 and accelerator != "cpu"
-    if on_gpu:
-        native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
-    return "bf16-mixed" if native else "32-true"
+    """Trainer's `precision`: bfloat16 where that is native, else single precision."""
+    on_gpu = accelerator != "cpu" and num_gpus() > 0
+    return "bf16-mixed" if native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"

@@ -35,6 +35,10 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint that fit.py wrote.")
     parser.add_argument("--out", type=str | None, help="Folder for results; by default the checkpoint's.")
     parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
+    parser.add_argument(
+        "--refine_steps", "--refine-steps", type=int, default=0, help="Also refine latents: 60 are plenty."
+    )
+    parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
     parser.add_class_arguments(MNISTMixtures, "data")
     checkpoint = read(parser.parse_args(args).ckpt)
     known = parser.get_defaults().data.keys()

@@ -1,0 +1,83 @@
+"""What all trained separators share: scores in validation and test, checkpoints that say what they are."""
+
+# B mixtures, K slots
+
+from abc import abstractmethod
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from vaebss.metrics import SeparationMetrics
+from vaebss.separation import Separation, check_mixture, mask
+
+CHUNK = 1_000  # mixtures separated at once, to bound memory
+
+
+class Separator(LightningModule):
+    """A model that takes mixtures apart. Its hyper-parameters include num_sources, image_shape and source_scale."""
+
+    hparams: Any  # an AttributeDict, which type checkers cannot see into
+
+    def prepare_scores(self) -> None:
+        """To be called once the hyper-parameters are saved."""
+        scored = ("val_masked", "test_raw", "test_masked")
+        metrics = {name: SeparationMetrics(self.hparams.num_sources, self.hparams.source_scale) for name in scored}
+        self.metrics: Any = nn.ModuleDict(metrics)
+
+    @abstractmethod
+    def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
+        """Checked mixtures, on the model's device, in float32 and eval mode."""
+
+    @torch.no_grad()
+    def _separate_all(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
+        """Check mixtures, take them apart in chunks, and answer on their own device."""
+        check_mixture(mixture, self.hparams.image_shape, self.hparams.num_sources)
+        with self.evaluating():
+            chunks = mixture.split(CHUNK)
+            parts = [self._separate(chunk.to(self.device, torch.float32), masked, **options) for chunk in chunks]
+        return Separation.cat(parts).to(mixture.device)
+
+    @contextmanager
+    def evaluating(self):
+        """Running statistics and full precision, whatever the caller's mode."""
+        training = self.training
+        self.eval()
+        try:
+            with torch.autocast(self.device.type, enabled=False):
+                yield
+        finally:
+            self.train(training)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        separation = self._separate_all(batch["mixture"], masked=True)
+        self._score("val_masked", separation.sources, separation, batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        raw = self._separate_all(batch["mixture"], masked=False)
+        self._score("test_raw", raw.sources, raw, batch)
+        self._score("test_masked", mask(raw.sources, batch["mixture"]), raw, batch)
+
+    def _score(self, name: str, estimates: Tensor, separation: Separation, batch: dict[str, Tensor]) -> None:
+        self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
+        stage = name.split("_")[0]
+        parts = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
+        self.log_dict({f"{stage}/{part}": value for part, value in parts.items()}, batch_size=len(estimates))
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self._report("val_masked")
+        self.log("val/psnr_paper", scores["psnr_paper"], prog_bar=True)
+        self.log_dict({f"val/{name}": scores[name] for name in ("psnr", "ssim", "si_sdr", "count")})
+
+    def on_test_epoch_end(self) -> None:
+        self.test_report = {name: self._report(f"test_{name}") for name in ("raw", "masked")}
+
+    def _report(self, name: str) -> dict[str, Any]:
+        scores = self.metrics[name].compute()
+        self.metrics[name].reset()
+        return scores
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_class"] = type(self).__name__

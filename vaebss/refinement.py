@@ -1,0 +1,67 @@
+"""Better latents than the encoder's: a few steps of gradient ascent on each mixture's own objective, decoder fixed.
+
+The encoder answers for all mixtures at once (amortised inference) and leaves a gap that a local search closes; restarts
+get it out of poor local optima, such as two slots that share a digit's parts.
+"""
+
+# B mixtures, K assumed sources, D latent size, S starts
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+LEARNING_RATE = 0.2  # Adam's, in units of latents; cosine decay
+SPREAD = 0.5  # standard deviation of a perturbed start
+
+
+def starts(latents: Tensor, prior_scale: float, restarts: int, generator: torch.Generator) -> Tensor:
+    """Where to search from: (B, K, D) -> (1 + restarts, B, K, D).
+
+    The latents given, then in turn: one slot drawn anew from the prior, all slots perturbed, all drawn anew.
+
+    Args:
+        latents: the encoder's answer.
+        prior_scale: of the latents drawn anew.
+        restarts: how many starts to add, 0 or more.
+        generator: of the randomness, on the latents' device.
+    """
+    added = [latents]
+    for restart in range(restarts):
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+        match restart % 3:
+            case 0:
+                slot = torch.randint(latents.shape[1], (len(latents), 1, 1), generator=generator, device=latents.device)
+                here = torch.arange(latents.shape[1], device=latents.device).view(1, -1, 1) == slot
+                added.append(torch.where(here, prior_scale * noise, latents))
+            case 1:
+                added.append(latents + SPREAD * noise)
+            case _:
+                added.append(prior_scale * noise)
+    return torch.stack(added)
+
+
+def ascend(objective: Callable[[Tensor], Tensor], latents: Tensor, steps: int) -> Tensor:
+    """Adam on every start of every mixture at once: (S, B, K, D) -> (S, B, K, D).
+
+    Args:
+        objective: (S, B, K, D) -> (S, B), to be maximised; each entry depends on its own latents alone.
+        latents: the starts.
+        steps: gradient steps.
+    """
+    latents = latents.clone().requires_grad_()
+    optimizer = torch.optim.Adam([latents], lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+    for _ in range(steps):
+        with torch.enable_grad():
+            loss = -objective(latents).sum()
+        (latents.grad,) = torch.autograd.grad(loss, latents)
+        optimizer.step()
+        schedule.step()
+    return latents.detach()
+
+
+def best(objective: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    """Of each mixture's starts the one with the largest objective: (S, B, K, D) -> (B, K, D)."""
+    winner = objective(latents).argmax(0)
+    return latents[winner, torch.arange(latents.shape[1], device=latents.device)]
