@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.cli import fit
+from vaebss.cli import FitCLI, train
 
 if __name__ == "__main__":
-    sys.exit(fit())
+    sys.exit(train(FitCLI))

@@ -3,7 +3,8 @@
 from vaebss.checkpoints import CheckpointError, load
 from vaebss.data import MNISTMixtures
 from vaebss.digits import DataError
+from vaebss.remix import Remixes, RemixSeparator
 from vaebss.separation import Separation
 from vaebss.separator import VAEBSS
 
-__all__ = ["VAEBSS", "CheckpointError", "DataError", "MNISTMixtures", "Separation", "load"]
+__all__ = ["VAEBSS", "CheckpointError", "DataError", "MNISTMixtures", "RemixSeparator", "Remixes", "Separation", "load"]

@@ -23,9 +23,14 @@ class Separator(LightningModule):
 
     def prepare_scores(self) -> None:
         """To be called once the hyper-parameters are saved."""
-        scored = ("val_masked", "test_raw", "test_masked")
+        scored = ("val_masked", "test_raw", "test_masked", "test_refined")
         metrics = {name: SeparationMetrics(self.hparams.num_sources, self.hparams.source_scale) for name in scored}
         self.metrics: Any = nn.ModuleDict(metrics)
+        self.refinement: dict[str, int] = {}  # options of `separate` for a third column of test scores
+
+    @abstractmethod
+    def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
+        """Take mixtures (B, C, H, W) apart."""
 
     @abstractmethod
     def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
@@ -59,6 +64,9 @@ class Separator(LightningModule):
         raw = self._separate_all(batch["mixture"], masked=False)
         self._score("test_raw", raw.sources, raw, batch)
         self._score("test_masked", mask(raw.sources, batch["mixture"]), raw, batch)
+        if self.refinement:
+            refined = self._separate_all(batch["mixture"], masked=True, **self.refinement)
+            self._score("test_refined", refined.sources, refined, batch)
 
     def _score(self, name: str, estimates: Tensor, separation: Separation, batch: dict[str, Tensor]) -> None:
         self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
@@ -72,7 +80,8 @@ class Separator(LightningModule):
         self.log_dict({f"val/{name}": scores[name] for name in ("psnr", "ssim", "si_sdr", "count")})
 
     def on_test_epoch_end(self) -> None:
-        self.test_report = {name: self._report(f"test_{name}") for name in ("raw", "masked")}
+        columns = ("raw", "masked", "refined") if self.refinement else ("raw", "masked")
+        self.test_report = {name: self._report(f"test_{name}") for name in columns}
 
     def _report(self, name: str) -> dict[str, Any]:
         scores = self.metrics[name].compute()

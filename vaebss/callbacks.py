@@ -22,15 +22,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class RunCheckpoints(ModelCheckpoint):
-    """`last.ckpt` after every epoch, and before the first; `best.ckpt` by the unweighted ELBO on validation mixtures.
+    """`last.ckpt` after every epoch, and before the first; `best.ckpt` by a figure on validation mixtures.
 
-    That choice, like all others, sees mixtures alone.
+    That choice, like all others, sees mixtures alone: `monitor` is the unweighted ELBO or the model's confidence.
     """
 
-    def __init__(self):
+    def __init__(self, monitor: str):
         super().__init__(
             filename="best",
-            monitor="val/elbo",
+            monitor=monitor,
             mode="max",
             save_last=True,
             save_on_train_epoch_end=True,
@@ -79,6 +79,27 @@ class SeparationPictures(Callback):
         separation = model.separate(mixture.to(model.device)).to(mixture.device)
         figure = separation_figure(mixture, separation, batch["sources"][: self.num_mixtures])
         trainer.logger.experiment.add_figure("val/separations", figure, trainer.global_step)
+        if not hasattr(model, "sample"):
+            return
         rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
         samples = rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
         trainer.logger.experiment.add_figure("samples of the prior", samples, trainer.global_step)
+
+
+class BankReport(Callback):
+    """Shows each new bank of pseudo-sources, and how its quality follows the separator's confidence."""
+
+    def __init__(self):
+        self.round = -1
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        logger = trainer.logger
+        if data.bank.round == self.round or not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
+            return
+        self.round = data.bank.round
+        rows = data.bank.images[:32].split(8)
+        figure = rows_figure({f"pseudo-sources {row + 1}": images for row, images in enumerate(rows)})
+        logger.experiment.add_figure("bank", figure, trainer.global_step)
+        for percent, psnr in data.bank_quality.items():
+            logger.experiment.add_scalar(f"bank/psnr_paper of the surest, round {self.round + 1}", psnr, percent)

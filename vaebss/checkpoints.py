@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from vaebss.remix import RemixSeparator
 from vaebss.separator import VAEBSS
 
-MODELS = {model.__name__: model for model in (VAEBSS,)}
+MODELS: dict[str, Any] = {model.__name__: model for model in (VAEBSS, RemixSeparator)}
 
 
 class CheckpointError(ValueError):
@@ -36,7 +37,7 @@ def read(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(path: str | Path) -> VAEBSS:
+def load(path: str | Path) -> VAEBSS | RemixSeparator:
     """A trained model, on the CPU and in eval mode, ready to `separate`.
 
     Args:
@@ -48,7 +49,7 @@ def load(path: str | Path) -> VAEBSS:
     return build(read(path), path)
 
 
-def build(checkpoint: dict[str, Any], path: str | Path) -> VAEBSS:
+def build(checkpoint: dict[str, Any], path: str | Path) -> VAEBSS | RemixSeparator:
     """The model of a checkpoint that `read` returned."""
     try:
         model = MODELS[checkpoint["model_class"]](**checkpoint["hyper_parameters"])

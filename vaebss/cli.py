@@ -4,21 +4,23 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from vaebss.callbacks import RunCheckpoints, RunConfig, SeparationPictures, WholeCheckpoints
-from vaebss.checkpoints import CheckpointError, build, read
+from vaebss.base import Separator
+from vaebss.callbacks import BankReport, RunCheckpoints, RunConfig, SeparationPictures, WholeCheckpoints
+from vaebss.checkpoints import CheckpointError, build, load, read
 from vaebss.data import MNISTMixtures
 from vaebss.digits import DataError
 from vaebss.hardware import fastest_precision, trainer_devices
+from vaebss.remix import Remixes, RemixSeparator
 from vaebss.separator import VAEBSS
 
 LOGS = "lightning_logs"
@@ -55,61 +57,60 @@ class OneLineErrors(LightningArgumentParser):
         raise SystemExit(2)
 
 
-class FitCLI(LightningCLI):
-    """`scripts/fit.py`: trains VAEBSS on MNISTMixtures, from the start, from weights, or from where a run was."""
+class TrainCLI(LightningCLI):
+    """Trains a separator from the start, or from where a run was; what fit.py and remix.py have in common."""
+
+    script: str
+    model_type: type[Separator]
+    data_type: type[MNISTMixtures]
+    description: str
+    defaults: dict[str, Any]  # of the Trainer
+    monitor: str  # what the best checkpoint has most of
 
     def __init__(self, args: list[str] | None = None):
         super().__init__(
-            VAEBSS,
-            MNISTMixtures,
+            self.model_type,
+            self.data_type,
             save_config_callback=RunConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"max_epochs": DEFAULT_EPOCHS, "precision": None, "num_sanity_val_steps": 0},
+            trainer_defaults={"precision": None, "num_sanity_val_steps": 0, **self.defaults},
             seed_everything_default=0,
             parser_class=OneLineErrors,
             args=args,
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"description": "Train a separator on mixtures alone. Without options: MNIST pairs, K = 2."},
+            parser_kwargs={"description": self.description},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of a run to resume, in its own folder.")
-        parser.add_argument("--init", type=str | None, help="Checkpoint whose weights to start from, in a new run.")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.source_scale", "model.source_scale")
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         options = parser.parse_args(args)
-        if options.ckpt and options.init:
-            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
-        saved: dict[str, Any] = {}
         self.initial: dict[str, Any] = {}
+        saved: dict[str, Any] = {}
         if options.ckpt:
             self.initial = read(options.ckpt)
             saved = self._saved_options(options.ckpt)
-        elif options.init:
-            self.initial = read(options.init)
-            parser.set_defaults(self._saved_architecture(parser))
-        parser.set_defaults(saved)
+        parser.set_defaults(saved | self._more_defaults(parser, options))
         self.config = parser.parse_args(args)
         self._refuse_other_options(saved)
 
+    def _more_defaults(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
+        """Defaults that depend on other options."""
+        return {}
+
     def _saved_options(self, ckpt: str) -> dict[str, Any]:
         """The options that a run was started with."""
-        if "config" not in self.initial:
-            raise CheckpointError(f"{ckpt} was not written by fit.py: it cannot be resumed, but --init {ckpt} can")
+        if "config" not in self.initial or self.initial["model_class"] != self.model_type.__name__:
+            raise CheckpointError(f"{ckpt} was not written by {self.script}, which cannot resume it")
         saved = _flatten(yaml.safe_load(self.initial["config"]))
         return {name: value for name, value in saved.items() if not name.startswith(PLACE)}
-
-    def _saved_architecture(self, parser: LightningArgumentParser) -> dict[str, Any]:
-        """The model's options that its weights were trained with."""
-        known = parser.get_defaults().model.keys()
-        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
 
     def _refuse_other_options(self, saved: dict[str, Any]) -> None:
         """With the saved options as defaults, an option that differs was typed."""
@@ -118,7 +119,7 @@ class FitCLI(LightningCLI):
             if options.get(name) != value:
                 raise ValueError(
                     f"--{name} {options.get(name)} differs from the run to resume, which has {value}: leave it out, "
-                    f"or start a new run from its weights with --init {self.config.ckpt}"
+                    "or start a new run"
                 )
 
     def before_instantiate_classes(self) -> None:
@@ -132,14 +133,18 @@ class FitCLI(LightningCLI):
             trainer.precision = fastest_precision(str(trainer.accelerator))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        self.checkpoints = RunCheckpoints()
-        self.trainer_defaults["callbacks"] = [self.checkpoints, SeparationPictures()]
+        self.checkpoints = RunCheckpoints(self.monitor)
+        self.trainer_defaults["callbacks"] = [self.checkpoints, SeparationPictures(), *self.more_callbacks()]
         if self.config.trainer.enable_progress_bar is not False:
             self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=20))
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._logger()
         kwargs["plugins"] = [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
         return super().instantiate_trainer(**kwargs)
+
+    def more_callbacks(self) -> list[Callback]:
+        """Of this kind of run."""
+        return []
 
     def _logger(self) -> TensorBoardLogger:
         """For a new run folder, or that of the run to resume."""
@@ -149,25 +154,117 @@ class FitCLI(LightningCLI):
             return TensorBoardLogger(logs.parent, logs.name, run.name, purge_step=self.initial["global_step"])
         return TensorBoardLogger(".", LOGS)
 
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+
     def fit(self) -> None:
         """Train, then say where the result is and what can be done with it."""
-        if self.config.init:
-            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
-        self._say(f"Training into {self.trainer.log_dir or self.trainer.default_root_dir}")
+        self.say(f"Training into {self.run_folder}")
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C, once it has shut down
             last = _short(self.checkpoints.last_path)
-            self._say(f"\nInterrupted. Go on with:\n  python scripts/fit.py --ckpt {last}")
+            self.say(f"\nInterrupted. Go on with:\n  python scripts/{self.script} --ckpt {last}")
             raise
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
-        self._say(f"\nCheckpoint: {_short(last)} (best by ELBO on validation mixtures: {_short(best)})")
-        self._say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")
-        self._say(f"Watch it:   tensorboard --logdir {_short(Path(self.trainer.log_dir or '.').parent)}")
+        self.say(f"\nCheckpoint: {_short(last)} (best on validation mixtures, without the truth: {_short(best)})")
+        self.say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")
+        self.say(f"Watch it:   tensorboard --logdir {_short(self.run_folder.parent)}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print, on one process only."""
         if self.trainer.is_global_zero:
             print(line, flush=True)
+
+
+class FitCLI(TrainCLI):
+    """`scripts/fit.py`: trains VAEBSS on MNISTMixtures."""
+
+    script = "fit.py"
+    model_type = VAEBSS
+    data_type = MNISTMixtures
+    description = "Train a separator on mixtures alone. Without options: MNIST pairs, K = 2."
+    defaults: ClassVar = {"max_epochs": DEFAULT_EPOCHS}
+    monitor = "val/elbo"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--init", type=str | None, help="Checkpoint whose weights to start from, in a new run.")
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+
+    def _more_defaults(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
+        if not options.init:
+            return {}
+        if options.ckpt:
+            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
+        self.initial = read(options.init)
+        if self.initial["model_class"] != VAEBSS.__name__:
+            raise CheckpointError(f"{options.init} is not a checkpoint of fit.py")
+        known = parser.get_defaults().model.keys()
+        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
+
+    def fit(self) -> None:
+        if self.config.init:
+            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
+        super().fit()
+
+
+class RemixCLI(TrainCLI):
+    """`scripts/remix.py`: trains a RemixSeparator on remixes of a teacher's estimates, and the teacher if need be."""
+
+    script = "remix.py"
+    model_type = RemixSeparator
+    data_type = Remixes
+    description = "Train a mask network on remixes of a separator's estimates. Without --teacher it trains one first."
+    defaults: ClassVar = {"max_epochs": None, "reload_dataloaders_every_n_epochs": 1}
+    monitor = "val/confidence"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--teacher", type=str | None, help="Checkpoint of the separator that makes the first bank.")
+        parser.add_argument("--teacher_epochs", type=int, default=DEFAULT_EPOCHS, help="Its training, if it needs any.")
+        parser.link_arguments("data.epochs_per_round", "model.epochs_per_round")
+
+    def more_callbacks(self) -> list[Callback]:
+        return [BankReport()]
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        if self.config.trainer.max_epochs is None:
+            self.config.trainer.max_epochs = len(self.config.data.keep) * self.config.data.epochs_per_round
+
+    def fit(self) -> None:
+        self.datamodule.bank_path = self.run_folder / "bank.pt"
+        if not self.datamodule.bank_path.is_file():
+            self.datamodule.teacher = load(self.config.teacher) if self.config.teacher else self._train_teacher()
+            self.datamodule.teacher.to(self.trainer.strategy.root_device)
+        super().fit()
+
+    def _train_teacher(self) -> VAEBSS:
+        """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
+        folder = self.run_folder / "teacher"
+        self.say(f"Training a teacher into {folder}")
+        data, seed = self.datamodule.hparams, self.config.seed_everything
+        same = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers", "seed")
+        mixtures = MNISTMixtures(**{name: data[name] for name in same})
+        model = VAEBSS(
+            self.model.hparams.num_sources, image_shape=mixtures.image_shape, source_scale=data.source_scale, seed=seed
+        )
+        checkpoints = RunCheckpoints(FitCLI.monitor)
+        trainer = Trainer(
+            accelerator=self.config.trainer.accelerator,
+            devices=self.config.trainer.devices,
+            precision=self.config.trainer.precision,
+            max_epochs=self.config.teacher_epochs,
+            num_sanity_val_steps=0,
+            logger=TensorBoardLogger(folder.parent, folder.name, version=""),
+            callbacks=[checkpoints, SeparationPictures(), TQDMProgressBar(refresh_rate=20)],
+            plugins=[WholeCheckpoints()],
+        )
+        last = folder / "checkpoints" / "last.ckpt"
+        trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
+        return model.eval()
 
 
 def _flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -184,8 +281,8 @@ def _short(path: Path) -> Path:
     return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
 
 
-def fit(args: list[str] | None = None) -> int:
-    """Entry point of scripts/fit.py."""
+def train(cli: type[TrainCLI], args: list[str] | None = None) -> int:
+    """Entry point of scripts/fit.py and scripts/remix.py."""
     quieten()
     torch.set_float32_matmul_precision("high")
-    return run_cleanly("fit.py", lambda: FitCLI(args).fit())
+    return run_cleanly(cli.script, lambda: cli(args).fit())

@@ -46,18 +46,18 @@ class MixtureDataset(Dataset[Batch]):
     """Gathers a plan's images into a batch of mixtures; its items are whole batches.
 
     Args:
-        images: uint8 (N, C, H, W).
-        source_scale: brightest pixel of a source.
+        images: (N, C, H, W) of any dtype.
+        scale: what an image is multiplied by to become a source.
     """
 
-    def __init__(self, images: Tensor, source_scale: float):
-        self.images, self.source_scale = images, source_scale
+    def __init__(self, images: Tensor, scale: float):
+        self.images, self.scale = images, scale
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, M) -> mixture (B, C, H, W), a sum of sources that is never clipped; sources (B, M, C, H, W) in
-        [0, source_scale], zero beyond count (B,)."""
+        """Plan (B, M) -> mixture (B, C, H, W), a sum of sources that is never clipped; sources (B, M, C, H, W), zero
+        beyond count (B,)."""
         there = plan != SILENT
-        sources = self.images[plan.clamp(min=0)].float() * (self.source_scale / 255)
+        sources = self.images[plan.clamp(min=0)].float() * self.scale
         sources *= there[..., None, None, None]
         return {"mixture": sources.sum(1), "sources": sources, "count": there.sum(1)}
 
@@ -217,7 +217,7 @@ class MNISTMixtures(LightningDataModule):
         return self._loader(images, FixedPlan(plan, EVALUATION_BATCH, *self._world))
 
     def _loader(self, images: Tensor, plans: DistributedSampler) -> DataLoader:
-        dataset = MixtureDataset(images, self.hparams.source_scale)
+        dataset = MixtureDataset(images, self.hparams.source_scale / 255)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
 
     @property

@@ -26,7 +26,7 @@ MISSED = 1e9  # added squared error of leaving a source to silence while a slot 
 
 
 @cache
-def _assignments(slots: int, sources: int) -> Tensor:
+def assignments(slots: int, sources: int) -> Tensor:
     """Every way to give each of `sources` sources a slot of its own, (slots! / (slots - sources)!, sources)."""
     return torch.tensor(list(permutations(range(slots), sources)))
 
@@ -52,9 +52,9 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     cost = torch.stack(errors, 1).double()  # single precision would lose the errors beside the price of a miss
     cost[:, :, slots:] += MISSED
     cost = cost * present(count, num_sources).unsqueeze(2)
-    assignments = _assignments(slots + spare, num_sources).to(cost.device)  # (A, M)
-    total = cost[:, torch.arange(num_sources), assignments].sum(2)  # (B, A)
-    best = assignments[total.argmin(1)]  # (B, M)
+    choices = assignments(slots + spare, num_sources).to(cost.device)  # (A, M)
+    total = cost[:, torch.arange(num_sources), choices].sum(2)  # (B, A)
+    best = choices[total.argmin(1)]  # (B, M)
     return estimates[torch.arange(len(best), device=best.device).unsqueeze(1), best]
 
 
@@ -67,6 +67,24 @@ def psnr_paper(estimates: Tensor, sources: Tensor) -> Tensor:
     """PSNR per image in dB, paper scale: (N, C, H, W) twice, both already in [0, 0.5] -> (N,), at most 100."""
     mean_squared_error = (estimates - sources).flatten(1).square().mean(1)
     return -10 * torch.log10(mean_squared_error.clamp(min=10 ** (-MAX_PSNR / 10)))
+
+
+def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source_scale: float) -> Tensor:
+    """PSNR in dB, paper scale, of matched estimates, averaged over each mixture's sources.
+
+    Args:
+        estimates: (B, K, C, H, W).
+        sources: (B, M, C, H, W), of which the first `count` are real.
+        count: (B,), true number of sources, 1 or more.
+        source_scale: brightest pixel of a source.
+
+    Returns:
+        (B,).
+    """
+    here, rescale = present(count, sources.shape[1]), PAPER_SCALE / source_scale
+    matched = match(estimates, sources, count) * rescale
+    psnr = psnr_paper(matched.flatten(0, 1), sources.flatten(0, 1) * rescale).view(here.shape)
+    return (psnr * here).sum(1) / here.sum(1)
 
 
 def ssim(estimates: Tensor, sources: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The paper's networks: fully connected layers with batch norm and ReLU. Plain modules, unaware of training."""
+"""The networks: the paper's fully connected encoder and decoder, and a U-Net of masks. Plain modules."""
 
 # B mixtures, K assumed sources, D latent size, P = C * H * W pixels
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate, max_pool2d
 
 
 def _hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
@@ -43,3 +45,58 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents.flatten(0, -2)).float().view(*latents.shape[:-1], *self.image_shape)
+
+
+class MaskUNet(nn.Module):
+    """Masks of K sources from a mixture: (B, C, H, W) -> logits (B, K, C, H, W).
+
+    Convolutions on a pyramid of halved resolutions, with a fully connected bottleneck at the coarsest, which sees the
+    whole image at once (Ronneberger et al. 2015, but for the bottleneck).
+
+    Args:
+        image_shape: (C, H, W); H and W must be divisible by 2 as often as there are widths but one.
+        num_sources: K.
+        widths: channels at each resolution, the finest first.
+        bottleneck: units of the fully connected layer.
+    """
+
+    def __init__(self, image_shape: Sequence[int], num_sources: int, widths: Sequence[int], bottleneck: int):
+        super().__init__()
+        channels, height, width = image_shape
+        halvings = 2 ** (len(widths) - 1)
+        if height % halvings or width % halvings:
+            raise ValueError(f"height and width must be divisible by {halvings}, not {height} and {width}")
+        self.num_sources = num_sources
+        self.down = nn.ModuleList(_convolutions(a, b) for a, b in pairwise((channels, *widths)))
+        narrow, pixels = widths[-1] // 2, (height // halvings) * (width // halvings)
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(widths[-1], narrow, 1),
+            nn.Flatten(),
+            nn.Linear(narrow * pixels, bottleneck),
+            nn.ReLU(),
+            nn.Linear(bottleneck, narrow * pixels),
+            nn.ReLU(),
+            nn.Unflatten(1, (narrow, height // halvings, width // halvings)),
+        )
+        below = (narrow, *reversed(widths[1:]))
+        self.up = nn.ModuleList(_convolutions(a + b, b) for a, b in zip(below, reversed(widths), strict=True))
+        self.masks = nn.Conv2d(widths[0], num_sources * channels, 1)
+        self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        features, skips = mixture.contiguous(memory_format=torch.channels_last), []
+        for level, convolutions in enumerate(self.down):
+            features = convolutions(max_pool2d(features, 2) if level else features)
+            skips.append(features)
+        features = self.bottleneck(features)
+        for level, convolutions in enumerate(self.up):
+            features = interpolate(features, scale_factor=2) if level else features
+            features = convolutions(torch.cat([features, skips.pop()], 1))
+        return self.masks(features).float().unflatten(1, (self.num_sources, -1))
+
+
+def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        layers += [nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
@@ -51,6 +52,10 @@ def score(args: list[str]) -> None:
     """Score as the options say; prints a table and writes results.json and separations.png."""
     options, checkpoint = parse(args)
     model = build(checkpoint, options.ckpt)
+    if options.refine_steps or options.restarts:
+        model.refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
+        silence = torch.zeros(1, *model.hparams.image_shape)
+        model.separate(silence, refine_steps=options.refine_steps, restarts=options.restarts)  # or refuse at once
     data = MNISTMixtures(**options.data.as_dict())
     if data.hparams.source_scale != model.hparams.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
@@ -77,6 +82,7 @@ def score(args: list[str]) -> None:
         "num_sources": model.hparams.num_sources,
         "checkpoint": str(options.ckpt),
         **model.test_report,
+        **model.refinement,
         **{name: trainer.callback_metrics[f"test/{name}"].item() for name in ("loss", "elbo", "rate", "distortion")},
     }
     print(table(results))
@@ -89,9 +95,10 @@ def score(args: list[str]) -> None:
 
 def table(results: dict[str, Any]) -> str:
     """Results as lines of text."""
-    lines = [f"\n{'':24}{'raw':>10}{'masked':>10}"]
+    columns = [name for name in ("raw", "masked", "refined") if name in results]
+    lines = ["\n" + " " * 24 + "".join(f"{name:>10}" for name in columns)]
     for label, name in ROWS:
-        lines.append(f"{label:24}{results['raw'][name]:10.3f}{results['masked'][name]:10.3f}")
+        lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
     nats = ", ".join(f"{name} {results[name]:.2f}" for name in ("loss", "distortion", "rate"))
     return "\n".join([*lines, f"{nats} nats per mixture\n"])
 

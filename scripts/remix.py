@@ -1,0 +1,8 @@
+"""Train a mask network on a separator's own estimates, remixed: python scripts/remix.py --gpus 1"""
+
+import sys
+
+from vaebss.cli import RemixCLI, train
+
+if __name__ == "__main__":
+    sys.exit(train(RemixCLI))

@@ -1,0 +1,182 @@
+import copy
+import itertools
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+import vaebss
+from vaebss import VAEBSS, Remixes, RemixSeparator, Separation
+from vaebss.remix import Bank, make_bank, permutation_invariant_loss, quality_by_confidence
+
+SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
+
+
+def student(**options) -> RemixSeparator:
+    torch.manual_seed(0)
+    return RemixSeparator(**{"widths": (4, 6, 8), "bottleneck": 16, "epochs_per_round": 2} | options)
+
+
+def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        **{"max_epochs": 4} | options,
+    )
+    data.teacher = teacher()
+    trainer.fit(model, data)
+    return trainer
+
+
+def teacher() -> VAEBSS:
+    torch.manual_seed(1)
+    return VAEBSS(hidden_dims=(32, 16)).eval()
+
+
+def test_estimates_add_up_exactly(random_mixture):
+    separation = student(num_sources=3).separate(random_mixture)
+    assert separation.sources.shape == (5, 3, 1, 28, 28)
+    assert (separation.sources >= 0).all()
+    torch.testing.assert_close(separation.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
+    assert ((separation.confidence >= 1 / 3) & (separation.confidence <= 1)).all()
+
+
+def test_silence_has_no_source_and_no_doubt():
+    separation = student().separate(torch.zeros(2, 1, 28, 28))
+    assert (separation.count == 0).all()
+    assert (separation.confidence == 1).all()
+
+
+def test_there_are_no_latents_to_refine(random_mixture):
+    with pytest.raises(ValueError, match="refine_steps"):
+        student().separate(random_mixture, refine_steps=1)
+
+
+def test_the_loss_is_the_least_over_assignments():
+    estimates, sources = torch.rand(6, 3, 1, 8, 8) / 2, torch.rand(6, 3, 1, 8, 8) / 2
+    found = permutation_invariant_loss(estimates, sources, 0.5)
+    errors = [
+        torch.log10((estimates[:, list(order)] - sources).square().flatten(2).mean(2) + 1e-4).mean(1)
+        for order in itertools.permutations(range(3))
+    ]
+    torch.testing.assert_close(found, torch.stack(errors).amin(0))
+    torch.testing.assert_close(permutation_invariant_loss(sources.flip(1), sources, 0.5), torch.full((6,), -4.0))
+    torch.testing.assert_close(permutation_invariant_loss(2 * estimates, 2 * sources, 1.0), found)
+
+
+def test_spare_slots_should_be_silent():
+    source = torch.rand(1, 1, 1, 8, 8) / 2
+    silent = torch.cat([source, torch.zeros_like(source)], 1)
+    halved = torch.cat([source / 2, source / 2], 1)
+    assert permutation_invariant_loss(silent, source, 0.5) < permutation_invariant_loss(halved, source, 0.5)
+
+
+def test_the_bank_holds_the_active_slots_of_the_surest():
+    sources = torch.arange(8.0).view(4, 2, 1, 1, 1)
+    active = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
+    separation = Separation(sources, active, torch.tensor([1.0, 3.0, 2.0, 0.0]))
+    bank = make_bank(separation, 0.5, 0)
+    assert sorted(bank.images.flatten().tolist()) == [2, 4, 5]
+    assert bank.counts == (1, 2)
+    with pytest.raises(ValueError, match="empty"):
+        make_bank(Separation(sources, torch.zeros_like(active), torch.ones(4)), 0.5, 0)
+
+
+def test_a_bank_is_the_same_after_a_file(tmp_path):
+    bank = Bank(torch.rand(3, 1, 4, 4).half(), (1, 2), 1)
+    bank.save(tmp_path / "bank.pt")
+    loaded = Bank.load(tmp_path / "bank.pt")
+    assert torch.equal(loaded.images, bank.images)
+    assert (loaded.counts, loaded.round) == ((1, 2), 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank.pt"]
+
+
+def test_quality_follows_confidence():
+    curve = quality_by_confidence(torch.arange(100.0), torch.arange(100.0))
+    assert curve[10] == 94.5
+    assert curve[100] == 49.5
+
+
+def test_every_round_has_a_bank_of_its_own(tmp_path):
+    data = Remixes(source="bundled", keep=(0.5, 1.0), **SMALL)
+    data.bank_path = tmp_path / "bank.pt"
+    makers = []
+    make = data._make_bank
+    data._make_bank = lambda separator, number: makers.append((type(separator), number)) or make(separator, number)
+    train(data, student())
+    assert makers == [(VAEBSS, 0), (RemixSeparator, 1)]
+    assert Bank.load(data.bank_path).round == 1
+    assert len(data.bank.images) > 60  # of nearly every slot of every mixture
+
+
+def test_a_student_learns_from_a_bank():
+    data = Remixes(source="bundled", keep=(1.0,), **SMALL | {"epoch_size": 1600, "epochs_per_round": 1})
+    data.setup()
+    sources = data.digits.train[:200].half() / 510
+    data.bank = Bank(sources, (2, 2), 0)  # an ideal one, so that the test is quick
+    model = student(widths=(8, 16, 32), epochs_per_round=1)
+    trainer = train(data, model, max_epochs=1)
+    assert trainer.callback_metrics["val/psnr_paper"] > 21.5  # an equal share scores 21
+
+
+def test_truth_never_reaches_bank_loss_or_choice():
+    runs = []
+    for corrupt in (False, True):
+        data = Remixes(source="bundled", keep=(0.5, 0.5), **SMALL)
+        if corrupt:
+            spoil(data)
+        model = student()
+        trainer = train(data, model)
+        runs.append(
+            model.state_dict() | {"bank": data.bank.images, "chosen by": trainer.callback_metrics["val/confidence"]}
+        )
+    for name, value in runs[0].items():
+        assert torch.equal(value, runs[1][name]), name
+
+
+def spoil(data: Remixes) -> None:
+    """Replace the true sources of mixtures, though not the pseudo-sources of remixes, by noise."""
+    loader = data._loader
+
+    def noisy(images, plans):
+        for batch in loader(images, plans):
+            yield batch | {"sources": torch.rand_like(batch["sources"]) / 2}
+
+    class Loader:
+        def __init__(self, images, plans):
+            self.again, self.length = lambda: noisy(images, copy.copy(plans)), len(plans)
+
+        def __iter__(self):
+            return self.again()
+
+        def __len__(self):
+            return self.length
+
+    data._loader = Loader
+
+
+@pytest.mark.parametrize("options", [{"keep": ()}, {"keep": (1.5,)}, {"keep": (0.0,)}, {"epochs_per_round": 0}])
+def test_impossible_data_options_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Remixes(source="bundled", **options)
+
+
+@pytest.mark.parametrize("options", [{"num_sources": 0}, {"lr": 0.0}, {"widths": ()}, {"bottleneck": 0}])
+def test_impossible_model_options_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        RemixSeparator(**options)
+
+
+def test_a_student_opens_without_its_teacher(tmp_path, random_mixture):
+    data = Remixes(source="bundled", keep=(1.0,), **SMALL)
+    model = student()
+    trainer = train(data, model, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "student.ckpt")
+    opened = vaebss.load(tmp_path / "student.ckpt")
+    assert isinstance(opened, RemixSeparator)
+    torch.testing.assert_close(opened.separate(random_mixture).sources, model.separate(random_mixture).sources)
