@@ -28,7 +28,7 @@ def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
         reload_dataloaders_every_n_epochs=1,
         **{"max_epochs": 4} | options,
     )
-    data.teacher = teacher()
+    data.teacher = teacher
     trainer.fit(model, data)
     return trainer
 

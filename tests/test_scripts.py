@@ -89,18 +89,18 @@ def test_fit_refuses_bad_options_in_one_line(options, reason, tmp_path):
 
 
 def test_one_gpu_without_a_gpu_is_the_cpu(monkeypatch, capsys):
-    monkeypatch.setattr(hardware, "num_gpus", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert hardware.trainer_devices(1) == {"accelerator": "cpu", "devices": 1}
     assert len(capsys.readouterr().out.splitlines()) == 1
-    assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
+    assert hardware.trainer_devices(0) == hardware.trainer_devices(None) == {"accelerator": "cpu", "devices": 1}
     assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match="more GPUs"):
         hardware.trainer_devices(2)
 
 
 def test_gpus_are_used_where_they_are(monkeypatch):
-    monkeypatch.setattr(hardware, "num_gpus", lambda: 2)
-    assert hardware.trainer_devices(2) == {"accelerator": "gpu", "devices": 2}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert hardware.trainer_devices(2) == hardware.trainer_devices(None) == {"accelerator": "gpu", "devices": 2}
     assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
     with pytest.raises(ValueError, match="more GPUs"):
         hardware.trainer_devices(3)
@@ -141,6 +141,47 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert process.returncode != 0
     assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in output
     assert "state_dict" in torch.load(last, weights_only=True)
+
+
+REMIX_RUN = (
+    "--gpus=0",
+    "--data.source=bundled",
+    "--data.num_mixtures=60",
+    "--data.epoch_size=960",
+    "--data.epochs_per_round=3",
+    "--data.keep=[0.5,0.5]",
+    "--data.val_mixtures=16",
+    "--model.widths=[4,6,8]",
+    "--model.bottleneck=16",
+)
+
+
+def killed_chain(folder, *options, watched, steps) -> None:
+    """Start remix.py and kill it once a checkpoint has so many steps."""
+    command = [sys.executable, REPOSITORY / "scripts" / "remix.py", *REMIX_RUN, *map(str, options)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    wait_for(lambda: watched.is_file() and torch.load(watched, weights_only=True)["global_step"] >= steps)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("steps", [0, 10, 40])
+def test_a_killed_chain_goes_on_in_its_round(steps, checkpoint, tmp_path):
+    run = tmp_path / "lightning_logs" / "version_0"
+    last = run / "checkpoints" / "last.ckpt"
+    killed_chain(tmp_path, "--teacher", checkpoint, watched=last, steps=steps)
+    result = script("remix.py", "--ckpt", last, "--gpus", 0, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert torch.load(last, weights_only=True)["global_step"] == 60
+    assert torch.load(run / "bank.pt", weights_only=True)["round"] == 1
+
+
+def test_a_chain_killed_in_its_teacher_can_be_resumed(tmp_path):
+    run = tmp_path / "lightning_logs" / "version_0"
+    killed_chain(tmp_path, watched=run / "teacher" / "checkpoints" / "last.ckpt", steps=0)
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 0
+    assert saved["model_class"] == "RemixSeparator"
 
 
 def wait_for(condition, seconds: float = 120):

@@ -41,9 +41,8 @@ class RunCheckpoints(ModelCheckpoint):
     def last_path(self) -> Path:
         return Path(self.dirpath or ".") / "last.ckpt"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        if trainer.global_step == 0:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path is None:  # a new run
             trainer.save_checkpoint(self.last_path)
 
 

@@ -152,7 +152,7 @@ class TrainCLI(LightningCLI):
         if self.config.ckpt and run.name.startswith("version_"):
             logs = run.parent
             return TensorBoardLogger(logs.parent, logs.name, run.name, purge_step=self.initial["global_step"])
-        return TensorBoardLogger(".", LOGS)
+        return TensorBoardLogger(Path.cwd(), LOGS)
 
     @property
     def run_folder(self) -> Path:
@@ -160,7 +160,7 @@ class TrainCLI(LightningCLI):
 
     def fit(self) -> None:
         """Train, then say where the result is and what can be done with it."""
-        self.say(f"Training into {self.run_folder}")
+        self.say(f"Training into {_short(self.run_folder)}")
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C, once it has shut down
@@ -236,15 +236,17 @@ class RemixCLI(TrainCLI):
 
     def fit(self) -> None:
         self.datamodule.bank_path = self.run_folder / "bank.pt"
-        if not self.datamodule.bank_path.is_file():
-            self.datamodule.teacher = load(self.config.teacher) if self.config.teacher else self._train_teacher()
-            self.datamodule.teacher.to(self.trainer.strategy.root_device)
+        self.datamodule.teacher = self._teacher
         super().fit()
+
+    def _teacher(self) -> Separator:
+        teacher = load(self.config.teacher) if self.config.teacher else self._train_teacher()
+        return teacher.to(self.trainer.strategy.root_device).eval()
 
     def _train_teacher(self) -> VAEBSS:
         """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
         folder = self.run_folder / "teacher"
-        self.say(f"Training a teacher into {folder}")
+        self.say(f"Training a teacher into {_short(folder)}")
         data, seed = self.datamodule.hparams, self.config.seed_everything
         same = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers", "seed")
         mixtures = MNISTMixtures(**{name: data[name] for name in same})
@@ -264,7 +266,7 @@ class RemixCLI(TrainCLI):
         )
         last = folder / "checkpoints" / "last.ckpt"
         trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
-        return model.eval()
+        return model
 
 
 def _flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,29 +5,22 @@ from typing import Any
 import torch
 
 
-def num_gpus() -> int:
-    """GPUs at hand: CUDA devices, or Apple's one."""
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
-
-
 def trainer_devices(gpus: int | None) -> dict[str, Any]:
     """Trainer's `accelerator` and `devices` for `--gpus`: None takes what there is, 0 is the CPU.
 
     Raises:
         ValueError: more GPUs than there are, except 1, for which the CPU stands in.
     """
-    found = num_gpus()
-    if gpus is None:
-        return {"accelerator": "auto", "devices": "auto"}
-    if gpus < 0:
-        raise ValueError(f"--gpus must be 0 or more, not {gpus}")
-    if gpus == 1 and found == 0:
+    found = torch.cuda.device_count()
+    wanted = found if gpus is None else gpus
+    if wanted < 0:
+        raise ValueError(f"--gpus must be 0 or more, not {wanted}")
+    if wanted == 1 and found == 0:
         print("No GPU found: going on with the CPU.", flush=True)
-    elif gpus > found:
-        raise ValueError(f"--gpus {gpus} asks for more GPUs than there are ({found})")
-    elif gpus > 0:
-        return {"accelerator": "gpu", "devices": gpus}
-    return {"accelerator": "cpu", "devices": 1}
+        wanted = 0
+    if wanted > found:
+        raise ValueError(f"--gpus {wanted} asks for more GPUs than there are ({found})")
+    return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
 
 
 def native_bfloat16(device: str) -> bool:
@@ -39,5 +32,5 @@ def native_bfloat16(device: str) -> bool:
 
 def fastest_precision(accelerator: str) -> str:
     """Trainer's `precision`: bfloat16 where that is native, else single precision."""
-    on_gpu = accelerator != "cpu" and num_gpus() > 0
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return "bf16-mixed" if native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"

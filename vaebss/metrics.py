@@ -53,7 +53,7 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     cost[:, :, slots:] += MISSED
     cost = cost * present(count, num_sources).unsqueeze(2)
     choices = assignments(slots + spare, num_sources).to(cost.device)  # (A, M)
-    total = cost[:, torch.arange(num_sources), choices].sum(2)  # (B, A)
+    total = cost[:, torch.arange(num_sources, device=cost.device), choices].sum(2)  # (B, A)
     best = choices[total.argmin(1)]  # (B, M)
     return estimates[torch.arange(len(best), device=best.device).unsqueeze(1), best]
 

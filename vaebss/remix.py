@@ -10,6 +10,7 @@ MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020
 # B mixtures, K slots, M sources in a remix, N pseudo-sources
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ class Remixes(MNISTMixtures):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         if epochs_per_round < 1:
             raise ValueError(f"data.epochs_per_round must be 1 or more, not {epochs_per_round}")
-        self.teacher: Separator | None = None
+        self.teacher: Callable[[], Separator] | None = None  # asked only where the first bank has yet to be made
         self.bank: Bank | None = None
         self.bank_path: Path | None = None
         self.bank_quality: dict[int, float] = {}
@@ -150,7 +151,8 @@ class Remixes(MNISTMixtures):
         """Remixes of the bank of this epoch's round; to be asked for anew each epoch."""
         trainer: Any = self.trainer
         epoch, hparams = trainer.fit_loop.epoch_progress.current.processed, self.hparams
-        bank = self._bank_of(epoch // hparams.epochs_per_round, trainer)
+        last = len(hparams.keep) - 1
+        bank = self._bank_of(min(epoch // hparams.epochs_per_round, last), trainer)
         plans = FreshPlan(
             len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size, None, *self._world
         )
@@ -162,14 +164,17 @@ class Remixes(MNISTMixtures):
         if self.bank is None and self.bank_path and self.bank_path.is_file():
             self.bank = Bank.load(self.bank_path)
         if self.bank is None or self.bank.round != number:
-            self.bank = self._make_bank(trainer.lightning_module if number else self.teacher, number)
+            self.bank = self._make_bank(trainer.lightning_module if number else self._teacher(), number)
             if self.bank_path and trainer.is_global_zero:
                 self.bank.save(self.bank_path)
         return self.bank
 
-    def _make_bank(self, separator: Any, number: int) -> Bank:
-        if separator is None:
-            raise ValueError("the first bank needs a teacher")
+    def _teacher(self) -> Separator:
+        if self.teacher is None:
+            raise ValueError("the first bank needs a teacher: set the data module's `teacher`")
+        return self.teacher()
+
+    def _make_bank(self, separator: Separator, number: int) -> Bank:
         hparams, images = self.hparams, self._digits.train
         plan = draw_plan(len(images), hparams.num_mixtures, self.counts, hparams.seed, TRAIN)
         batches = self._loader(images, FixedPlan(plan, EVALUATION_BATCH))
@@ -286,4 +291,4 @@ def permutation_invariant_loss(estimates: Tensor, sources: Tensor, source_scale:
     errors = (estimates.unsqueeze(1) - sources.unsqueeze(2)).flatten(3).square().mean(3)  # (B, source, slot)
     cost = torch.log10(errors * (PAPER_SCALE / source_scale) ** 2 + ERROR_FLOOR)
     choices = assignments(slots, slots).to(cost.device)  # (A, source)
-    return cost[:, torch.arange(slots), choices].mean(2).amin(1)
+    return cost[:, torch.arange(slots, device=cost.device), choices].mean(2).amin(1)

@@ -61,11 +61,10 @@ def score(args: list[str]) -> None:
         raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
     out = Path(options.out or Path(options.ckpt).parent)
     out.mkdir(parents=True, exist_ok=True)
-    devices = trainer_devices(options.gpus)
-    if devices["devices"] == "auto":
-        devices["devices"] = 1
+    accelerator = trainer_devices(options.gpus)["accelerator"]
     trainer = Trainer(
-        **devices,
+        accelerator=accelerator,
+        devices=1,
         logger=False,
         enable_model_summary=False,
         enable_checkpointing=False,
