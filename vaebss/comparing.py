@@ -87,6 +87,8 @@ def _check(options: Any) -> None:
         raise ValueError(f"--budget must be a batch of {options.data.batch_size} or more, not {options.budget}")
     if "oracle-latents" in options.methods and "vae" not in options.methods:
         raise ValueError("oracle-latents fits the trained VAE's decoder: add vae to --methods")
+    if options.seed < 0:
+        raise ValueError(f"--seed must be 0 or more, not {options.seed}")
     if (options.gpus or 0) > 1:
         raise ValueError(f"--gpus must be 0 or 1, not {options.gpus}: one device trains one method after another")
     if set(options.methods) == {"glo"} and GLO_SOURCES not in options.num_sources:
@@ -200,7 +202,7 @@ def compare(args: list[str]) -> None:
             result, answer, vae = _run(method, num_sources, data, options, vae)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            pictures[f"{method}\nK = {num_sources}"] = answer(examples)[0]
+            pictures[f"{method}, K = {num_sources}"] = answer(examples)[0]
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
     comparison_figure(examples["mixture"], examples["sources"], pictures).savefig(out / "comparison.png")
