@@ -48,14 +48,14 @@ def test_glo_is_left_out_where_it_was_not_published(compared):
 
 def test_every_method_can_be_built():
     for method in METHODS:
-        assert hasattr(build(method, 2, 0.5, 0), "separate"), method
+        assert hasattr(build(method, 2, 10), "separate"), method
     assert all(set(figures) <= set(METHODS) for figures in PUBLISHED.values())
 
 
 def test_a_method_does_not_depend_on_those_before_it():
-    first = build("mixit", 2, 0.5, 0).state_dict()
-    build("vae", 2, 0.5, 0)
-    for name, value in build("mixit", 2, 0.5, 0).state_dict().items():
+    first = build("mixit", 2, 10).state_dict()
+    build("vae", 2, 10)
+    for name, value in build("mixit", 2, 10).state_dict().items():
         assert torch.equal(value, first[name]), name
 
 

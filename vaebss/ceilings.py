@@ -8,6 +8,7 @@ Nothing that trains or separates may import this file: a separator knows mixture
 import torch
 from torch import Tensor
 
+from vaebss.hardware import fastest_autocast
 from vaebss.separation import mask
 from vaebss.separator import VAEBSS
 
@@ -56,7 +57,8 @@ def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int =
     optimizer = torch.optim.Adam([latents], lr=ORACLE_LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        error = (model.decode(latents) - truth).square().sum()
+        with fastest_autocast(model.device):
+            error = (model.decode(latents) - truth).square().sum()
         (latents.grad,) = torch.autograd.grad(error, latents)
         optimizer.step()
         schedule.step()

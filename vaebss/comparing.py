@@ -49,7 +49,7 @@ HEADER = (
     "|---|---|---|---|---|---|---|---|---|",
 )
 
-Estimator = Callable[[Batch], tuple[Tensor, Tensor]]  # a batch -> estimates (B, K, C, H, W) and active slots (B, K)
+Estimator = Callable[[Batch], Separation]
 
 
 def parse(args: list[str]) -> Any:
@@ -95,8 +95,8 @@ def _check(options: Any) -> None:
         raise ValueError(f"nothing to compare: glo is for K = {GLO_SOURCES} only, as published")
 
 
-def build(method: str, num_sources: int, source_scale: float, seed: int) -> Any:
-    """An untrained separator; nothing for a ceiling, which trains nothing."""
+def build(method: str, num_sources: int, steps: int, source_scale: float = 0.5, seed: int = 0) -> Any:
+    """An untrained separator, to be trained for so many steps; nothing for a ceiling, which trains nothing."""
     seed_everything(seed, verbose=False)
     shared: dict[str, Any] = {"num_sources": num_sources, "source_scale": source_scale}
     match method:
@@ -116,7 +116,7 @@ def build(method: str, num_sources: int, source_scale: float, seed: int) -> Any:
             return MixIT(**shared)
         case "vae":
             warmup_steps = WARMUP_STEPS if num_sources <= 2 else WARMUP_STEPS_SPARE
-            return VAEBSS(**shared, warmup_steps=warmup_steps, seed=seed)
+            return VAEBSS(**shared, warmup_steps=min(warmup_steps, steps // 2), seed=seed)
         case _:
             return None
 
@@ -155,24 +155,21 @@ def estimator(method: str, model: Any, source_scale: float) -> Estimator:
         case "oracle-latents":
             ceiling = partial(ceilings.oracle_latents, model)
         case _:
-            return lambda batch: _unpacked(model.separate(batch["mixture"]))
+            return lambda batch: model.separate(batch["mixture"])
 
-    def answer(batch: Batch) -> tuple[Tensor, Tensor]:
+    def answer(batch: Batch) -> Separation:
         estimates = ceiling(batch["mixture"], batch["sources"])
-        return estimates, active_slots(estimates, source_scale)
+        return Separation(estimates, active_slots(estimates, source_scale), torch.zeros(len(estimates)))
 
     return answer
-
-
-def _unpacked(separation: Separation) -> tuple[Tensor, Tensor]:
-    return separation.sources, separation.active
 
 
 def score(answer: Estimator, batches: Iterable[Batch], num_slots: int, source_scale: float) -> dict[str, Any]:
     """Metrics over all batches."""
     metrics = SeparationMetrics(num_slots, source_scale)
     for batch in batches:
-        metrics.update(*answer(batch), batch["sources"], batch["count"])
+        separation = answer(batch)
+        metrics.update(separation.sources, separation.active, batch["sources"], batch["count"])
     return metrics.compute()
 
 
@@ -202,7 +199,7 @@ def compare(args: list[str]) -> None:
             result, answer, vae = _run(method, num_sources, data, options, vae)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            pictures[f"{method}, K = {num_sources}"] = answer(examples)[0]
+            pictures[f"{method}, K = {num_sources}"] = answer(examples).sources
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
     comparison_figure(examples["mixture"], examples["sources"], pictures).savefig(out / "comparison.png")
@@ -232,7 +229,7 @@ def _run(
 ) -> tuple[dict[str, Any], Estimator, VAEBSS | None]:
     """Train and score one method: its result, how it answers, and the VAE if there is one by now."""
     scale = data.hparams.source_scale
-    model = build(method, num_sources, scale, options.seed)
+    model = build(method, num_sources, options.budget // data.hparams.batch_size, scale, options.seed)
     started = time.perf_counter()
     train(model, data, options.gpus)
     trained = time.perf_counter()

@@ -38,3 +38,8 @@ def fastest_precision(accelerator: str) -> str:
     else:
         native = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
     return "bf16-mixed" if native else "32-true"
+
+
+def fastest_autocast(device: torch.device) -> torch.autocast:
+    """A context of the precision above, for work outside a Trainer."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=fastest_precision(device.type) == "bf16-mixed")

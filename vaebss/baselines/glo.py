@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from vaebss.data import MNISTMixtures
+from vaebss.hardware import fastest_autocast
 from vaebss.networks import Decoder
 from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots, check_mixture, mask
@@ -71,13 +72,13 @@ class GLO(LightningModule):
         num_sources: int = 2,
         latent_dim: int = 20,
         hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
-        num_mixtures: int = 5_000,
-        lr: float = 1e-3,
-        latent_lr: float = 0.1,
-        fit_lr: float = 0.1,
-        starts: int = 4,
+        num_mixtures: int = 10_000,
+        lr: float = 3e-3,
+        latent_lr: float = 0.5,
+        fit_lr: float = 0.2,
+        starts: int = 2,
         start_steps: int = 40,
-        fit_steps: int = 150,
+        fit_steps: int = 120,
         image_shape: tuple[int, int, int] = (1, 28, 28),
         source_scale: float = 0.5,
         seed: int = 0,
@@ -171,7 +172,7 @@ class GLO(LightningModule):
         optimizer = torch.optim.Adam([latents], lr=self.hparams.fit_lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
-            with torch.enable_grad():
+            with torch.enable_grad(), fastest_autocast(self.device):
                 error = self.error(latents, mixture).sum()
             (latents.grad,) = torch.autograd.grad(error, latents)
             optimizer.step()

@@ -3,6 +3,8 @@
 # B mixtures, K assumed sources, P = C * H * W pixels, A assignments of outputs to mixtures
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +16,34 @@ from vaebss.networks import hidden_layers
 from vaebss.separation import Separation, active_slots, check_mixture, mask
 
 
+class MaskNetwork(nn.Module):
+    """The paper's encoder and its mirror: (B, size_in) -> (B, size_out).
+
+    A mask needs the details of its mixture, so every layer of the mirror is added to the encoder's of that width.
+
+    Args:
+        size_in: width of the input.
+        hidden_dims: widths of the encoder's layers.
+        size_out: width of the output.
+    """
+
+    def __init__(self, size_in: int, hidden_dims: Sequence[int], size_out: int):
+        super().__init__()
+        encoder, mirror = pairwise([size_in, *hidden_dims]), pairwise(reversed(hidden_dims))
+        self.encoder = nn.ModuleList(nn.Sequential(*hidden_layers(widths)) for widths in encoder)
+        self.mirror = nn.ModuleList(nn.Sequential(*hidden_layers(widths)) for widths in mirror)
+        self.output = nn.Linear(hidden_dims[0], size_out)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        hidden, layers = pixels, []
+        for layer in self.encoder:
+            hidden = layer(hidden)
+            layers.append(hidden)
+        for layer, same_width in zip(self.mirror, reversed(layers[:-1]), strict=True):
+            hidden = layer(hidden) + same_width
+        return self.output(hidden)
+
+
 class MixIT(LightningModule):
     """Learns to take sums of two mixtures apart into 2 K outputs, and then takes one mixture apart.
 
@@ -23,7 +53,7 @@ class MixIT(LightningModule):
 
     Args:
         num_sources: K, sources in each mixture.
-        hidden_dims: widths of the network, the paper's encoder and then its mirror.
+        hidden_dims: widths of the network's layers, before they are mirrored.
         lr: Adam's learning rate, which falls to 0 on a cosine.
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
@@ -44,10 +74,7 @@ class MixIT(LightningModule):
         self.save_hyperparameters()
         outputs, pixels = 2 * num_sources, math.prod(image_shape)
         self.network = nn.Sequential(
-            nn.Flatten(),
-            *hidden_layers([pixels, *hidden_dims, *reversed(hidden_dims[:-1])]),
-            nn.Linear(hidden_dims[0], outputs * pixels),
-            nn.Unflatten(1, (outputs, *image_shape)),
+            nn.Flatten(), MaskNetwork(pixels, hidden_dims, outputs * pixels), nn.Unflatten(1, (outputs, *image_shape))
         )
         to_first = torch.arange(2**outputs).unsqueeze(1) >> torch.arange(outputs) & 1
         self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
