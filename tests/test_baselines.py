@@ -51,12 +51,16 @@ def trained(model, batches):
     return model
 
 
-def psnr(model, data) -> float:
+def scores(model, data) -> dict:
     metrics = SeparationMetrics(2)
     for batch in data.test_dataloader():
         separation = model.separate(batch["mixture"])
         metrics.update(separation.sources, separation.active, batch["sources"], batch["count"])
-    return metrics.compute()["psnr_paper"]
+    return metrics.compute()
+
+
+def psnr(model, data) -> float:
+    return scores(model, data)["psnr_paper"]
 
 
 @pytest.mark.parametrize("num_sources", [1, 3])
@@ -99,6 +103,19 @@ def test_trivial_answers_are_what_they_say(random_mixture):
     equal = EqualShare(3).separate(random_mixture)
     for slot in equal.sources.unbind(1):
         torch.testing.assert_close(slot, random_mixture / 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected", "similarity", "right"),
+    [(Silence(), 15.67, 0.25, 0), (OneSlot(), 16.59, 0.49, 0), (EqualShare(), 20.89, 0.63, 1)],
+)
+def test_trivial_answers_score_what_they_always_do_on_bundled_digits(model, expected, similarity, right):
+    data = MNISTMixtures(source="bundled", test_mixtures=1_000)
+    data.setup()
+    found = scores(model, data)
+    assert found["psnr_paper"] == pytest.approx(expected, abs=0.01)
+    assert found["ssim"] == pytest.approx(similarity, abs=0.01)
+    assert found["count"] == right
 
 
 def test_nmf_learns_to_tell_strokes_apart(data):

@@ -145,17 +145,17 @@ def train(model: Any, data: MNISTMixtures, gpus: int | None) -> None:
     model.to(trainer.strategy.root_device)
 
 
-def estimator(method: str, model: Any, source_scale: float) -> Estimator:
-    """How a method answers a batch; ceilings alone look at its sources. `model` is the VAE for oracle-latents."""
+def estimator(method: str, models: dict[str, Any], source_scale: float) -> Estimator:
+    """How a method, one of the trained `models`, answers a batch; ceilings alone look at its sources."""
     match method:
         case "ideal-ratio-mask":
             ceiling = ceilings.ideal_ratio_mask
         case "ideal-binary-mask":
             ceiling = ceilings.ideal_binary_mask
         case "oracle-latents":
-            ceiling = partial(ceilings.oracle_latents, model)
+            ceiling = partial(ceilings.oracle_latents, models["vae"])
         case _:
-            return lambda batch: model.separate(batch["mixture"])
+            return lambda batch: models[method].separate(batch["mixture"])
 
     def answer(batch: Batch) -> Separation:
         estimates = ceiling(batch["mixture"], batch["sources"])
@@ -193,10 +193,10 @@ def compare(args: list[str]) -> None:
     examples = {name: value[:PICTURED] for name, value in batch.items()}
     pictures: dict[str, Tensor] = {}
     for num_sources, methods in _plan(options):
-        vae = None
+        models: dict[str, Any] = {}
         for method in methods:
             print(f"\nK = {num_sources}, {method}", flush=True)
-            result, answer, vae = _run(method, num_sources, data, options, vae)
+            result, answer = _run(method, num_sources, data, options, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
             pictures[f"{method}, K = {num_sources}"] = answer(examples).sources
@@ -225,16 +225,15 @@ def _plan(options: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _run(
-    method: str, num_sources: int, data: MNISTMixtures, options: Any, vae: VAEBSS | None
-) -> tuple[dict[str, Any], Estimator, VAEBSS | None]:
-    """Train and score one method: its result, how it answers, and the VAE if there is one by now."""
+    method: str, num_sources: int, data: MNISTMixtures, options: Any, models: dict[str, Any]
+) -> tuple[dict[str, Any], Estimator]:
+    """Train and score one method: its result, and how it answers. Adds it to `models`, the trained ones for this K."""
     scale = data.hparams.source_scale
-    model = build(method, num_sources, options.budget // data.hparams.batch_size, scale, options.seed)
+    models[method] = build(method, num_sources, options.budget // data.hparams.batch_size, scale, options.seed)
     started = time.perf_counter()
-    train(model, data, options.gpus)
+    train(models[method], data, options.gpus)
     trained = time.perf_counter()
-    vae = model if method == "vae" else vae
-    answer = estimator(method, vae if method in CEILINGS else model, scale)
+    answer = estimator(method, models, scale)
     slots = options.num_mixed if method in CEILINGS else num_sources
     scores = score(answer, tqdm(data.test_dataloader(), desc="separating"), slots, scale)
     result = {
@@ -248,7 +247,7 @@ def _run(
     if options.num_mixed == PUBLISHED_MIXED and method in PUBLISHED.get(num_sources, {}):
         psnr, ssim = PUBLISHED[num_sources][method]
         result["published"] = {"psnr_paper": psnr, "ssim": ssim}
-    return result, answer, vae
+    return result, answer
 
 
 def table(comparison: dict[str, Any]) -> str:
