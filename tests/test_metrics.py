@@ -135,6 +135,26 @@ def test_batches_add_up_to_the_whole():
     assert parts == pytest.approx(whole, abs=1e-6)
 
 
+def _halves_scored_by(rank: int, folder: str) -> None:
+    """One of two processes scores its half; both see the whole's figures, and the first writes them down."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    half = slice(rank * 5, rank * 5 + 5)
+    scores = score(images(10, 3)[half], images(10, 2, seed=1)[half])
+    torch.save(scores, Path(folder) / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    torch.multiprocessing.spawn(_halves_scored_by, (str(tmp_path),), nprocs=2)
+    whole = score(images(10, 3), images(10, 2, seed=1))
+    for rank in range(2):
+        parts = torch.load(tmp_path / f"{rank}.pt")
+        assert parts["confusion"] == whole["confusion"]
+        assert parts["psnr_paper_by_count"] == pytest.approx(whole["psnr_paper_by_count"])
+        for name in ("psnr", "psnr_paper", "psnr_paper_median", "psnr_paper_worst_decile", "ssim", "si_sdr", "count"):
+            assert parts[name] == pytest.approx(whole[name], abs=1e-6), name
+
+
 def test_too_many_slots_are_refused():
     with pytest.raises(ValueError, match="at most 8"):
         match(torch.zeros(1, 9, 1, 8, 8), torch.zeros(1, 1, 1, 8, 8), torch.ones(1))

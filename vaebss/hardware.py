@@ -34,3 +34,8 @@ def fastest_precision(accelerator: str) -> str:
     """Trainer's `precision`: bfloat16 where that is native, else single precision."""
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return "bf16-mixed" if native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+
+
+def fastest_autocast(device: torch.device) -> torch.autocast:
+    """A context of the precision above, for work outside a Trainer."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=native_bfloat16(device.type))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
 
-def _hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
+def hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
+    """From the first width to the last: linear maps, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()]
@@ -28,7 +29,7 @@ class Encoder(nn.Sequential):
         widths = [prod(image_shape), *hidden_dims]
         super().__init__(
             nn.Flatten(),
-            *_hidden_layers(widths),
+            *hidden_layers(widths),
             nn.Linear(widths[-1], num_sources * 2 * latent_dim),
             nn.Unflatten(1, (num_sources, 2 * latent_dim)),
         )
@@ -41,7 +42,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.image_shape = tuple(image_shape)
         widths = [latent_dim, *reversed(hidden_dims)]
-        self.layers = nn.Sequential(*_hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape)), nn.Sigmoid())
+        self.layers = nn.Sequential(*hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape)), nn.Sigmoid())
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents.flatten(0, -2)).float().view(*latents.shape[:-1], *self.image_shape)

@@ -31,13 +31,40 @@ def separation_figure(mixture: Tensor, separation: Separation, sources: Tensor |
     return rows_figure(rows)
 
 
-def rows_figure(rows: dict[str, Tensor]) -> Figure:
-    """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all."""
+def comparison_figure(mixture: Tensor, sources: Tensor, estimates: dict[str, Tensor]) -> Figure:
+    """A column a mixture, a row a method, its slots side by side in the order of the sources that they match.
+
+    Args:
+        mixture: (N, C, H, W).
+        sources: (N, M, C, H, W).
+        estimates: method -> (N, K, C, H, W), of these mixtures.
+    """
+    slots = max(images.shape[1] for images in (sources, *estimates.values()))
+    sources = _with_slots(sources, slots)
+    every = torch.full((len(sources),), slots, device=sources.device)
+    rows = {"mixture": _with_slots(mixture.unsqueeze(1), slots), "sources": sources}
+    rows |= {label: match(_with_slots(images, slots), sources, every) for label, images in estimates.items()}
+    return rows_figure({label: torch.cat(images.unbind(1), -1) for label, images in rows.items()}, width=12)
+
+
+def _with_slots(images: Tensor, slots: int) -> Tensor:
+    """(N, K, C, H, W) -> (N, slots, C, H, W), the last ones silent."""
+    silence = images.new_zeros(len(images), slots - images.shape[1], *images.shape[2:])
+    return torch.cat([images, silence], 1)
+
+
+def rows_figure(rows: dict[str, Tensor], width: float = 7) -> Figure:
+    """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all.
+
+    Args:
+        rows: label -> images, all of one shape.
+        width: of a row, in inches.
+    """
     brightest = max(float(images.max()) for images in rows.values())
     strips = {label: _strip(images) for label, images in rows.items()}
-    height, width = next(iter(strips.values())).shape[:2]
-    scale = 7 / width  # inches a pixel
-    figure = Figure(figsize=(8, scale * height * len(rows)), layout="constrained", dpi=120)
+    height, pixels = next(iter(strips.values())).shape[:2]
+    row_height = width * height / pixels
+    figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=120)
     for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
         axes.imshow(strip.squeeze(-1), cmap="gray", vmin=0, vmax=brightest or 1, interpolation="nearest")
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)

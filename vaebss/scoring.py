@@ -85,7 +85,7 @@ def score(args: list[str]) -> None:
         **{name: trainer.callback_metrics[f"test/{name}"].item() for name in ("loss", "elbo", "rate", "distortion")},
     }
     print(table(results))
-    (out / "results.json").write_text(json.dumps(_without_nan(results), indent=2) + "\n")
+    (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
     batch = next(iter(data.test_dataloader()))
     mixture, sources = batch["mixture"][:PICTURED], batch["sources"][:PICTURED]
     separation_figure(mixture, model.cpu().separate(mixture), sources).savefig(out / "separations.png")
@@ -102,10 +102,10 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{nats} nats per mixture\n"])
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON knows no NaN."""
     if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
+        return {name: without_nan(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

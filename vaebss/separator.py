@@ -3,7 +3,6 @@
 # B mixtures, K assumed sources, M true sources, D latent size
 
 import math
-from functools import partial
 from typing import Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch.distributions import Independent, Normal
 
 from vaebss import objective, refinement
 from vaebss.base import Separator
-from vaebss.hardware import native_bfloat16
+from vaebss.hardware import fastest_autocast
 from vaebss.networks import Decoder, Encoder
 from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots, mask
@@ -178,15 +177,15 @@ class VAEBSS(Separator):
         # Seeded by the model alone, so that the same mixtures always get the same answer.
         noise = generator(self.hparams.seed, NOISE["refine"], device=latents.device)
 
-        device = latents.device.type
+        def objective_at(candidates: Tensor) -> Tensor:
+            return self._objective(mixture, candidates, self.decode(candidates))
 
-        def objective_at(candidates: Tensor, half: bool = False) -> Tensor:
-            with torch.autocast(device, torch.bfloat16, enabled=half and native_bfloat16(device)):
-                estimates = self.decode(candidates)
-            return self._objective(mixture, candidates, estimates)
+        def quickly(candidates: Tensor) -> Tensor:
+            with fastest_autocast(candidates.device):
+                return objective_at(candidates)
 
         starts = refinement.starts(latents, self.hparams.prior_scale, restarts, noise)
-        refined = refinement.ascend(partial(objective_at, half=True), starts, refine_steps)
+        refined = refinement.ascend(quickly, starts, refine_steps)
         return refinement.best(objective_at, refined)
 
     @torch.no_grad()

@@ -1,0 +1,8 @@
+"""Train and score every method of the paper's Table II: python scripts/compare.py"""
+
+import sys
+
+from vaebss.comparing import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from pytorch_lightning import seed_everything
+
+from vaebss import VAEBSS
+from vaebss.ceilings import ideal_binary_mask, ideal_ratio_mask, oracle_latents
+from vaebss.metrics import MAX_PSNR, SeparationMetrics
+
+
+@pytest.fixture
+def batch(digits_module):
+    return next(iter(digits_module.test_dataloader()))
+
+
+def psnr(estimates, batch) -> float:
+    metrics = SeparationMetrics(estimates.shape[1])
+    active = torch.ones(estimates.shape[:2], dtype=torch.bool)
+    metrics.update(estimates, active, batch["sources"], batch["count"])
+    return metrics.compute()["psnr_paper"]
+
+
+def equal_share(batch) -> torch.Tensor:
+    return (batch["mixture"] / 2).unsqueeze(1).expand_as(batch["sources"])
+
+
+def test_the_ratio_mask_is_exact_for_sums_of_images(batch):
+    estimates = ideal_ratio_mask(batch["mixture"], batch["sources"])
+    torch.testing.assert_close(estimates, batch["sources"])
+    assert psnr(estimates, batch) == pytest.approx(MAX_PSNR)
+
+
+def test_the_binary_mask_gives_every_pixel_to_its_brightest_source(batch):
+    mixture, sources = batch["mixture"], batch["sources"]
+    estimates = ideal_binary_mask(mixture, sources)
+    torch.testing.assert_close(estimates.sum(1), mixture)
+    assert ((estimates > 0).sum(1) <= 1).all()
+    assert (sources[estimates > 0] >= (mixture.unsqueeze(1) / 2).expand_as(sources)[estimates > 0] - 1e-6).all()
+    assert psnr(estimates, batch) > psnr(equal_share(batch), batch)
+
+
+def test_oracle_latents_find_what_the_decoder_drew():
+    seed_everything(0, verbose=False)
+    model = VAEBSS(hidden_dims=(32, 16))
+    for layer in model.decoder.layers:  # an untrained decoder is flat around the prior's mean
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            torch.nn.init.normal_(layer.bias)
+    drawn = model.sample(40).unflatten(0, (20, 2))
+    batch = {"mixture": drawn.sum(1), "sources": drawn, "count": torch.full((20,), 2)}
+    few, many = (oracle_latents(model, batch["mixture"], drawn, steps) for steps in (1, 100))
+    torch.testing.assert_close(many.sum(1), batch["mixture"])
+    assert psnr(many, batch) > psnr(few, batch) + 3
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_training_never_comes_near_the_ceilings():
+    program = "import sys, vaebss.cli, vaebss.scoring, vaebss.baselines; print('vaebss.ceilings' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

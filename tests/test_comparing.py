@@ -1,0 +1,113 @@
+import json
+
+import pytest
+import torch
+from conftest import script
+
+from vaebss import comparing
+from vaebss.comparing import CEILINGS, METHODS, PUBLISHED, build, main, table
+
+QUICK = ("--budget", "512", "--gpus", "0", "--data.source", "bundled", "--data.test_mixtures", "32")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """The folder of a comparison by every method that is quick to fit, and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    methods = "[vae, mixit, equal-share, glo, silence, ideal-ratio-mask]"
+    options = ["--methods", methods, "--num-sources", "3", "--out", "out"]
+    result = script("compare.py", *QUICK, *options, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "out", result.stdout
+
+
+def test_a_comparison_leaves_what_was_promised(compared):
+    out, printed = compared
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    text = (out / "comparison.md").read_text()
+    assert text.strip() in printed
+    comparison = json.loads((out / "comparison.json").read_text())
+    assert comparison["data"] == "bundled"
+    assert comparison["test_mixtures"] == 32
+    results = {result["method"]: result for result in comparison["results"]}
+    assert list(results) == ["silence", "equal-share", "mixit", "vae", "ideal-ratio-mask"]
+    for name, result in results.items():
+        scores = result["scores"]
+        assert f"| {scores['psnr_paper']:.2f} |" in text, name
+        assert scores["psnr_paper"] - scores["psnr"] == pytest.approx(6.0206, abs=1e-3)
+        assert result["sees_truth"] == (name in CEILINGS)
+    assert results["vae"]["published"] == {"psnr_paper": 27.68, "ssim": 0.94}
+    assert results["ideal-ratio-mask"]["scores"]["psnr_paper"] == pytest.approx(100)
+    assert results["silence"]["scores"]["psnr_paper"] < results["equal-share"]["scores"]["psnr_paper"]
+    assert results["mixit"]["train_seconds"] > results["silence"]["train_seconds"]
+
+
+def test_glo_is_left_out_where_it_was_not_published(compared):
+    assert "glo is left out for K = 3" in compared[1]
+
+
+def test_every_method_can_be_built():
+    for method in METHODS:
+        assert hasattr(build(method, 2, 10), "separate"), method
+    assert all(set(figures) <= set(METHODS) for figures in PUBLISHED.values())
+
+
+def test_a_method_does_not_depend_on_those_before_it():
+    first = build("mixit", 2, 10).state_dict()
+    build("vae", 2, 10)
+    for name, value in build("mixit", 2, 10).state_dict().items():
+        assert torch.equal(value, first[name]), name
+
+
+def test_published_figures_stand_beside_pairs_alone(tmp_path):
+    options = ["--methods", "silence", "--num-mixed", "3", "--num-sources", "3", "--out", str(tmp_path)]
+    assert main([*QUICK, *options]) == 0
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    assert "published" not in comparison["results"][0]
+    assert "27.68" not in table(comparison)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--budget", "0"], "--budget"),
+        (["--budget", "10"], "--budget"),
+        (["--data.test_mixtures", "0"], "test_mixtures"),
+        (["--num-mixed", "0"], "--num-mixed"),
+        (["--num-sources", "0"], "--num-sources"),
+        (["--num-sources", "[]"], "--num-sources"),
+        (["--num-sources", "[2, 9]"], "--num-sources"),
+        (["--num-mixed", "7", "--num-sources", "3"], "too bright"),
+        (["--methods", "magic"], "magic"),
+        (["--methods", "[vae, magic]"], "magic"),
+        (["--methods", "[]"], "--methods"),
+        (["--methods", "oracle-latents"], "vae"),
+        (["--methods", "glo", "--num-sources", "3"], "glo"),
+        (["--gpus", "2"], "--gpus"),
+        (["--seed", "-1"], "seed"),
+        (["--unknown", "1"], "--unknown"),
+        (["--out", "file"], "file"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_bad_options_are_one_line_before_any_training(options, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparing, "train", lambda *args: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    try:
+        code = main([*QUICK, *options])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert reason in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_help_explains(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    for option in ("--methods", "--num-mixed", "--num-sources", "--budget", "--out", "--gpus", "--data.root"):
+        assert option in printed

@@ -1,0 +1,127 @@
+"""Mixture invariant training of a mask network (Wisdom et al., NeurIPS 2020), as a LightningModule."""
+
+# B mixtures, K assumed sources, P = C * H * W pixels, A assignments of outputs to mixtures
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from vaebss.networks import hidden_layers
+from vaebss.separation import Separation, active_slots, check_mixture, mask
+
+
+class MaskNetwork(nn.Module):
+    """The paper's encoder and its mirror: (B, size_in) -> (B, size_out).
+
+    A mask needs the details of its mixture, so every layer of the mirror is added to the encoder's of that width.
+
+    Args:
+        size_in: width of the input.
+        hidden_dims: widths of the encoder's layers.
+        size_out: width of the output.
+    """
+
+    def __init__(self, size_in: int, hidden_dims: Sequence[int], size_out: int):
+        super().__init__()
+        encoder, mirror = pairwise([size_in, *hidden_dims]), pairwise(reversed(hidden_dims))
+        self.encoder = nn.ModuleList(nn.Sequential(*hidden_layers(widths)) for widths in encoder)
+        self.mirror = nn.ModuleList(nn.Sequential(*hidden_layers(widths)) for widths in mirror)
+        self.output = nn.Linear(hidden_dims[0], size_out)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        hidden, layers = pixels, []
+        for layer in self.encoder:
+            hidden = layer(hidden)
+            layers.append(hidden)
+        for layer, same_width in zip(self.mirror, reversed(layers[:-1]), strict=True):
+            hidden = layer(hidden) + same_width
+        return self.output(hidden)
+
+
+class MixIT(LightningModule):
+    """Learns to take sums of two mixtures apart into 2 K outputs, and then takes one mixture apart.
+
+    The network sees x1 + x2 and answers 2 K masks that add up to 1 in every pixel. Which outputs belong to x1 and
+    which to x2 is unknown, so the assignment with the least error counts. A single mixture's 2 K outputs become K
+    slots: the K brightest are kept, and masked again so that they add up to the mixture.
+
+    Args:
+        num_sources: K, sources in each mixture.
+        hidden_dims: widths of the network's layers, before they are mirrored.
+        lr: Adam's learning rate, which falls to 0 on a cosine.
+        image_shape: (C, H, W) of a mixture.
+        source_scale: brightest pixel of a source.
+    """
+
+    hparams: Any  # an AttributeDict, which type checkers cannot see into
+    assignments: Tensor
+
+    def __init__(
+        self,
+        num_sources: int = 2,
+        hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
+        lr: float = 1.5e-3,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        source_scale: float = 0.5,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        outputs, pixels = 2 * num_sources, math.prod(image_shape)
+        self.network = nn.Sequential(
+            nn.Flatten(), MaskNetwork(pixels, hidden_dims, outputs * pixels), nn.Unflatten(1, (outputs, *image_shape))
+        )
+        to_first = torch.arange(2**outputs).unsqueeze(1) >> torch.arange(outputs) & 1
+        self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
+        return self.network(mixture).float().softmax(1) * mixture.unsqueeze(1)
+
+    def loss(self, outputs: Tensor, first: Tensor) -> Tensor:
+        """Least squared error of x1 over all assignments of outputs, summed over pixels: (B,).
+
+        That of x2 is the same, since outputs and mixtures have the same sum. |x1 - sum_k a_k s_k|^2 is expanded
+        into products of the outputs, so that no assignment needs images of its own.
+
+        Args:
+            outputs: (B, 2 K, C, H, W), which add up to x1 + x2.
+            first: x1, (B, C, H, W).
+        """
+        with torch.autocast(outputs.device.type, enabled=False):
+            outputs, first = outputs.flatten(2), first.flatten(1).unsqueeze(2)  # (B, 2 K, P), (B, P, 1)
+            with_first = (outputs @ first).squeeze(2) @ self.assignments.T  # (B, A)
+            squares = torch.einsum("ai,bij,aj->ba", self.assignments, outputs @ outputs.mT, self.assignments)
+            return (first.square().sum((1, 2)).unsqueeze(1) - 2 * with_first + squares).amin(1)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        # Every mixture is once the first and once the second.
+        first = batch["mixture"]
+        loss = self.loss(self(first + first.roll(1, 0)), first).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(first))
+        return loss
+
+    @torch.no_grad()
+    def separate(self, mixture: Tensor) -> Separation:
+        """Take mixtures (B, C, H, W) apart, as VAEBSS.separate; the confidence is the share of brightness kept."""
+        hparams = self.hparams
+        check_mixture(mixture, hparams.image_shape, hparams.num_sources)
+        self.eval()
+        on_device = mixture.to(self.device, torch.float32)
+        outputs = self(on_device)
+        brightness, brightest = outputs.flatten(2).sum(2).topk(hparams.num_sources, dim=1)
+        kept = outputs[torch.arange(len(outputs), device=self.device).unsqueeze(1), brightest]
+        estimates = mask(kept, on_device)
+        confidence = brightness.sum(1) / on_device.flatten(1).sum(1).clamp(min=1e-6)
+        return Separation(estimates, active_slots(estimates, hparams.source_scale), confidence).to(mixture.device)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

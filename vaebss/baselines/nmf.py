@@ -1,0 +1,72 @@
+"""Non-negative matrix factorisation of mixtures, its components grouped into sources."""
+
+# B mixtures, K assumed sources, N components, P = C * H * W pixels
+
+import numpy as np
+import torch
+from sklearn.cluster import SpectralClustering
+from sklearn.decomposition import MiniBatchNMF
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from vaebss.data import MNISTMixtures
+from vaebss.separation import Separation, active_slots, check_mixture, mask
+
+GROUPING_BATCHES = 80  # the last of training, whose activations say which components belong together
+TINY = 1e-6  # an affinity above 0 keeps the graph of components connected
+
+
+class NMF:
+    """A dictionary of strokes learned from mixtures, each stroke always given to the same one of K sources.
+
+    Components are parts of digits, far more than K, and a mixture does not say which parts are of one digit. Over
+    many mixtures it shows: parts of the same digits appear together. So the components are grouped by spectral
+    clustering, with the positive correlation of their activations over training mixtures as affinity. A group's share
+    of the reconstruction, times the mixture, is a slot's estimate.
+
+    Args:
+        num_sources: K.
+        num_components: N, size of the dictionary.
+        image_shape: (C, H, W) of a mixture.
+        source_scale: brightest pixel of a source.
+        seed: of the dictionary's first values and of the clustering.
+    """
+
+    def __init__(
+        self,
+        num_sources: int = 2,
+        num_components: int = 100,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        source_scale: float = 0.5,
+        seed: int = 0,
+    ):
+        self.num_sources, self.image_shape, self.source_scale = num_sources, image_shape, source_scale
+        self.seed = seed
+        self.dictionary = MiniBatchNMF(num_components, init="random", random_state=seed)  # type: ignore[arg-type]
+        self.groups = np.zeros(num_components, dtype=int)  # (N,), the slot of each component
+
+    def fit(self, data: MNISTMixtures) -> None:
+        """Learn from one epoch of training mixtures."""
+        batches = data.train_dataloader()
+        recent: list[np.ndarray] = []
+        for batch in tqdm(batches, desc="NMF"):
+            pixels = batch["mixture"].flatten(1).numpy()  # (B, P)
+            self.dictionary.partial_fit(pixels)
+            recent = [*recent[-GROUPING_BATCHES + 1 :], pixels]
+        activations = self.dictionary.transform(np.concatenate(recent))
+        correlation = np.nan_to_num(np.corrcoef(activations.T))  # nan where a component is never active
+        grouping = SpectralClustering(self.num_sources, affinity="precomputed", random_state=self.seed)
+        self.groups = grouping.fit_predict(correlation.clip(min=0) + TINY)
+
+    def separate(self, mixture: Tensor) -> Separation:
+        """Take mixtures (B, C, H, W) apart, as VAEBSS.separate; the confidence is minus the squared error."""
+        check_mixture(mixture, self.image_shape, self.num_sources)
+        pixels = mixture.detach().flatten(1).float().cpu().numpy()
+        activations = self.dictionary.transform(pixels)  # (B, N)
+        slots = range(self.num_sources)
+        parts = [(activations * (self.groups == k)) @ self.dictionary.components_ for k in slots]
+        confidence = -np.square(sum(parts) - pixels).sum(1)
+        estimates = torch.from_numpy(np.stack(parts, 1)).float().unflatten(2, self.image_shape)
+        estimates = mask(estimates.to(mixture.device), mixture.float())
+        active = active_slots(estimates, self.source_scale)
+        return Separation(estimates, active, torch.from_numpy(confidence).float().to(mixture.device))

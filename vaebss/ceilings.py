@@ -1,0 +1,66 @@
+"""What the TRUTH would give: bounds for comparison that are shown the true sources. For research only.
+
+Nothing that trains or separates may import this file: a separator knows mixtures alone.
+"""
+
+# B mixtures, M true sources, D latent size
+
+import torch
+from torch import Tensor
+
+from vaebss.hardware import fastest_autocast
+from vaebss.separation import mask
+from vaebss.separator import VAEBSS
+
+ORACLE_LR = 0.2  # Adam's, falling to 0 on a cosine
+
+
+def ideal_ratio_mask(mixture: Tensor, sources: Tensor) -> Tensor:
+    """Each true source's share of every pixel, times the mixture.
+
+    Images add up without phase or clipping, so that this is exact, where in audio it is not.
+
+    Args:
+        mixture: (B, C, H, W), the sum of the sources.
+        sources: (B, M, C, H, W), non-negative.
+
+    Returns:
+        (B, M, C, H, W), estimates of the sources.
+    """
+    return mask(sources, mixture)
+
+
+def ideal_binary_mask(mixture: Tensor, sources: Tensor) -> Tensor:
+    """Every pixel of the mixture goes to the source that is brightest there: arguments and answer as above."""
+    brightest = sources.argmax(1, keepdim=True)
+    slots = torch.arange(sources.shape[1], device=sources.device).view(1, -1, *[1] * (sources.ndim - 2))
+    return (slots == brightest) * mixture.unsqueeze(1)
+
+
+def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int = 100) -> Tensor:
+    """Masked estimates whose latents are fitted to each true source: the best that the decoder can do.
+
+    Adam from the prior's mean on the squared error, the decoder fixed.
+
+    Args:
+        model: trained.
+        mixture: (B, C, H, W), the sum of the sources.
+        sources: (B, M, C, H, W), on the same device.
+        steps: of Adam.
+
+    Returns:
+        (B, M, C, H, W), estimates of the sources.
+    """
+    model.eval()
+    truth = sources.to(model.device)
+    latents = torch.zeros(*sources.shape[:2], model.hparams.latent_dim, device=model.device, requires_grad=True)
+    optimizer = torch.optim.Adam([latents], lr=ORACLE_LR)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        with fastest_autocast(model.device):
+            error = (model.decode(latents) - truth).square().sum()
+        (latents.grad,) = torch.autograd.grad(error, latents)
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return mask(model.decode(latents).to(mixture.device), mixture)
