@@ -1,12 +1,13 @@
 import copy
 import itertools
+import json
 
 import pytest
 import torch
 from pytorch_lightning import Trainer
 
 import vaebss
-from vaebss import VAEBSS, Remixes, RemixSeparator, Separation
+from vaebss import VAEBSS, Remixes, RemixSeparator, Separation, scoring
 from vaebss.remix import Bank, make_bank, permutation_invariant_loss, quality_by_confidence
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
@@ -180,3 +181,7 @@ def test_a_student_opens_without_its_teacher(tmp_path, random_mixture):
     opened = vaebss.load(tmp_path / "student.ckpt")
     assert isinstance(opened, RemixSeparator)
     torch.testing.assert_close(opened.separate(random_mixture).sources, model.separate(random_mixture).sources)
+    assert scoring.main(["--ckpt", str(tmp_path / "student.ckpt"), "--data.test_mixtures=20", "--gpus=0"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["n"] == 20
+    assert "rate" not in results

@@ -17,6 +17,7 @@ from vaebss.hardware import trainer_devices
 from vaebss.pictures import separation_figure
 
 PICTURED = 8  # mixtures
+OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
 ROWS = (
     ("PSNR (paper scale), dB", "psnr_paper"),
     ("  median", "psnr_paper_median"),
@@ -74,6 +75,7 @@ def score(args: list[str]) -> None:
     drawn = data.hparams
     print(f"Separating {drawn.test_mixtures} test mixtures of {drawn.source} digits, M = {drawn.num_mixed}", flush=True)
     trainer.test(model, data, verbose=False)
+    metrics = trainer.callback_metrics
     results = {
         "data": data.hparams.source,
         "n": data.hparams.test_mixtures,
@@ -82,7 +84,7 @@ def score(args: list[str]) -> None:
         "checkpoint": str(options.ckpt),
         **model.test_report,
         **model.refinement,
-        **{name: trainer.callback_metrics[f"test/{name}"].item() for name in ("loss", "elbo", "rate", "distortion")},
+        **{name: metrics[f"test/{name}"].item() for name in OBJECTIVE if f"test/{name}" in metrics},
     }
     print(table(results))
     (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
@@ -98,8 +100,8 @@ def table(results: dict[str, Any]) -> str:
     lines = ["\n" + " " * 24 + "".join(f"{name:>10}" for name in columns)]
     for label, name in ROWS:
         lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
-    nats = ", ".join(f"{name} {results[name]:.2f}" for name in ("loss", "distortion", "rate"))
-    return "\n".join([*lines, f"{nats} nats per mixture\n"])
+    nats = ", ".join(f"{name} {results[name]:.2f}" for name in OBJECTIVE if name in results)
+    return "\n".join([*lines, f"{nats} nats per mixture\n" if nats else ""])
 
 
 def without_nan(value: Any) -> Any:
