@@ -135,9 +135,9 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
         [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
     last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
-    wait_for(last.is_file)
+    wait_for(lambda: last.is_file() and torch.load(last, weights_only=True)["global_step"] > 0)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in output
     assert "state_dict" in torch.load(last, weights_only=True)
