@@ -65,7 +65,7 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
     parser.add_argument("--gpus", type=int | None, help="0 is the CPU, 1 a GPU. By default what there is.")
     parser.add_argument("--seed", type=int, default=0, help="Of the training mixtures and all that is drawn.")
-    parser.add_class_arguments(MNISTMixtures, "data", skip={"num_mixed", "epoch_size", "seed"})
+    parser.add_class_arguments(MNISTMixtures, "data", skip={"num_mixed", "epoch_size", "seed", "val_mixtures"})
     options = parser.parse_args(args)
     options.methods = [options.methods] if isinstance(options.methods, str) else options.methods
     options.num_sources = [options.num_sources] if isinstance(options.num_sources, int) else options.num_sources
