@@ -33,14 +33,15 @@ def test_tensorboard_shows_curves_and_pictures(checkpoint):
 
 
 def test_test_scores_a_run(run_folder, checkpoint, tmp_path):
-    result = script("test.py", "--ckpt", checkpoint, "--out", tmp_path / "out", cwd=run_folder)
+    refine = ("--refine-steps", 2, "--restarts", 1)
+    result = script("test.py", "--ckpt", checkpoint, "--out", tmp_path / "out", *refine, cwd=run_folder)
     assert result.returncode == 0, result.stderr
     assert "PSNR (paper scale)" in result.stdout
     assert "64 test mixtures of bundled digits" in result.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["data"] == "bundled"
     assert results["n"] == 64
-    for kind in ("raw", "masked"):
+    for kind in ("raw", "masked", "refined"):
         assert results[kind]["psnr_paper"] - results[kind]["psnr"] == pytest.approx(6.0206, abs=1e-3)
         assert set(results[kind]) >= {"psnr_paper_median", "psnr_paper_worst_decile", "ssim", "count"}
     assert results["loss"] == pytest.approx(results["distortion"] + 0.5 * results["rate"], rel=1e-5)

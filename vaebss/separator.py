@@ -173,7 +173,9 @@ class VAEBSS(Separator):
             return fit
         return fit + self.hparams.beta * self._prior(latents).log_prob(latents).sum(-1)
 
+    @torch.inference_mode(False)  # a Trainer's test runs in it, and it knows no gradients
     def _refine(self, mixture: Tensor, latents: Tensor, refine_steps: int, restarts: int) -> Tensor:
+        mixture, latents = mixture.clone(), latents.clone()  # as ordinary tensors
         # Seeded by the model alone, so that the same mixtures always get the same answer.
         noise = generator(self.hparams.seed, NOISE["refine"], device=latents.device)
 
@@ -184,9 +186,9 @@ class VAEBSS(Separator):
             with fastest_autocast(candidates.device):
                 return objective_at(candidates)
 
-        starts = refinement.starts(latents, self.hparams.prior_scale, restarts, noise)
-        refined = refinement.ascend(quickly, starts, refine_steps)
-        return refinement.best(objective_at, refined)
+        with torch.no_grad():
+            starts = refinement.starts(latents, self.hparams.prior_scale, restarts, noise)
+            return refinement.best(objective_at, refinement.ascend(quickly, starts, refine_steps))
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
