@@ -62,7 +62,7 @@ def parse(args: list[str]) -> Any:
     )
     parser.add_argument("--num-mixed", type=int, default=2, help="M, digits in a mixture.")
     parser.add_argument("--num-sources", type=int | list[int], default=[2, 3], help="K, or a list of them.")
-    parser.add_argument("--budget", type=int, default=600_000, help="Mixtures that each method sees in training.")
+    parser.add_argument("--budget", type=int, default=400_000, help="Mixtures that each method sees in training.")
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
     parser.add_argument("--gpus", type=int | None, help="0 is the CPU, 1 a GPU. By default what there is.")
     parser.add_argument("--seed", type=int, default=0, help="Of the training mixtures and all that is drawn.")
