@@ -133,7 +133,11 @@ def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path):
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=1000"]
     process = subprocess.Popen(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
     )
     last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     wait_for(lambda: last.is_file() and torch.load(last, weights_only=True)["global_step"] > 0)
