@@ -32,7 +32,6 @@ class RunCheckpoints(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode="max",
-            save_last=True,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
@@ -44,6 +43,10 @@ class RunCheckpoints(ModelCheckpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is None:  # a new run
             trainer.save_checkpoint(self.last_path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        trainer.save_checkpoint(self.last_path)  # ModelCheckpoint's own `save_last` waits for the next best
 
 
 class RunConfig(SaveConfigCallback):

@@ -149,9 +149,10 @@ class TrainCLI(LightningCLI):
     def _logger(self) -> TensorBoardLogger:
         """For a new run folder, or that of the run to resume."""
         run = Path(self.config.ckpt or "").resolve().parent.parent
-        if self.config.ckpt and run.name.startswith("version_"):
+        number = run.name.removeprefix("version_")
+        if self.config.ckpt and number.isdigit():
             logs = run.parent
-            return TensorBoardLogger(logs.parent, logs.name, run.name, purge_step=self.initial["global_step"])
+            return TensorBoardLogger(logs.parent, logs.name, int(number), purge_step=self.initial["global_step"])
         return TensorBoardLogger(Path.cwd(), LOGS)
 
     @property
