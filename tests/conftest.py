@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
 from vaebss import MNISTMixtures
 
@@ -15,6 +16,19 @@ def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess:
     """Run a script as a user would, from any folder."""
     command = [sys.executable, str(REPOSITORY / "scripts" / name), *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=dict(os.environ))
+
+
+def quiet(**options) -> Trainer:
+    """A trainer on the CPU that prints and writes nothing."""
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
 
 
 @pytest.fixture(scope="session")

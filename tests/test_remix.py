@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from conftest import quiet
 from pytorch_lightning import Trainer
 
 import vaebss
@@ -19,16 +20,7 @@ def student(**options) -> RemixSeparator:
 
 
 def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        **{"max_epochs": 4} | options,
-    )
+    trainer = quiet(reload_dataloaders_every_n_epochs=1, **{"max_epochs": 4} | options)
     data.teacher = teacher
     trainer.fit(model, data)
     return trainer

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from conftest import quiet
 
 from vaebss import VAEBSS, MNISTMixtures
 
@@ -169,15 +169,3 @@ def test_truth_never_reaches_training():
 def test_impossible_options_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         VAEBSS(**options)
-
-
-def quiet(**options) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
