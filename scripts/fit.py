@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.cli import FitCLI, train
+from vaebss.cli import fit
 
 if __name__ == "__main__":
-    sys.exit(train(FitCLI))
+    sys.exit(fit())

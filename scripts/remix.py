@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.cli import RemixCLI, train
+from vaebss.cli import remix
 
 if __name__ == "__main__":
-    sys.exit(train(RemixCLI))
+    sys.exit(remix())

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -126,3 +127,31 @@ def test_silent_places_come_last():
     silent = plan == SILENT
     assert (silent.int().diff(dim=1) >= 0).all()
     assert plan.max() < 10
+
+
+@pytest.fixture
+def given(tmp_path) -> MNISTMixtures:
+    np.save(tmp_path / "mixtures.npy", np.random.default_rng(0).random((40, 3, 32, 32), dtype=np.float32))
+    data = MNISTMixtures(mixtures=str(tmp_path / "mixtures.npy"), batch_size=8, epoch_size=36, val_mixtures=3)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_given_mixtures_come_without_sources(given):
+    assert given.image_shape == (3, 32, 32)
+    batches = [*given.train_dataloader(), *given.val_dataloader()]
+    assert {tuple(batch) for batch in batches} == {("mixture",)}
+    seen = torch.cat([batch["mixture"] for batch in batches])
+    assert len(seen.flatten(1).unique(dim=0)) == len(seen) == 32 + 3  # whole batches of 37, and 3 held out
+
+
+def test_given_mixtures_cannot_be_scored(given):
+    with pytest.raises(ValueError, match="nobody knows"):
+        given.test_dataloader()
+
+
+def test_too_few_given_mixtures_are_refused(tmp_path):
+    np.save(tmp_path / "few.npy", np.zeros((9, 28, 28), np.float32))
+    with pytest.raises(ValueError, match="9 mixtures"):
+        MNISTMixtures(mixtures=str(tmp_path / "few.npy")).setup()

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
-from vaebss.metrics import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, match, psnr_paper, ssim
+from vaebss.metrics import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, assignments, match, psnr_paper, ssim
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -182,3 +182,10 @@ def test_trivial_answers_score_as_published_elsewhere(answer, psnr, similarity):
         )
     assert metric.compute()["psnr_paper"] == pytest.approx(psnr, abs=0.1)
     assert metric.compute()["ssim"] == pytest.approx(similarity, abs=0.03)
+
+
+def test_assignments_can_be_trained_with_after_a_test_asked_for_them():
+    assignments.cache_clear()
+    with torch.inference_mode():
+        assignments(3, 2)
+    assert not assignments(3, 2).is_inference()

@@ -6,5 +6,16 @@ from vaebss.digits import DataError
 from vaebss.remix import Remixes, RemixSeparator
 from vaebss.separation import Separation
 from vaebss.separator import VAEBSS
+from vaebss.shipped import available
 
-__all__ = ["VAEBSS", "CheckpointError", "DataError", "MNISTMixtures", "RemixSeparator", "Remixes", "Separation", "load"]
+__all__ = [
+    "VAEBSS",
+    "CheckpointError",
+    "DataError",
+    "MNISTMixtures",
+    "RemixSeparator",
+    "Remixes",
+    "Separation",
+    "available",
+    "load",
+]

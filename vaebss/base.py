@@ -20,6 +20,7 @@ class Separator(LightningModule):
     """A model that takes mixtures apart. Its hyper-parameters include num_sources, image_shape and source_scale."""
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
+    has_latents = False  # which `separate` can refine
 
     def prepare_scores(self) -> None:
         """To be called once the hyper-parameters are saved."""
@@ -69,13 +70,16 @@ class Separator(LightningModule):
             self._score("test_refined", refined.sources, refined, batch)
 
     def _score(self, name: str, estimates: Tensor, separation: Separation, batch: dict[str, Tensor]) -> None:
-        self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
+        if "sources" in batch:
+            self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
         stage = name.split("_")[0]
         parts = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
         self.log_dict({f"{stage}/{part}": value for part, value in parts.items()}, batch_size=len(estimates))
 
     def on_validation_epoch_end(self) -> None:
-        scores = self._report("val_masked")
+        scores = self.val_report = self._report("val_masked")
+        if not scores:  # nobody knows the sources
+            return
         self.log("val/psnr_paper", scores["psnr_paper"], prog_bar=True)
         self.log_dict({f"val/{name}": scores[name] for name in ("psnr", "ssim", "si_sdr", "count")})
 
@@ -84,6 +88,8 @@ class Separator(LightningModule):
         self.test_report = {name: self._report(f"test_{name}") for name in columns}
 
     def _report(self, name: str) -> dict[str, Any]:
+        if not self.metrics[name].update_called:
+            return {}
         scores = self.metrics[name].compute()
         self.metrics[name].reset()
         return scores

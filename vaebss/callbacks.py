@@ -9,7 +9,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vaebss.pictures import rows_figure, separation_figure
+from vaebss.pictures import confusion_figure, rows_figure, separation_figure
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -60,7 +60,7 @@ class RunConfig(SaveConfigCallback):
 
 
 class SeparationPictures(Callback):
-    """Draws the same validation mixtures taken apart, and samples of the prior, every few epochs.
+    """Draws the same validation mixtures taken apart, how many sources were found, and samples of the prior.
 
     Args:
         every_n_epochs: how often.
@@ -70,7 +70,7 @@ class SeparationPictures(Callback):
     def __init__(self, every_n_epochs: int = 5, num_mixtures: int = 8):
         self.every_n_epochs, self.num_mixtures = every_n_epochs, num_mixtures
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
         due = trainer.current_epoch % self.every_n_epochs == 0 or last
         if not (due and isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero):
@@ -79,8 +79,13 @@ class SeparationPictures(Callback):
         batch = next(iter(trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
         mixture = batch["mixture"][: self.num_mixtures]
         separation = model.separate(mixture.to(model.device)).to(mixture.device)
-        figure = separation_figure(mixture, separation, batch["sources"][: self.num_mixtures])
+        figure = separation_figure(
+            mixture, separation, batch["sources"][: self.num_mixtures] if "sources" in batch else None
+        )
         trainer.logger.experiment.add_figure("val/separations", figure, trainer.global_step)
+        if len(model.val_report.get("psnr_paper_by_count", ())) > 1:
+            counts = confusion_figure(model.val_report["confusion"])
+            trainer.logger.experiment.add_figure("val/counts", counts, trainer.global_step)
         if not hasattr(model, "sample"):
             return
         rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)

@@ -5,10 +5,13 @@ Nothing that trains or separates may import this file: a separator knows mixture
 
 # B mixtures, M true sources, D latent size
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vaebss.hardware import fastest_autocast
+from vaebss.remix import Bank, Remixes
 from vaebss.separation import mask
 from vaebss.separator import VAEBSS
 
@@ -64,3 +67,17 @@ def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int =
         schedule.step()
     with torch.no_grad():
         return mask(model.decode(latents).to(mixture.device), mixture)
+
+
+class TrueRemixes(Remixes):
+    """Remixes whose bank is the true training digits: the best that a student of `Remixes` could be taught.
+
+    Bound on what better banks can give, to be trained for the same steps from Python:
+    `Trainer(max_epochs=36, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
+    """
+
+    def _bank_of(self, number: int, trainer: Any) -> Bank:
+        if self.bank is None:
+            sources = self._digits.train.half() * (self.hparams.source_scale / 255)
+            self.bank = Bank(sources, self.counts, number)
+        return self.bank

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from vaebss import shipped
 from vaebss.remix import RemixSeparator
 from vaebss.separator import VAEBSS
 
@@ -17,14 +18,16 @@ class CheckpointError(ValueError):
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint of this package: tensors and plain values only.
+    """The contents of a checkpoint of this package, or of a shipped model: tensors and plain values only.
 
     Raises:
         CheckpointError: missing, truncated, foreign, or one that would have to run code to be opened.
     """
+    if str(path) in shipped.available():
+        return shipped.read_shipped(str(path))
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(shipped.available())}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -41,7 +44,7 @@ def load(path: str | Path) -> VAEBSS | RemixSeparator:
     """A trained model, on the CPU and in eval mode, ready to `separate`.
 
     Args:
-        path: checkpoint written by scripts/fit.py or any Trainer.
+        path: checkpoint written by scripts/fit.py or any Trainer, or the name of a shipped model.
 
     Raises:
         CheckpointError: a ValueError of one line.

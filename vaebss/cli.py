@@ -86,6 +86,7 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of a run to resume, in its own folder.")
+        parser.add_argument("--init", type=str | None, help="Checkpoint, or shipped model, to start a new run from.")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.source_scale", "model.source_scale")
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
@@ -97,13 +98,20 @@ class TrainCLI(LightningCLI):
         if options.ckpt:
             self.initial = read(options.ckpt)
             saved = self._saved_options(options.ckpt)
-        parser.set_defaults(saved | self._more_defaults(parser, options))
+        initial = self._initial_options(parser, options) if options.init else {}
+        parser.set_defaults(saved | initial)
         self.config = parser.parse_args(args)
         self._refuse_other_options(saved)
 
-    def _more_defaults(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
-        """Defaults that depend on other options."""
-        return {}
+    def _initial_options(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
+        """The hyper-parameters of the model to start from."""
+        if options.ckpt:
+            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
+        self.initial = read(options.init)
+        if self.initial["model_class"] != self.model_type.__name__:
+            raise CheckpointError(f"{options.init} is not a checkpoint of {self.script}")
+        known = parser.get_defaults().model.keys()
+        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
 
     def _saved_options(self, ckpt: str) -> dict[str, Any]:
         """The options that a run was started with."""
@@ -161,6 +169,8 @@ class TrainCLI(LightningCLI):
 
     def fit(self) -> None:
         """Train, then say where the result is and what can be done with it."""
+        if self.config.init:
+            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
         self.say(f"Training into {_short(self.run_folder)}")
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
@@ -191,24 +201,7 @@ class FitCLI(TrainCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--init", type=str | None, help="Checkpoint whose weights to start from, in a new run.")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
-
-    def _more_defaults(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
-        if not options.init:
-            return {}
-        if options.ckpt:
-            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
-        self.initial = read(options.init)
-        if self.initial["model_class"] != VAEBSS.__name__:
-            raise CheckpointError(f"{options.init} is not a checkpoint of fit.py")
-        known = parser.get_defaults().model.keys()
-        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
-
-    def fit(self) -> None:
-        if self.config.init:
-            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
-        super().fit()
 
 
 class RemixCLI(TrainCLI):
@@ -223,7 +216,8 @@ class RemixCLI(TrainCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        parser.add_argument("--teacher", type=str | None, help="Checkpoint of the separator that makes the first bank.")
+        teacher = "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given."
+        parser.add_argument("--teacher", type=str | None, help=teacher)
         parser.add_argument("--teacher_epochs", type=int, default=DEFAULT_EPOCHS, help="Its training, if it needs any.")
         parser.link_arguments("data.epochs_per_round", "model.epochs_per_round")
 
@@ -241,7 +235,8 @@ class RemixCLI(TrainCLI):
         super().fit()
 
     def _teacher(self) -> Separator:
-        teacher = load(self.config.teacher) if self.config.teacher else self._train_teacher()
+        trained = self.config.teacher or self.config.init
+        teacher = load(trained) if trained else self._train_teacher()
         return teacher.to(self.trainer.strategy.root_device).eval()
 
     def _train_teacher(self) -> VAEBSS:
@@ -249,7 +244,17 @@ class RemixCLI(TrainCLI):
         folder = self.run_folder / "teacher"
         self.say(f"Training a teacher into {_short(folder)}")
         data, seed = self.datamodule.hparams, self.config.seed_everything
-        same = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers", "seed")
+        same = (
+            "root",
+            "source",
+            "num_mixed",
+            "source_scale",
+            "train_size",
+            "val_mixtures",
+            "num_workers",
+            "seed",
+            "mixtures",
+        )
         mixtures = MNISTMixtures(**{name: data[name] for name in same})
         model = VAEBSS(
             self.model.hparams.num_sources, image_shape=mixtures.image_shape, source_scale=data.source_scale, seed=seed
@@ -284,8 +289,17 @@ def _short(path: Path) -> Path:
     return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
 
 
-def train(cli: type[TrainCLI], args: list[str] | None = None) -> int:
-    """Entry point of scripts/fit.py and scripts/remix.py."""
+def fit(args: list[str] | None = None) -> int:
+    """Entry point of scripts/fit.py."""
+    return _train(FitCLI, args)
+
+
+def remix(args: list[str] | None = None) -> int:
+    """Entry point of scripts/remix.py."""
+    return _train(RemixCLI, args)
+
+
+def _train(cli: type[TrainCLI], args: list[str] | None) -> int:
     quieten()
     torch.set_float32_matmul_precision("high")
     return run_cleanly(cli.script, lambda: cli(args).fit())

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vaebss.digits import Digits, SourceName, load_digits
+from vaebss.files import read_mixtures
 from vaebss.seeding import generator
 
 Batch = dict[str, Tensor]
@@ -25,6 +26,7 @@ FIXED_SEED = 2021  # of validation and test mixtures, the same for every run
 SILENT = -1  # in a plan, no source
 DRAWS = 2**62  # so many that a remainder is as good as uniform
 EVALUATION_BATCH = 500
+DIGIT_SHAPE = (1, 28, 28)
 
 
 def draw_plan(num_images: int, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
@@ -62,6 +64,21 @@ class MixtureDataset(Dataset[Batch]):
         return {"mixture": sources.sum(1), "sources": sources, "count": there.sum(1)}
 
 
+class GivenMixtures(Dataset[Batch]):
+    """Gathers mixtures whose sources nobody knows; its items are whole batches.
+
+    Args:
+        mixtures: (N, C, H, W).
+    """
+
+    def __init__(self, mixtures: Tensor):
+        self.mixtures = mixtures
+
+    def __getitem__(self, plan: Tensor) -> Batch:
+        """Plan (B, 1) -> mixture (B, C, H, W)."""
+        return {"mixture": self.mixtures[plan[:, 0]].float()}
+
+
 class FixedPlan(DistributedSampler):
     """Batches of one fixed plan, every device its share of them."""
 
@@ -77,7 +94,7 @@ class FixedPlan(DistributedSampler):
 
 
 class FreshPlan(DistributedSampler):
-    """Batches of a plan drawn anew each epoch; with a fixed `plan`, of that, in an order shuffled each time through.
+    """Batches of a plan drawn anew each epoch; or of a given one, in an order shuffled each time through.
 
     With several devices, a step's batches together are what one device with a batch so many times as large would see.
     """
@@ -89,13 +106,13 @@ class FreshPlan(DistributedSampler):
         counts: tuple[int, int],
         seed: int,
         batch_size: int,
-        num_mixtures: int | None = None,
+        plan: Tensor | None = None,
         num_replicas: int = 1,
         rank: int = 0,
     ):
         super().__init__(range(epoch_size), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
         self.num_images, self.epoch_size, self.counts, self.batch_size = num_images, epoch_size, counts, batch_size
-        self.plan = draw_plan(num_images, num_mixtures, counts, seed, TRAIN) if num_mixtures else None
+        self.plan = plan
 
     def __iter__(self) -> Iterator[Tensor]:
         plan = self._fresh() if self.plan is None else self._shuffled(self.plan)
@@ -119,6 +136,8 @@ class FreshPlan(DistributedSampler):
 class MNISTMixtures(LightningDataModule):
     """Random mixtures of digits. Batches hold `mixture`, and for metrics and pictures alone `sources` and `count`.
 
+    Or, with `mixtures`, a user's own: then nobody knows the sources, and batches hold `mixture` alone.
+
     Args:
         root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
         source: Image set. "auto" is MNIST where it lies under root or can be fetched, else "bundled": 5,000 MNIST
@@ -133,6 +152,8 @@ class MNISTMixtures(LightningDataModule):
         test_mixtures: Length of the fixed list of test mixtures.
         num_workers: Processes that gather batches. 0 is fastest: a batch is one indexing operation.
         seed: Of the training mixtures. On the command line --seed_everything sets it.
+        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size. A
+            tenth of them, val_mixtures at most, is held out.
     """
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
@@ -151,6 +172,7 @@ class MNISTMixtures(LightningDataModule):
         test_mixtures: int = 5_000,
         num_workers: int = 0,
         seed: int = 0,
+        mixtures: str | None = None,
     ):
         super().__init__()
         self.save_hyperparameters()
@@ -163,28 +185,49 @@ class MNISTMixtures(LightningDataModule):
             raise ValueError(f"data.num_workers and data.seed must be 0 or more, not {num_workers} and {seed}")
         self.counts = _counts(num_mixed)
         self.digits: Digits | None = None
+        self.given = read_mixtures(mixtures) if mixtures else None
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) of a mixture."""
-        return (1, 28, 28)
+        return DIGIT_SHAPE if self.given is None else tuple(self.given.shape[1:])
 
     def prepare_data(self) -> None:
         """Fetch what is missing, and refuse what is damaged; on one process only."""
+        if self.given is not None:
+            return
         # "auto" is settled here, so that the checkpoint says what was used and other processes agree.
         self.hparams.source = load_digits(self.hparams.source, self.hparams.root).source
 
     def setup(self, stage: str | None = None) -> None:
         if self.digits is not None:
             return
+        if self.given is not None:
+            self.digits = self._split(self.given)
+            return
         digits = load_digits(self.hparams.source, self.hparams.root)
         self.hparams.source = digits.source
-        if (shape := tuple(digits.train.shape[1:])) != self.image_shape:
-            raise ValueError(f"{digits.source} has images of shape {shape}, not {self.image_shape}")
+        if (shape := tuple(digits.train.shape[1:])) != DIGIT_SHAPE:
+            raise ValueError(f"{digits.source} has images of shape {shape}, not {DIGIT_SHAPE}")
         train_size = self.hparams.train_size or len(digits.train)
         if train_size > len(digits.train):
             raise ValueError(f"data.train_size is {train_size}, but {digits.source} has only {len(digits.train)}")
         self.digits = Digits(digits.train[:train_size], digits.val, digits.test, digits.source)
+
+    def _split(self, mixtures: Tensor) -> Digits:
+        """A tenth of given mixtures to validate on, the others to train on."""
+        held_out = min(self.hparams.val_mixtures, len(mixtures) // 10)
+        if not held_out:
+            raise ValueError(f"{self.hparams.mixtures} holds {len(mixtures)} mixtures; 10 are the least to train on")
+        order = torch.randperm(len(mixtures), generator=generator(FIXED_SEED, VAL))
+        val, train = mixtures[order[:held_out]], mixtures[order[held_out:]]
+        return Digits(train, val, val[:0], str(self.hparams.mixtures))
+
+    def _listed(self, number: int | None, images: Tensor, *address: int) -> Tensor | None:
+        """The plan of a fixed list of mixtures: of so many digits' mixtures, or of the given ones."""
+        if self.given is not None:
+            return torch.arange(len(images) if number is None else min(number, len(images))).unsqueeze(1)
+        return None if number is None else draw_plan(len(images), number, self.counts, *address)
 
     def train_dataloader(self) -> DataLoader:
         hparams, images = self.hparams, self._digits.train
@@ -197,7 +240,7 @@ class MNISTMixtures(LightningDataModule):
             self.counts,
             hparams.seed,
             hparams.batch_size,
-            hparams.num_mixtures,
+            self._listed(hparams.num_mixtures, images, hparams.seed, TRAIN),
             world_size,
             rank,
         )
@@ -210,14 +253,20 @@ class MNISTMixtures(LightningDataModule):
         return self._fixed_loader(self._digits.val, self.hparams.val_mixtures, VAL)
 
     def test_dataloader(self) -> DataLoader:
+        if self.given is not None:
+            raise ValueError(
+                f"nothing to score: nobody knows the sources in {self.hparams.mixtures}; "
+                "score on digits instead with --data.mixtures null"
+            )
         return self._fixed_loader(self._digits.test, self.hparams.test_mixtures, TEST)
 
     def _fixed_loader(self, images: Tensor, num_mixtures: int, split: int) -> DataLoader:
-        plan = draw_plan(len(images), num_mixtures, self.counts, FIXED_SEED, split)
+        plan: Any = self._listed(num_mixtures, images, FIXED_SEED, split)
         return self._loader(images, FixedPlan(plan, EVALUATION_BATCH, *self._world))
 
     def _loader(self, images: Tensor, plans: DistributedSampler) -> DataLoader:
-        dataset = MixtureDataset(images, self.hparams.source_scale / 255)
+        digits = self.given is None
+        dataset = MixtureDataset(images, self.hparams.source_scale / 255) if digits else GivenMixtures(images)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
 
     @property

@@ -28,7 +28,8 @@ MISSED = 1e9  # added squared error of leaving a source to silence while a slot 
 @cache
 def assignments(slots: int, sources: int) -> Tensor:
     """Every way to give each of `sources` sources a slot of its own, (slots! / (slots - sources)!, sources)."""
-    return torch.tensor(list(permutations(range(slots), sources)))
+    with torch.inference_mode(False):  # a test may ask first, and training later
+        return torch.tensor(list(permutations(range(slots), sources)))
 
 
 def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 # N mixtures, K slots, M true sources
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -51,6 +54,41 @@ def _with_slots(images: Tensor, slots: int) -> Tensor:
     """(N, K, C, H, W) -> (N, slots, C, H, W), the last ones silent."""
     silence = images.new_zeros(len(images), slots - images.shape[1], *images.shape[2:])
     return torch.cat([images, silence], 1)
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
+    """How often each true number of sources was taken for each other, as shares of the true one's mixtures.
+
+    Args:
+        confusion: row: true number, column: estimated; rows without mixtures are left out.
+    """
+    table = torch.tensor(confusion)
+    true = table.sum(1).nonzero().flatten()
+    shares = table[true] / table[true].sum(1, keepdim=True)
+    figure = Figure(figsize=(0.8 * table.shape[1] + 1, 0.8 * len(true) + 1), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, line in enumerate(shares.tolist()):
+        for column, share in enumerate(line):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="estimated number of sources", ylabel="true number")
+    axes.set_xticks(range(table.shape[1]))
+    axes.set_yticks(range(len(true)), true.tolist())
+    return figure
+
+
+def benchmark_figure(figures: dict[str, Any]) -> Figure:
+    """Rates of training and separation as bars: `figures` are those of benchmarking.benchmark."""
+    rates = {name: rate for name, rate in figures["mixtures_per_second"].items() if name != "matmul"}
+    figure = Figure(figsize=(8, 0.35 * len(rates) + 1), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    bars = axes.barh(list(rates), list(rates.values()))
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    axes.set(xscale="log", xlabel=f"mixtures/s, {figures['threads']} threads, {figures['precision']}")
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def rows_figure(rows: dict[str, Tensor], width: float = 7) -> Figure:

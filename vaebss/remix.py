@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vaebss.base import Separator
-from vaebss.data import EVALUATION_BATCH, TRAIN, FixedPlan, FreshPlan, MixtureDataset, MNISTMixtures, draw_plan
+from vaebss.data import EVALUATION_BATCH, TRAIN, FixedPlan, FreshPlan, MixtureDataset, MNISTMixtures
 from vaebss.digits import SourceName
 from vaebss.metrics import PAPER_SCALE, assignments, mixture_psnr_paper
 from vaebss.networks import MaskUNet
@@ -89,7 +89,7 @@ class Remixes(MNISTMixtures):
         keep: Share of the mixtures, the most confident ones, that make each round's bank; its length is the number of
             rounds.
         epochs_per_round: Epochs that a student learns from one bank.
-        refine_steps: Refinement of the teacher's latents for the first bank.
+        refine_steps: Refinement of the teacher's latents, if it has any, for the first bank.
         restarts: Other starts of that refinement.
         batch_size: Remixes in a training step, on each device.
         epoch_size: Remixes in an epoch, rounded down to whole batches.
@@ -102,6 +102,7 @@ class Remixes(MNISTMixtures):
         test_mixtures: Length of the fixed list of test mixtures.
         num_workers: Processes that gather batches.
         seed: Of mixtures and remixes. On the command line --seed_everything sets it.
+        mixtures: File or folder of mixtures to make the banks of instead, see fit.py.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Remixes(MNISTMixtures):
         test_mixtures: int = 5_000,
         num_workers: int = 0,
         seed: int = 0,
+        mixtures: str | None = None,
     ):
         super().__init__(
             root,
@@ -136,6 +138,7 @@ class Remixes(MNISTMixtures):
             test_mixtures,
             num_workers,
             seed,
+            mixtures,
         )
         self.save_hyperparameters()
         if not keep or not all(0 < share <= 1 for share in keep):
@@ -176,17 +179,19 @@ class Remixes(MNISTMixtures):
 
     def _make_bank(self, separator: Separator, number: int) -> Bank:
         hparams, images = self.hparams, self._digits.train
-        plan = draw_plan(len(images), hparams.num_mixtures, self.counts, hparams.seed, TRAIN)
+        plan: Any = self._listed(hparams.num_mixtures, images, hparams.seed, TRAIN)
         batches = self._loader(images, FixedPlan(plan, EVALUATION_BATCH))
-        options = {} if number else {"refine_steps": hparams.refine_steps, "restarts": hparams.restarts}
+        refinement = {"refine_steps": hparams.refine_steps, "restarts": hparams.restarts}
+        options = refinement if separator.has_latents else {}
         separations, truth = [], []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
             part = separator.separate(batch["mixture"], **options)
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
-            psnr = mixture_psnr_paper(part.sources, batch["sources"], batch["count"], hparams.source_scale)
-            truth.append(psnr)
+            if "sources" in batch:
+                psnr = mixture_psnr_paper(part.sources, batch["sources"], batch["count"], hparams.source_scale)
+                truth.append(psnr)
         whole = Separation.cat(separations)
-        self.bank_quality = quality_by_confidence(whole.confidence, torch.cat(truth))
+        self.bank_quality = quality_by_confidence(whole.confidence, torch.cat(truth)) if truth else {}
         return make_bank(whole, hparams.keep[number], number)
 
 
@@ -212,7 +217,7 @@ class RemixSeparator(Separator):
         lr: float = 1e-3,
         lr_min: float = 1e-6,
         epochs_per_round: int = 12,
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
     ):
         super().__init__()

@@ -14,7 +14,8 @@ from vaebss.checkpoints import build, read
 from vaebss.cli import OneLineErrors, quieten, run_cleanly
 from vaebss.data import MNISTMixtures
 from vaebss.hardware import trainer_devices
-from vaebss.pictures import separation_figure
+from vaebss.pictures import confusion_figure, separation_figure
+from vaebss.shipped import available
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
@@ -34,8 +35,10 @@ ROWS = (
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     """Options, those of the data from the checkpoint where they are not typed; and the checkpoint."""
     parser = OneLineErrors(prog="test.py", description="Score a checkpoint on fixed test mixtures.")
-    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint that fit.py wrote.")
-    parser.add_argument("--out", type=str | None, help="Folder for results; by default the checkpoint's.")
+    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or a shipped model's name.")
+    parser.add_argument(
+        "--out", type=str | None, help="Folder for results; by default the checkpoint's, or ./results/NAME."
+    )
     parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
     parser.add_argument(
         "--refine_steps", "--refine-steps", type=int, default=0, help="Also refine latents: 60 are plenty."
@@ -60,7 +63,8 @@ def score(args: list[str]) -> None:
     data = MNISTMixtures(**options.data.as_dict())
     if data.hparams.source_scale != model.hparams.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
-    out = Path(options.out or Path(options.ckpt).parent)
+    shipped = Path("results") / options.ckpt if options.ckpt in available() else None
+    out = Path(options.out or shipped or Path(options.ckpt).parent)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = trainer_devices(options.gpus)["accelerator"]
     trainer = Trainer(
@@ -87,11 +91,18 @@ def score(args: list[str]) -> None:
         **{name: metrics[f"test/{name}"].item() for name in OBJECTIVE if f"test/{name}" in metrics},
     }
     print(table(results))
+    if len(results["masked"]["psnr_paper_by_count"]) > 1:
+        print(count_table(results.get("refined", results["masked"])))
     (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
     batch = next(iter(data.test_dataloader()))
     mixture, sources = batch["mixture"][:PICTURED], batch["sources"][:PICTURED]
     separation_figure(mixture, model.cpu().separate(mixture), sources).savefig(out / "separations.png")
-    print(f"Written: {out / 'results.json'}, {out / 'separations.png'}")
+    written = [out / "results.json", out / "separations.png"]
+    if len(results["masked"]["psnr_paper_by_count"]) > 1:
+        written.append(out / "counts.png")
+        best = results.get("refined", results["masked"])
+        confusion_figure(best["confusion"]).savefig(written[-1])
+    print("Written:", ", ".join(map(str, written)))
 
 
 def table(results: dict[str, Any]) -> str:
@@ -102,6 +113,17 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
     nats = ", ".join(f"{name} {results[name]:.2f}" for name in OBJECTIVE if name in results)
     return "\n".join([*lines, f"{nats} nats per mixture\n" if nats else ""])
+
+
+def count_table(scores: dict[str, Any]) -> str:
+    """Scores of each true number of sources: how many mixtures, PSNR, and their share taken for each number."""
+    slots = len(scores["confusion"][0])
+    lines = ["true number  mixtures  PSNR (paper)  taken for" + "".join(f"{number:8}" for number in range(slots))]
+    for number, psnr in scores["psnr_paper_by_count"].items():
+        taken = scores["confusion"][number]
+        shares = "".join(f"{100 * times / sum(taken):7.1f}%" for times in taken)
+        lines.append(f"{number:11}{sum(taken):10}{psnr:14.3f}{'':11}{shares}")
+    return "\n".join([*lines, ""])
 
 
 def without_nan(value: Any) -> Any:

@@ -52,6 +52,8 @@ class VAEBSS(Separator):
         seed: Of the posterior noise. On the command line --seed_everything sets it.
     """
 
+    has_latents = True
+
     def __init__(
         self,
         num_sources: int = 2,
@@ -68,7 +70,7 @@ class VAEBSS(Separator):
         lr_schedule: ScheduleName = "cosine",
         lr_decay: float = 0.9998,
         lr_min: float = 1e-5,
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
         seed: int = 0,
     ):

@@ -1,0 +1,8 @@
+"""Measure how fast training and separation are, as ratios within one run: python scripts/benchmark.py"""
+
+import sys
+
+from vaebss.benchmarking import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Turn a model into an ONNX file, to run without PyTorch: python scripts/export.py --ckpt path --out model.onnx"""
+
+import sys
+
+from vaebss.exporting import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Put a trained model into the package: python scripts/ship.py --ckpt path --name vae-k2 --command "..." """
+
+import sys
+
+from vaebss.shipping import main
+
+if __name__ == "__main__":
+    sys.exit(main())

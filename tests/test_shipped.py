@@ -1,0 +1,59 @@
+import json
+
+import pytest
+import torch
+
+import vaebss
+from vaebss import checkpoints, scoring, shipped
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch, checkpoint):
+    """A folder of shipped models with one in it."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shelf")
+    shipped.ship("vae-tiny", checkpoints.read(checkpoint), {"seed": 0}, shipped.FOLDER)
+    return shipped.FOLDER
+
+
+def test_a_shipped_model_opens_by_name(shelf, checkpoint, random_mixture):
+    assert vaebss.available() == ["vae-tiny"]
+    model, original = vaebss.load("vae-tiny"), vaebss.load(checkpoint)
+    assert model.hparams == original.hparams
+    assert {value.dtype for value in model.state_dict().values()} <= {torch.float32, torch.int64}
+    torch.testing.assert_close(model(random_mixture), original(random_mixture), atol=5e-3, rtol=0)
+
+
+def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
+    weights = torch.load(shelf / "vae-tiny.pt", weights_only=True)
+    assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
+    assert json.loads((shelf / "vae-tiny.json").read_text())["model_class"] == "VAEBSS"
+
+
+def test_an_unknown_name_lists_the_known_ones(shelf):
+    with pytest.raises(vaebss.CheckpointError, match=r"no-such.*vae-tiny"):
+        vaebss.load("no-such")
+
+
+@pytest.mark.parametrize("name", ["", "VAE", "../vae", "a--b", "a.b"])
+def test_names_are_words(shelf, checkpoint, name):
+    with pytest.raises(ValueError, match="lower-case"):
+        shipped.ship(name, checkpoints.read(checkpoint), {}, shelf)
+
+
+def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert scoring.main(["--ckpt", "vae-tiny", "--data.test_mixtures=20", "--gpus=0"]) == 0
+    assert (tmp_path / "results" / "vae-tiny" / "results.json").is_file()
+    assert {path.name for path in shelf.iterdir()} == {"vae-tiny.pt", "vae-tiny.json"}
+
+
+SHIPPED = vaebss.available()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_card_tells_what_the_weights_are(name):
+    card = shipped.card(name)
+    assert card["scores_on_mnist_test_mixtures"]["n"] == 5_000
+    assert card["command"]
+    assert card["licence_of_the_data"].startswith("MNIST")
+    assert vaebss.load(name).separate(torch.rand(2, 1, 28, 28) / 2).sources.shape[:1] == (2,)

@@ -1,0 +1,67 @@
+"""Trained models that come with the package: weights in half precision, each with a card that says what it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FOLDER = Path(__file__).parent / "pretrained"
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def available() -> list[str]:
+    """Names of the models that come with the package, for `vaebss.load` and `--ckpt`."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def card(name: str) -> dict[str, Any]:
+    """What a shipped model is, how it was trained and how it scores: see `ship`.
+
+    Raises:
+        KeyError: there is no model of this name.
+    """
+    if name not in available():
+        raise KeyError(name)
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def read_shipped(name: str) -> dict[str, Any]:
+    """A shipped model as the contents of a checkpoint, its weights in single precision again."""
+    weights = torch.load(FOLDER / f"{name}.pt", map_location="cpu", weights_only=True)
+    described = card(name)
+    options = described["hyper_parameters"].items()
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
+    state = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    return described | {"hyper_parameters": options, "state_dict": state}
+
+
+def halved(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they are kept on disk."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in state_dict.items()}
+
+
+def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Write a model's weights and its card.
+
+    Args:
+        name: lower-case words joined by hyphens.
+        checkpoint: contents of one, as `checkpoints.read` gives them.
+        facts: how it was trained and how it scores, for the card.
+        folder: where to.
+
+    Returns:
+        The path of the weights.
+
+    Raises:
+        ValueError: the name is not one.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = ("model_class", "hyper_parameters", "datamodule_hyper_parameters")
+    described = {key: checkpoint[key] for key in kept if key in checkpoint} | facts
+    torch.save(halved(checkpoint["state_dict"]), folder / f"{name}.pt")
+    (folder / f"{name}.json").write_text(json.dumps(described, indent=2) + "\n")
+    return folder / f"{name}.pt"

@@ -1,0 +1,71 @@
+"""The command line of shipping: a checkpoint becomes a model of the package, with a card of how it scores."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vaebss import scoring, shipped
+from vaebss.checkpoints import read
+from vaebss.cli import OneLineErrors, quieten, run_cleanly
+
+LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
+SCORES = (
+    "psnr_paper",
+    "psnr_paper_worst_decile",
+    "psnr",
+    "ssim",
+    "si_sdr",
+    "count",
+    "psnr_paper_by_count",
+    "confusion",
+)
+
+
+def ship(args: list[str]) -> None:
+    """Halve a checkpoint's weights, score what is left, and write both with how it came about."""
+    parser = OneLineErrors(prog="ship.py", description="Put a trained model into the package, with its card.")
+    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint of fit.py or remix.py.")
+    parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
+    parser.add_argument("--command", required=True, type=str, help="What made it, for the card.")
+    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
+    parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST, whose test digits score it.")
+    options = parser.parse_args(args)
+    checkpoint = read(options.ckpt)
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    facts: dict[str, Any] = {
+        "command": options.command,
+        "commit": _commit(),
+        "seed": data.get("seed"),
+        "steps": checkpoint.get("global_step"),
+        "mixtures_seen": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
+        "licence_of_the_data": LICENCE,
+    }
+    shipped.ship(options.name, checkpoint, facts)
+    facts["scores_on_mnist_test_mixtures"] = _scores(options)
+    print("Written:", shipped.ship(options.name, checkpoint, facts))
+
+
+def _scores(options: Any) -> dict[str, Any]:
+    """Of the weights as they are shipped."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--ckpt", options.name, "--out", folder, "--data.source", "mnist", "--data.root", options.root]
+        scoring.score([*arguments, "--refine_steps", str(options.refine_steps)])
+        results = json.loads((Path(folder) / "results.json").read_text())
+    columns = [name for name in ("masked", "refined") if name in results]
+    return {name: {score: results[name][score] for score in SCORES} for name in columns} | {"n": results["n"]}
+
+
+def _commit() -> str | None:
+    """Of the working tree, if it is one."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of scripts/ship.py."""
+    quieten()
+    return run_cleanly("ship.py", lambda: ship(sys.argv[1:] if args is None else args))
