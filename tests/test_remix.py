@@ -16,7 +16,7 @@ SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures":
 
 def student(**options) -> RemixSeparator:
     torch.manual_seed(0)
-    return RemixSeparator(**{"widths": (4, 6, 8), "bottleneck": 16, "epochs_per_round": 2} | options)
+    return RemixSeparator(**{"widths": (4, 6, 8), "bottleneck": 16} | options)
 
 
 def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
@@ -112,7 +112,7 @@ def test_a_student_learns_from_a_bank():
     data.setup()
     sources = data.digits.train[:200].half() / 510
     data.bank = Bank(sources, (2, 2), 0)  # an ideal one, so that the test is quick
-    model = student(widths=(8, 16, 32), epochs_per_round=1)
+    model = student(widths=(8, 16, 32), average_decay=0.9)
     trainer = train(data, model, max_epochs=1)
     assert trainer.callback_metrics["val/psnr_paper"] > 21.5  # an equal share scores 21
 
@@ -159,7 +159,9 @@ def test_impossible_data_options_are_refused_by_name(options):
         Remixes(source="bundled", **options)
 
 
-@pytest.mark.parametrize("options", [{"num_sources": 0}, {"lr": 0.0}, {"widths": ()}, {"bottleneck": 0}])
+@pytest.mark.parametrize(
+    "options", [{"num_sources": 0}, {"lr": 0.0}, {"widths": ()}, {"bottleneck": 0}, {"average_decay": 1.0}]
+)
 def test_impossible_model_options_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         RemixSeparator(**options)
@@ -177,3 +179,18 @@ def test_a_student_opens_without_its_teacher(tmp_path, random_mixture):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["n"] == 20
     assert "rate" not in results
+
+
+def test_the_average_separates_and_follows_the_network(random_mixture):
+    model = student(average_decay=0.5)
+    before = model.separate(random_mixture).sources
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            weight += 0.1
+    assert torch.equal(model.separate(random_mixture).sources, before)
+    start = [weight.clone() for weight in model.average.parameters()]
+    model.average.n_averaged += 1  # as after a first step
+    model.on_train_batch_end(None, None, 0)
+    for old, new in zip(start, model.average.parameters(), strict=True):
+        torch.testing.assert_close(new - old, torch.full_like(old, 0.05))
+    assert not any(weight.requires_grad for weight in model.average.parameters())

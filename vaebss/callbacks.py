@@ -3,22 +3,46 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from vaebss.checkpoints import first_line
 from vaebss.pictures import confusion_figure, rows_figure, separation_figure
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then renames it, so that a killed run leaves the previous one."""
+    """Writes a checkpoint beside its place and then renames it: a run that is killed, or finds the disk full, leaves
+    the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        part = f"{path}.part"
-        super().save_checkpoint(checkpoint, part, storage_options)
-        Path(part).replace(path)
+        part = Path(f"{path}.part")
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            part.replace(path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer knows a full disk as a RuntimeError
+            part.unlink(missing_ok=True)
+            kept = "; the one from before is kept" if Path(path).is_file() else ""
+            raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
+
+
+class FiniteTraining(Callback):
+    """Ends a run whose loss or weights are no longer numbers, before they reach a checkpoint."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if torch.isfinite(outputs["loss"]):
+            return
+        parts = [name for name, value in trainer.callback_metrics.items() if not torch.isfinite(value).all()]
+        parts += [name for name, value in pl_module.named_parameters() if not torch.isfinite(value).all()][:3]
+        raise ValueError(
+            f"training went astray in step {trainer.global_step}: {', '.join(parts)} is not a number; the last "
+            "checkpoint is from before. Go on from it in a new run (--init) with a lower --model.lr"
+        )
 
 
 class RunCheckpoints(ModelCheckpoint):

@@ -33,7 +33,7 @@ def read(path: str | Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a stranger's file fails to load in any way it likes
-        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {first_line(error)}") from error
     expected = {"state_dict", "hyper_parameters", "model_class"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys() or checkpoint["model_class"] not in MODELS:
         raise CheckpointError(f"{path} is not a checkpoint of vaebss")
@@ -58,11 +58,12 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> VAEBSS | RemixSeparat
         model = MODELS[checkpoint["model_class"]](**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit its own model: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} does not fit its own model: {first_line(error)}") from error
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise CheckpointError(f"{path} holds weights that are NaN or infinite")
     return model.eval()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

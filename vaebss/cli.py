@@ -1,6 +1,7 @@
 """The command lines of training: options from the classes' own signatures, resuming, and clear errors."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.base import Separator
-from vaebss.callbacks import BankReport, RunCheckpoints, RunConfig, SeparationPictures, WholeCheckpoints
-from vaebss.checkpoints import CheckpointError, build, load, read
+from vaebss.callbacks import (
+    BankReport,
+    FiniteTraining,
+    RunCheckpoints,
+    RunConfig,
+    SeparationPictures,
+    WholeCheckpoints,
+)
+from vaebss.checkpoints import CheckpointError, build, first_line, load, read
 from vaebss.data import MNISTMixtures
 from vaebss.digits import DataError
 from vaebss.hardware import fastest_precision, trainer_devices
@@ -25,6 +33,7 @@ from vaebss.separator import VAEBSS
 
 LOGS = "lightning_logs"
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
+TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
 PLACE = ("config", "ckpt", "init", "gpus", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")
@@ -42,8 +51,7 @@ def run_cleanly(program: str, main: Callable[[], None]) -> int:
     try:
         main()
     except (ValueError, DataError, MisconfigurationException, OSError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"{program}: error: {reason[0]}", file=sys.stderr)
+        print(f"{program}: error: {first_line(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -142,7 +150,8 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.checkpoints = RunCheckpoints(self.monitor)
-        self.trainer_defaults["callbacks"] = [self.checkpoints, SeparationPictures(), *self.more_callbacks()]
+        mine = (FiniteTraining(), self.checkpoints, SeparationPictures())
+        self.trainer_defaults["callbacks"] = [*mine, *self.more_callbacks()]
         if self.config.trainer.enable_progress_bar is not False:
             self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=20))
         if self.config.trainer.logger is None:
@@ -174,10 +183,10 @@ class TrainCLI(LightningCLI):
         self.say(f"Training into {_short(self.run_folder)}")
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl-C, once it has shut down
+        except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
             last = _short(self.checkpoints.last_path)
             self.say(f"\nInterrupted. Go on with:\n  python scripts/{self.script} --ckpt {last}")
-            raise
+            raise SystemExit(stop.code or TERMINATED) from stop
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
         self.say(f"\nCheckpoint: {_short(last)} (best on validation mixtures, without the truth: {_short(best)})")
         self.say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")
@@ -219,7 +228,6 @@ class RemixCLI(TrainCLI):
         teacher = "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given."
         parser.add_argument("--teacher", type=str | None, help=teacher)
         parser.add_argument("--teacher_epochs", type=int, default=DEFAULT_EPOCHS, help="Its training, if it needs any.")
-        parser.link_arguments("data.epochs_per_round", "model.epochs_per_round")
 
     def more_callbacks(self) -> list[Callback]:
         return [BankReport()]
@@ -267,7 +275,7 @@ class RemixCLI(TrainCLI):
             max_epochs=self.config.teacher_epochs,
             num_sanity_val_steps=0,
             logger=TensorBoardLogger(folder.parent, folder.name, version=""),
-            callbacks=[checkpoints, SeparationPictures(), TQDMProgressBar(refresh_rate=20)],
+            callbacks=[FiniteTraining(), checkpoints, SeparationPictures(), TQDMProgressBar(refresh_rate=20)],
             plugins=[WholeCheckpoints()],
         )
         last = folder / "checkpoints" / "last.ckpt"

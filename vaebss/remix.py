@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -202,9 +203,10 @@ class RemixSeparator(Separator):
         num_sources: K, slots.
         widths: Channels at each resolution, the finest first.
         bottleneck: Units of the fully connected layer at the coarsest.
-        lr: Adam's learning rate, falling to lr_min along a cosine in every round.
+        lr: Adam's learning rate, falling to lr_min along a cosine until the end of the last round.
         lr_min: Lowest learning rate.
-        epochs_per_round: On the command line --data.epochs_per_round sets it.
+        average_decay: The network that separates is a running average of the one that learns, which keeps this share
+            of itself in each step.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
     """
@@ -216,7 +218,7 @@ class RemixSeparator(Separator):
         bottleneck: int = 384,
         lr: float = 1e-3,
         lr_min: float = 1e-6,
-        epochs_per_round: int = 12,
+        average_decay: float = 0.995,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
     ):
@@ -226,13 +228,18 @@ class RemixSeparator(Separator):
             raise ValueError(f"model.num_sources must be 1 or more, not {num_sources}")
         if lr <= 0 or lr_min < 0 or bottleneck < 1 or not widths or min(widths) < 2:
             raise ValueError("model.lr must be above 0, lr_min not below, bottleneck 1 or more and widths 2 or more")
+        if not 0 <= average_decay < 1:
+            raise ValueError(f"model.average_decay must be at least 0 and below 1, not {average_decay}")
         self.network = MaskUNet(image_shape, num_sources, widths, bottleneck)
+        averaging = get_ema_multi_avg_fn(average_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
         self.prepare_scores()
         self.example_input_array = torch.zeros(2, *image_shape)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Each slot's share of the mixture, pixel by pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1."""
-        return self.network(mixture / self.hparams.source_scale).softmax(1)
+        network = self.network if self.training else self.average
+        return network(mixture / self.hparams.source_scale).softmax(1)
 
     def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
         """Take mixtures apart: as VAEBSS.separate, but estimates are masked in any case and there are no latents.
@@ -263,18 +270,22 @@ class RemixSeparator(Separator):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(mixture))
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Noise of single steps averages out: as good a separator at any time as a falling learning rate ends with."""
+        self.average.update_parameters(self.network)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and a learning rate that is set before every step."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.hparams.lr, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _lr_factor(self, step: int) -> float:
         if step == 0:
             return 1.0
-        round_steps = self.hparams.epochs_per_round * self.trainer.num_training_batches
+        total = (self.trainer.max_epochs or 1) * self.trainer.num_training_batches
         lowest = self.hparams.lr_min / self.hparams.lr
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * (step % round_steps) / round_steps))
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
 
 
 def permutation_invariant_loss(estimates: Tensor, sources: Tensor, source_scale: float) -> Tensor:

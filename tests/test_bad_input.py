@@ -1,0 +1,211 @@
+"""Whatever a user gets wrong is one line that names it, exit code 2, and nothing changed on disk."""
+
+import gzip
+import os
+import pickle
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+import vaebss
+from vaebss import cli, scoring
+
+MNIST_FILE = "train-images-idx3-ubyte"
+
+
+class Trap:
+    """A pickle that would leave a file behind."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("trapped",))
+
+
+def run(main, args, capsys) -> str:
+    """The one line of a refusal; `main` runs in the working directory."""
+    before = sorted(map(str, os.scandir(".")))
+    try:
+        code = main([str(arg) for arg in args])
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert len(error.strip().splitlines()) == 1, error
+    assert "Traceback" not in error
+    assert sorted(map(str, os.scandir("."))) == before
+    return error
+
+
+OPTIONS = [
+    ("--data.batch_size", "0", "batch_size"),
+    ("--data.batch_size", "-3", "batch_size"),
+    ("--data.batch_size", "many", "batch_size"),
+    ("--data.epoch_size", "0", "epoch_size"),
+    ("--data.num_mixed", "0", "num_mixed"),
+    ("--data.num_mixed", "[3,1]", "num_mixed"),
+    ("--data.num_mixed", "[1,2,3]", "num_mixed"),
+    ("--data.source_scale", "0", "source_scale"),
+    ("--data.source_scale", "nan", "source_scale"),
+    ("--data.source", "cifar", "source"),
+    ("--data.train_size", "999999999", "train_size"),
+    ("--data.num_workers", "-1", "num_workers"),
+    ("--data.mixtures", "nowhere", "nowhere"),
+    ("--model.num_sources", "0", "num_sources"),
+    ("--model.num_sources", "1.5", "num_sources"),
+    ("--model.latent_dim", "-2", "latent_dim"),
+    ("--model.lr", "0", "lr"),
+    ("--model.lr", "inf", "lr"),
+    ("--model.beta", "-1", "beta"),
+    ("--model.beta", "nan", "beta"),
+    ("--model.hidden_dims", "[]", "hidden_dims"),
+    ("--model.hidden_dims", "[32,0]", "hidden_dims"),
+    ("--model.prior", "cauchy", "prior"),
+    ("--model.likelihood_scale", "0", "likelihood_scale"),
+    ("--trainer.max_epochs", "soon", "max_epochs"),
+    ("--trainer.precision", "3", "precision"),
+    ("--gpus", "-1", "gpus"),
+    ("--gpus", "99", "gpus"),
+    ("--seed_everything", "-1", "seed"),
+    ("--no-such-option", "1", "no-such-option"),
+    ("--ckpt", "none.ckpt", "none.ckpt"),
+    ("--init", "none.ckpt", "none.ckpt"),
+    ("--config", "none.yaml", "none.yaml"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "named"), OPTIONS)
+def test_options(option, value, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = () if option == "--data.source" else ("--data.source", "bundled")
+    assert named in run(cli.fit, [*data, option, value, "--trainer.max_epochs=1"], capsys)
+
+
+YAML = {
+    "broken": "model: [1, 2",
+    "unknown key": "model:\n  colour: red\n",
+    "no mapping": "- 1\n- 2\n",
+    "anchors that explode": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "code": "model: !!python/object/apply:os.mkdir [trapped]\n",
+}
+
+
+@pytest.mark.parametrize("kind", YAML)
+def test_configurations(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text(YAML[kind])
+    run(cli.fit, ["--config", "bad.yaml"], capsys)
+    assert not (tmp_path / "trapped").exists()
+
+
+def checkpoint_files(folder, good):
+    contents = torch.load(good, weights_only=True)
+    nan = {
+        name: value * torch.nan if value.is_floating_point() else value
+        for name, value in contents["state_dict"].items()
+    }
+    other = contents["hyper_parameters"] | {"num_sources": 5}
+    (folder / "empty").touch()
+    (folder / "truncated").write_bytes(good.read_bytes()[:9_000])
+    (folder / "random").write_bytes(os.urandom(9_000))
+    (folder / "pickle").write_bytes(pickle.dumps(Trap()))
+    torch.save({"state_dict": Trap()}, folder / "trap")
+    torch.save({"state_dict": {}}, folder / "foreign")
+    torch.save(contents | {"model_class": "os.system"}, folder / "class")
+    torch.save(contents | {"state_dict": nan}, folder / "nan")
+    torch.save(contents | {"hyper_parameters": other}, folder / "shape")
+    torch.save(contents | {"hyper_parameters": {"colour": "red"}}, folder / "options")
+    torch.save([1, 2], folder / "list")
+    (folder / "folder").mkdir()
+    (folder / "loop").symlink_to(folder / "loop")
+
+
+DAMAGE = ["empty", "truncated", "random", "pickle", "trap", "list", "folder", "loop", "missing"]
+STRANGERS = ["foreign", "class", "nan", "shape", "options"]
+
+
+@pytest.mark.parametrize("main", [scoring.main, cli.fit], ids=["test", "fit"])
+@pytest.mark.parametrize("kind", DAMAGE + STRANGERS)
+def test_checkpoints(kind, main, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoint_files(tmp_path, checkpoint)
+    option = "--ckpt" if main is scoring.main else "--init"
+    assert kind in run(main, [option, kind, "--data.source", "bundled"], capsys)
+    assert not (tmp_path / "trapped").exists()
+
+
+def spoil(raw, kind):
+    file = raw / f"{MNIST_FILE}.gz"
+    match kind:
+        case "corrupt archive":
+            file.write_bytes(os.urandom(500))
+        case "truncated archive":
+            file.write_bytes(gzip.compress(bytes(2_000))[:-9])
+        case "wrong checksum":
+            file.write_bytes(gzip.compress(bytes(2_000)))
+        case "wrong magic":
+            (raw / MNIST_FILE).write_bytes(bytes(20))
+        case "no digits":
+            (raw / MNIST_FILE).write_bytes(b"\0\0\x08\x03" + bytes(12))
+        case "symlink loop":
+            file.symlink_to(file)
+
+
+IMAGE_SETS = ["corrupt archive", "truncated archive", "wrong checksum", "wrong magic", "no digits", "symlink loop"]
+
+
+@pytest.mark.parametrize("kind", IMAGE_SETS)
+def test_image_sets(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vaebss.digits.NETWORK_TIMEOUT", 0.2)
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    spoil(raw, kind)
+    files = sorted(path.name for path in raw.iterdir())
+    message = run(cli.fit, ["--data.source", "mnist", "--data.root", "data"], capsys)
+    assert "mnist" in message.lower()
+    assert sorted(path.name for path in raw.iterdir()) == files
+
+
+BAD_TENSORS = {
+    "not a tensor": [[0.0]],
+    "wrong shape": torch.zeros(2, 28, 28),
+    "other size": torch.zeros(2, 1, 32, 32),
+    "integers": torch.zeros(2, 1, 28, 28, dtype=torch.uint8),
+    "complex": torch.zeros(2, 1, 28, 28, dtype=torch.complex64),
+    "too bright": torch.full((2, 1, 28, 28), 9.0),
+    "negative": torch.full((2, 1, 28, 28), -1.0),
+    "NaN": torch.full((2, 1, 28, 28), torch.nan),
+    "infinite": torch.full((2, 1, 28, 28), torch.inf),
+    "no mixtures": torch.zeros(0, 1, 28, 28),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TENSORS)
+def test_tensors(kind, checkpoint):
+    with pytest.raises(ValueError, match="mixture") as caught:
+        vaebss.load(checkpoint).separate(BAD_TENSORS[kind])
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_that_are_not_contiguous_are_welcome(checkpoint):
+    mixture = torch.rand(28, 28, 1, 3).permute(3, 2, 0, 1)
+    model = vaebss.load(checkpoint)
+    torch.testing.assert_close(model.separate(mixture).sources, model.separate(mixture.contiguous()).sources)
+
+
+def test_a_folder_that_cannot_be_written_is_named(checkpoint, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["--ckpt", checkpoint, "--out", tmp_path / "file" / "out", "--data.test_mixtures=4"]
+    assert scoring.main(list(map(str, arguments))) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_no_file_is_read_in_a_way_that_could_run_it():
+    for path in (REPOSITORY / "vaebss").rglob("*.py"):
+        text = path.read_text()
+        assert "pickle.load" not in text, path
+        assert "yaml.load(" not in text, path
+        assert " eval(" not in text, path
+        assert "exec(" not in text, path
+        assert text.count("torch.load(") == text.count("weights_only=True)"), path
