@@ -2,10 +2,13 @@ import errno
 
 import pytest
 import torch
+from conftest import quiet
 from pytorch_lightning import Trainer
 from pytorch_lightning.demos.boring_classes import BoringModel
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vaebss.callbacks import RunCheckpoints, WholeCheckpoints
+from vaebss import VAEBSS, MNISTMixtures
+from vaebss.callbacks import FiniteTraining, RunCheckpoints, WholeCheckpoints
 
 
 class Worsening(BoringModel):
@@ -36,14 +39,26 @@ def test_last_is_the_last_epoch_and_best_the_best(tmp_path):
     assert sorted(path.name for path in checkpoints.last_path.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(error, tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
 
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(self, contents, part, options):
+        part.write_bytes(b"half of it")
+        raise error
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="space"):
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", full)
+    with pytest.raises(OSError, match=r"last\.ckpt cannot be written.*kept"):
         WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_that_goes_astray_ends_and_names_the_part(tmp_path):
+    data = MNISTMixtures(source="bundled", batch_size=16, epoch_size=160)
+    trainer = quiet(max_epochs=1, callbacks=[FiniteTraining()])
+    model = VAEBSS(hidden_dims=(32, 16), lr=1e30, lr_schedule="constant")
+    with pytest.raises(ValueError, match=r"step [1-9]: train/loss") as caught:
+        trainer.fit(model, data)
+    assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -33,6 +34,7 @@ from vaebss.separator import VAEBSS
 
 LOGS = "lightning_logs"
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
+MAX_VALUES = 10_000  # in a configuration file
 TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
@@ -100,6 +102,8 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        for path in _configurations(sys.argv[1:] if args is None else args):
+            _refuse_explosive(path)
         options = parser.parse_args(args)
         self.initial: dict[str, Any] = {}
         saved: dict[str, Any] = {}
@@ -110,6 +114,8 @@ class TrainCLI(LightningCLI):
         parser.set_defaults(saved | initial)
         self.config = parser.parse_args(args)
         self._refuse_other_options(saved)
+        if self.config.seed_everything is True or not 0 <= self.config.seed_everything < 2**32:
+            raise ValueError("--seed_everything must be a number from 0 to 4294967295")
 
     def _initial_options(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
         """The hyper-parameters of the model to start from."""
@@ -139,8 +145,6 @@ class TrainCLI(LightningCLI):
                 )
 
     def before_instantiate_classes(self) -> None:
-        if self.config.seed_everything is True or self.config.seed_everything < 0:
-            raise ValueError("--seed_everything must be a number from 0")
         trainer = self.config.trainer
         if trainer.accelerator == "auto" and trainer.devices == "auto":
             devices = trainer_devices(self.config.gpus)
@@ -178,6 +182,9 @@ class TrainCLI(LightningCLI):
 
     def fit(self) -> None:
         """Train, then say where the result is and what can be done with it."""
+        if self.trainer.is_global_zero:  # what is wrong with the data is said before there is a run
+            self.datamodule.prepare_data()
+            self.datamodule.setup()
         if self.config.init:
             self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
         self.say(f"Training into {_short(self.run_folder)}")
@@ -281,6 +288,33 @@ class RemixCLI(TrainCLI):
         last = folder / "checkpoints" / "last.ckpt"
         trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
         return model
+
+
+def _configurations(args: list[str]) -> list[Path]:
+    """The files that `--config` names."""
+    named = [second for first, second in pairwise(args) if first == "--config"]
+    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    return [Path(name) for name in named if Path(name).is_file()]
+
+
+def _refuse_explosive(path: Path) -> None:
+    """Raise a ValueError if the anchors of a YAML file would unfold into more values than anyone writes."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_VALUES  # for one that holds itself
+            children = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    try:
+        root = yaml.compose(path.read_text(), yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return  # the parser says what is wrong
+    if root is not None and size(root) > MAX_VALUES:
+        raise ValueError(f"{path} unfolds into more than {MAX_VALUES} values")
 
 
 def _flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""Two processes that train together do what one with twice the batch does."""
+
+import pytest
+import torch
+from conftest import quiet
+
+from vaebss import VAEBSS, MNISTMixtures
+
+STEPS, BATCH = 30, 32
+
+
+class Recorded(VAEBSS):
+    """Notes its first gradients, or its loss in every step; only the whole's, not one device's."""
+
+    def __init__(self, folder: str, frozen: bool):
+        super().__init__(hidden_dims=(64, 32), variational=False, lr_schedule="constant")
+        self.folder, self.frozen = folder, frozen
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.frozen:  # batch norm knows nothing of the other device's mixtures
+            self.eval()
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.frozen and self.global_rank == 0:
+            torch.save({name: weight.grad for name, weight in self.named_parameters()}, f"{self.folder}/gradients")
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        loss = torch.as_tensor(self.trainer.strategy.reduce(outputs["loss"].detach().clone(), reduce_op="mean"))
+        self.losses.append(loss)
+
+    def on_train_end(self):
+        if self.global_rank == 0:
+            torch.save(torch.stack(self.losses), f"{self.folder}/losses")
+
+
+def train(folder, devices: int, frozen: bool, steps: int) -> None:
+    folder.mkdir()
+    torch.manual_seed(0)
+    batch = 2 * BATCH // devices
+    data = MNISTMixtures(source="bundled", batch_size=batch, epoch_size=steps * 2 * BATCH, val_mixtures=64)
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    trainer = quiet(max_epochs=1, devices=devices, strategy=strategy, limit_val_batches=0)
+    trainer.fit(Recorded(str(folder), frozen), data)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    def both(frozen: bool, steps: int, name: str):
+        for devices in (1, 2):
+            train(tmp_path / f"{devices}", devices, frozen, steps)
+        return [torch.load(tmp_path / f"{devices}" / name, weights_only=True) for devices in (1, 2)]
+
+    return both
+
+
+def test_gradients_are_those_of_the_doubled_batch(runs):
+    one, two = runs(frozen=True, steps=1, name="gradients")
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_loss_curves_agree(runs):
+    one, two = runs(frozen=False, steps=STEPS, name="losses")
+    assert len(one) == len(two) == STEPS
+    torch.testing.assert_close(two, one, atol=0, rtol=0.01)
