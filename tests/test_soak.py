@@ -1,0 +1,89 @@
+"""Long proofs, run by hand: pytest -m soak"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, SHORT_RUN
+
+pytestmark = pytest.mark.soak
+
+KILLS = 20
+MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
+FIT = ("fit.py", *SHORT_RUN, "--trainer.max_epochs=8", "--data.epoch_size=20000")
+REMIX = (
+    "remix.py",
+    *("--data.num_mixtures=400", "--data.epoch_size=640", "--data.epochs_per_round=2", "--data.keep=[0.9,0.9]"),
+    *("--data.batch_size=16", "--data.val_mixtures=16", "--model.widths=[4,6,8]", "--model.bottleneck=16"),
+    *("--teacher_epochs=2", "--data.refine_steps=5"),
+)
+
+
+def start(folder: Path, *args: object) -> subprocess.Popen:
+    name, *options = map(str, args)
+    command = [sys.executable, str(REPOSITORY / "scripts" / name), "--gpus=0", *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    found = sorted(folder.glob("lightning_logs/version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(last_checkpoint(folder), weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("run", [FIT, REMIX], ids=["fit", "remix"])
+def test_killed_at_any_moment_a_run_goes_on_bit_for_bit(run, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    began = time.monotonic()
+    assert start(whole, *run, "--data.source=bundled").wait() == 0
+    length, moments, kills = time.monotonic() - began, random.Random(0), 0
+    while True:
+        last = last_checkpoint(broken)
+        again = (run[0], "--ckpt", last) if last else (*run, "--data.source=bundled")
+        process = start(broken, *again)
+        try:
+            process.wait(moments.uniform(0, length) if kills < KILLS else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert process.returncode == 0, process.stderr.read().decode()
+        if kills >= KILLS:
+            break
+        (last_checkpoint(broken)).unlink()  # it ended before its time: from the start, for the kills that are left
+    expected, found = weights(whole), weights(broken)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_long_run_does_not_grow(tmp_path):
+    process = start(tmp_path, "fit.py", "--data.source=bundled", "--trainer.max_epochs=100000")
+    status = Path("/proc") / str(process.pid)
+    sizes, handles = [], []
+    try:
+        for _ in range(30):
+            time.sleep(2 * MINUTES)
+            assert process.poll() is None
+            resident = next(line for line in (status / "status").read_text().splitlines() if line.startswith("VmRSS"))
+            sizes.append(int(resident.split()[1]) / 1024)
+            handles.append(len(list((status / "fd").iterdir())))
+    finally:
+        process.kill()
+        process.wait()
+    logs = sum(file.stat().st_size for file in tmp_path.rglob("events.out.*")) / 2**20
+    print(f"RSS {sizes[9]:.0f} to {sizes[-1]:.0f} MiB, handles {handles[9]} to {handles[-1]}, logs {logs:.1f} MiB")
+    assert sizes[-1] < 1.02 * max(sizes[9:15])
+    assert handles[-1] <= handles[9] + 2
+    assert logs < MINUTES
