@@ -10,6 +10,7 @@ COMMANDS = {
     "test": ("vaebss.scoring:main", "score a checkpoint on fixed test mixtures"),
     "separate": ("vaebss.separating:main", "take your own mixtures apart"),
     "export": ("vaebss.exporting:main", "turn a model into an ONNX file"),
+    "demo": ("vaebss.demo:main", "a page to see digits overlap and come apart"),
     "compare": ("vaebss.comparing:main", "train and score every method of the paper's Table II"),
     "benchmark": ("vaebss.benchmarking:main", "measure how fast training and separation are"),
 }
