@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import checkpoints, scoring, shipped
+from vaebss import RemixSeparator, checkpoints, scoring, shipped
 
 
 @pytest.fixture
@@ -27,6 +27,21 @@ def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
     weights = torch.load(shelf / "vae-tiny.pt", weights_only=True)
     assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
     assert json.loads((shelf / "vae-tiny.json").read_text())["model_class"] == "VAEBSS"
+
+
+def test_a_student_takes_the_room_of_its_average(tmp_path, monkeypatch, random_mixture):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    student = RemixSeparator(2, (4, 6, 8), 64).eval()
+    with torch.no_grad():
+        for weight in student.network.parameters():
+            weight += 0.1
+    described = {"model_class": "RemixSeparator", "hyper_parameters": dict(student.hparams)}
+    path = shipped.ship("student", described | {"state_dict": student.state_dict()}, {}, tmp_path)
+    assert path.stat().st_size < 1.3 * 2 * sum(weight.numel() for weight in student.average.parameters()) + 50_000
+    opened = vaebss.load("student")
+    torch.testing.assert_close(opened(random_mixture), student(random_mixture), atol=2e-3, rtol=0)
+    for weight, average in zip(opened.network.parameters(), opened.average.parameters(), strict=True):
+        assert torch.equal(weight, average)
 
 
 def test_an_unknown_name_lists_the_known_ones(shelf):
