@@ -9,7 +9,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, SHORT_RUN, script
 
-from vaebss import hardware
+from vaebss import cli, hardware
 
 
 def test_a_run_leaves_what_was_promised(run_folder, checkpoint):
@@ -87,6 +87,19 @@ def test_fit_refuses_bad_options_in_one_line(options, reason, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert reason in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_one_of_its_script(path, capsys):
+    main = cli.remix if path.stem.startswith("remix") else cli.fit
+    with pytest.raises(SystemExit) as stop:
+        main(["--config", str(path), "--print_config"])
+    assert stop.value.code == 0
+    given = yaml.safe_load(path.read_text())
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert {key: found[part][key] for part in given for key in given[part]} == {
+        key: value for options in given.values() for key, value in options.items()
+    }
 
 
 def test_one_gpu_without_a_gpu_is_the_cpu(monkeypatch, capsys):

@@ -20,7 +20,6 @@ class Separator(LightningModule):
     """A model that takes mixtures apart. Its hyper-parameters include num_sources, image_shape and source_scale."""
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
-    has_latents = False  # which `separate` can refine
 
     def prepare_scores(self) -> None:
         """To be called once the hyper-parameters are saved."""
@@ -32,6 +31,10 @@ class Separator(LightningModule):
     @abstractmethod
     def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
         """Take mixtures (B, C, H, W) apart."""
+
+    @abstractmethod
+    def label(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> Separation:
+        """The best answer that the model has, masked, for others to learn from; `confidence` ranks the mixtures."""
 
     @abstractmethod
     def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:

@@ -121,39 +121,39 @@ def separate(options: Any) -> int:
     model = load(options.ckpt).to(trainer_devices(options.gpus)["accelerator"].replace("gpu", "cuda"))
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    files, failed = _files(options.inputs)
     sheet, mixtures = ContactSheet(), 0
-    for path in tqdm(files, unit="file", disable=len(files) < 2):
-        try:
-            for images, found in separate_file(model, path, options):
-                mixtures += len(images)
-                sheet.add(images, found)
-        except FileError as error:
-            failed += 1
-            tqdm.write(f"separate.py: error: {error}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as piped:
+        files, failed = _files(options.inputs, Path(piped))
+        for path in tqdm(files, unit="file", disable=len(files) < 2):
+            try:
+                for images, found in separate_file(model, path, options):
+                    mixtures += len(images)
+                    sheet.add(images, found)
+            except FileError as error:
+                failed += 1
+                tqdm.write(f"separate.py: error: {error}", file=sys.stderr)
     sheet.save(out / SHEET)
     print(f"{mixtures} mixtures taken apart into {out}")
     return failed
 
 
-def _files(inputs: list[str]) -> tuple[list[Path], int]:
-    """The files of all inputs, and how many inputs have none."""
+def _files(inputs: list[str], piped: Path) -> tuple[list[Path], int]:
+    """The files of all inputs, and how many inputs have none; what comes through a pipe is put into a folder."""
     files: list[Path] = []
     failed = 0
     for name in inputs:
         try:
-            files += [_stdin()] if name == "-" else find(name)
+            files += [_stdin(piped)] if name == "-" else find(name)
         except FileError as error:
             failed += 1
             print(f"separate.py: error: {error}", file=sys.stderr)
     return files, failed
 
 
-def _stdin() -> Path:
-    """What comes in, as a file."""
+def _stdin(folder: Path) -> Path:
     data = sys.stdin.buffer.read()
     suffix = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), ".png")
-    path = Path(tempfile.mkdtemp()) / f"stdin{suffix}"
+    path = folder / f"stdin{suffix}"
     path.write_bytes(data)
     return path
 

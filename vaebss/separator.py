@@ -52,8 +52,6 @@ class VAEBSS(Separator):
         seed: Of the posterior noise. On the command line --seed_everything sets it.
     """
 
-    has_latents = True
-
     def __init__(
         self,
         num_sources: int = 2,
@@ -152,6 +150,10 @@ class VAEBSS(Separator):
         if restarts and not refine_steps:
             raise ValueError("restarts need refine_steps of 1 or more")
         return self._separate_all(mixture, masked, refine_steps=refine_steps, restarts=restarts)
+
+    def label(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> Separation:
+        """As `separate`, masked."""
+        return self.separate(mixture, refine_steps=refine_steps, restarts=restarts)
 
     def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
         latents = self.encode(mixture).mean
