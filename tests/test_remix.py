@@ -194,3 +194,24 @@ def test_the_average_separates_and_follows_the_network(random_mixture):
     for old, new in zip(start, model.average.parameters(), strict=True):
         torch.testing.assert_close(new - old, torch.full_like(old, 0.05))
     assert not any(weight.requires_grad for weight in model.average.parameters())
+
+
+def pixel_by_pixel(mixture):
+    share = torch.sigmoid(8 * mixture - 3)
+    return torch.stack([share, 1 - share], 1)
+
+
+def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(random_mixture, monkeypatch):
+    model, orders = student(), itertools.cycle([[0, 1], [1, 0]])
+    monkeypatch.setattr(model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
+    labelled = model.label(random_mixture)
+    torch.testing.assert_close(labelled.sources, pixel_by_pixel(random_mixture) * random_mixture.unsqueeze(1))
+    torch.testing.assert_close(labelled.confidence, torch.ones(5))
+
+
+def test_opinions_that_differ_are_less_sure_and_still_add_up(random_mixture):
+    model = student(num_sources=3)
+    labelled = model.label(random_mixture)
+    assert ((labelled.confidence > 0) & (labelled.confidence < 1)).all()
+    torch.testing.assert_close(labelled.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
+    assert (model.label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()
