@@ -27,7 +27,9 @@ def test_a_shipped_model_opens_by_name(shelf, checkpoint, random_mixture):
 def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
     weights = torch.load(shelf / "vae-tiny.pt", weights_only=True)
     assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
-    assert json.loads((shelf / "vae-tiny.json").read_text())["model_class"] == "VAEBSS"
+    card = json.loads((shelf / "vae-tiny.json").read_text())
+    assert card["model_class"] == "VAEBSS"
+    assert "root" not in card["datamodule_hyper_parameters"]
 
 
 def test_a_student_takes_the_room_of_its_average(tmp_path, monkeypatch, random_mixture):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 FOLDER = Path(__file__).parent / "pretrained"
+OF_ITS_MACHINE = ("root", "source", "mixtures", "num_workers")  # what a user's own data is, and where
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -64,8 +65,13 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     if not NAME.fullmatch(name):
         raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
     folder.mkdir(parents=True, exist_ok=True)
-    kept = ("model_class", "hyper_parameters", "datamodule_hyper_parameters")
-    described = {key: checkpoint[key] for key in kept if key in checkpoint} | facts
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    described = {
+        "model_class": checkpoint["model_class"],
+        "hyper_parameters": checkpoint["hyper_parameters"],
+        "datamodule_hyper_parameters": {key: value for key, value in data.items() if key not in OF_ITS_MACHINE},
+        **facts,
+    }
     torch.save(halved(checkpoint["state_dict"]), folder / f"{name}.pt")
     (folder / f"{name}.json").write_text(json.dumps(described, indent=2) + "\n")
     return folder / f"{name}.pt"

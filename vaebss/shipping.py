@@ -40,8 +40,9 @@ def ship(args: list[str]) -> None:
         "command": options.command,
         "commit": _commit(),
         "seed": data.get("seed"),
-        "steps": checkpoint.get("global_step"),
-        "mixtures_seen": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
+        "trained_on": data.get("source"),
+        "steps_of_the_last_run": checkpoint.get("global_step"),
+        "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
         "licence_of_the_data": LICENCE,
     }
     shipped.ship(options.name, checkpoint, facts)
