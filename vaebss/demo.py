@@ -72,7 +72,7 @@ def take_apart(model: Separator, digits: list[Tensor]) -> tuple[np.ndarray, np.n
 
 def page(names: list[str]) -> Any:
     """The page, for models of these names or paths."""
-    import gradio as gr
+    import gradio as gr  # pyright: ignore[reportMissingImports]
 
     model = cache(load)
     digits = load_digits("bundled", "data").test
@@ -118,7 +118,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("--share", type=bool, default=False, help="Ask Gradio for a public address.")
     options = parser.parse_args(args)
     try:
-        import gradio  # noqa: F401
+        import gradio  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError("gradio is missing: pip install 'vaebss[demo]'") from error
     names = sorted(available(), key=lambda name: name != DEFAULT_MODEL)
