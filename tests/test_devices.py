@@ -1,8 +1,14 @@
 """Two processes that train together do what one with twice the batch does."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
-from conftest import quiet
+from conftest import REPOSITORY, SHORT_RUN, quiet
 
 from vaebss import VAEBSS, MNISTMixtures
 
@@ -65,3 +71,47 @@ def test_loss_curves_agree(runs):
     one, two = runs(frozen=False, steps=STEPS, name="losses")
     assert len(one) == len(two) == STEPS
     torch.testing.assert_close(two, one, atol=0, rtol=0.01)
+
+
+def beside(main: int) -> int:
+    """The process that Lightning started beside the main one."""
+    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    (other,) = (child for child in children if b"fit.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return int(other)
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize("victim", ["the main process", "the other"])
+def test_one_process_killed_ends_both_and_says_so(victim, tmp_path):
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--data.source=bundled", *SHORT_RUN]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *options, "--trainer.max_epochs=10000"]
+    with (tmp_path / "errors").open("w") as errors:
+        main = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.rglob("best.ckpt")):  # both have trained an epoch
+            assert time.monotonic() < deadline
+            assert main.poll() is None
+            time.sleep(0.2)
+        other = beside(main.pid)
+        os.kill(main.pid if victim == "the main process" else other, 9)
+        assert main.wait(30) != 0
+        deadline = time.monotonic() + 30
+        while running(other):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        main.kill()
+    said = (tmp_path / "errors").read_text()
+    assert (
+        any(f"{words} ended" in said for words in ("of this run has", f"the main process {main.pid} has"))
+        or "terminated" in said
+    )
+    assert "Traceback" not in said

@@ -1,6 +1,6 @@
 import torch
 
-from vaebss.pictures import separation_figure
+from vaebss.pictures import separation_figure, slots_figure
 from vaebss.separation import Separation
 
 
@@ -26,3 +26,11 @@ def test_the_truth_is_drawn_in_the_order_of_the_slots(random_mixture):
     assert (drawn["source 1"] == drawn["estimate 1"]).all()
     assert (drawn["source 3"] == drawn["estimate 3"]).all()
     assert drawn["source 2"].max() == 0
+
+
+def test_quality_and_counts_are_drawn_against_the_slots():
+    scores = {"vae": {3: {"psnr_paper": 22.0, "count": 0.5}, 2: {"psnr_paper": 23.0, "count": 1.0}}}
+    quality, counts = slots_figure(scores).axes
+    assert quality.lines[0].get_xydata().tolist() == [[2, 23], [3, 22]]
+    assert counts.lines[0].get_xydata().tolist() == [[2, 100], [3, 50]]
+    assert counts.lines[0].get_label() == "vae"

@@ -77,7 +77,8 @@ class Separator(LightningModule):
             self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
         stage = name.split("_")[0]
         parts = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
-        self.log_dict({f"{stage}/{part}": value for part, value in parts.items()}, batch_size=len(estimates))
+        means = {f"{stage}/{part}": value for part, value in parts.items()}
+        self.log_dict(means, batch_size=len(estimates), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_report = self._report("val_masked")

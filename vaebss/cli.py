@@ -1,8 +1,11 @@
 """The command lines of training: options from the classes' own signatures, resuming, and clear errors."""
 
 import logging
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +38,7 @@ from vaebss.separator import VAEBSS
 LOGS = "lightning_logs"
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
 MAX_VALUES = 10_000  # in a configuration file
+OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
 TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
@@ -46,6 +50,7 @@ def quieten() -> None:
     """Leave Lightning its warnings, not its tips."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(OBSERVER).setLevel(logging.INFO)
 
 
 def run_cleanly(program: str, main: Callable[[], None]) -> int:
@@ -56,6 +61,21 @@ def run_cleanly(program: str, main: Callable[[], None]) -> int:
         print(f"{program}: error: {first_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def end_with_main_process() -> None:
+    """In a process that Lightning started beside the main one: end when that does, and not wait for it for ever."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        return
+    main = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == main:
+            time.sleep(1)
+        print(f"the main process {main} has ended, and so do the others", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class OneLineErrors(LightningArgumentParser):
@@ -182,6 +202,7 @@ class TrainCLI(LightningCLI):
 
     def fit(self) -> None:
         """Train, then say where the result is and what can be done with it."""
+        end_with_main_process()
         if self.trainer.is_global_zero:  # what is wrong with the data is said before there is a run
             self.datamodule.prepare_data()
             self.datamodule.setup()
@@ -194,6 +215,13 @@ class TrainCLI(LightningCLI):
             last = _short(self.checkpoints.last_path)
             self.say(f"\nInterrupted. Go on with:\n  python scripts/{self.script} --ckpt {last}")
             raise SystemExit(stop.code or TERMINATED) from stop
+        except RuntimeError as error:
+            if not isinstance(error, torch.distributed.DistBackendError) and "gloo" not in str(error):
+                raise
+            raise ConnectionError(
+                "another process of this run has ended; what is wrong with it stands above, if it could say so. Go on "
+                f"with --ckpt {_short(self.checkpoints.last_path)}"
+            ) from error
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
         self.say(f"\nCheckpoint: {_short(last)} (best on validation mixtures, without the truth: {_short(best)})")
         self.say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")

@@ -25,7 +25,7 @@ from vaebss.cli import OneLineErrors, quieten, run_cleanly
 from vaebss.data import Batch, MNISTMixtures
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.metrics import MAX_SLOTS, SeparationMetrics
-from vaebss.pictures import comparison_figure
+from vaebss.pictures import comparison_figure, slots_figure
 from vaebss.scoring import without_nan
 from vaebss.separation import Separation, active_slots
 from vaebss.separator import VAEBSS
@@ -177,7 +177,7 @@ def score(answer: Estimator, batches: Iterable[Batch], num_slots: int, source_sc
 
 
 def compare(args: list[str]) -> None:
-    """Train and score as the options say; writes comparison.md, comparison.json and comparison.png."""
+    """Train and score as the options say; writes comparison.md, .json and .png, and slots.png of more than one K."""
     options = parse(args)
     data = _data(options)
     out = Path(options.out)
@@ -205,8 +205,21 @@ def compare(args: list[str]) -> None:
             pictures[f"{method}, K = {num_sources}"] = answer(examples).sources
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
-    comparison_figure(examples["mixture"], examples["sources"], pictures).savefig(out / "comparison.png")
-    print(f"\n{table(comparison)}\nWritten: {out}/comparison.md, comparison.json, comparison.png")
+    figures = {"comparison.png": comparison_figure(examples["mixture"], examples["sources"], pictures)}
+    if len(options.num_sources) > 1:
+        figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
+    for name, figure in figures.items():
+        figure.savefig(out / name)
+    print(f"\n{table(comparison)}\nWritten: {out}/comparison.md, comparison.json, {', '.join(figures)}")
+
+
+def _by_slots(results: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, float]]]:
+    """Scores by method and K, of the methods that see no truth."""
+    scores: dict[str, dict[int, dict[str, float]]] = {}
+    for result in results:
+        if not result["sees_truth"]:
+            scores.setdefault(result["method"], {})[result["num_sources"]] = result["scores"]
+    return scores
 
 
 def _data(options: Any) -> MNISTMixtures:

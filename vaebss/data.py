@@ -80,10 +80,11 @@ class GivenMixtures(Dataset[Batch]):
 
 
 class FixedPlan(DistributedSampler):
-    """Batches of one fixed plan, every device its share of them."""
+    """Batches of one fixed plan, every device its share of them; small enough that each device gets one."""
 
     def __init__(self, plan: Tensor, batch_size: int, num_replicas: int = 1, rank: int = 0):
         super().__init__(range(len(plan)), num_replicas, rank, shuffle=False)  # type: ignore[arg-type]
+        batch_size = max(1, min(batch_size, len(plan) // num_replicas))
         self.batches = plan.split(batch_size)[rank::num_replicas]
 
     def __iter__(self) -> Iterator[Tensor]:

@@ -91,6 +91,27 @@ def benchmark_figure(figures: dict[str, Any]) -> Figure:
     return figure
 
 
+def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
+    """PSNR and the share of counts that are right, against the number of slots.
+
+    Args:
+        scores: method -> K -> "psnr_paper" in dB and "count" from 0 to 1.
+    """
+    figure = Figure(figsize=(8, 3), layout="constrained", dpi=120)
+    quality, counts = figure.subplots(1, 2)
+    for method, by_slots in scores.items():
+        slots = sorted(by_slots)
+        quality.plot(slots, [by_slots[k]["psnr_paper"] for k in slots], marker="o", label=method)
+        counts.plot(slots, [100 * by_slots[k]["count"] for k in slots], marker="o", label=method)
+    quality.set(xlabel="K, slots", ylabel="PSNR (paper scale), dB")
+    counts.set(xlabel="K, slots", ylabel="count right, %", ylim=(-3, 103))
+    counts.legend(frameon=False, fontsize=8)
+    for axes in (quality, counts):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
 def rows_figure(rows: dict[str, Tensor], width: float = 7) -> Figure:
     """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all.
 

@@ -112,8 +112,8 @@ class Remixes(MNISTMixtures):
     def __init__(
         self,
         num_mixtures: int = 30_000,
-        keep: tuple[float, ...] = (0.7, 0.6, 0.75),
-        epochs_per_round: int = 12,
+        keep: tuple[float, ...] = (0.7, 0.5, 0.6, 0.7),
+        epochs_per_round: int = 6,
         refine_steps: int = 20,
         restarts: int = 0,
         batch_size: int = 96,

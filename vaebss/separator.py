@@ -20,7 +20,7 @@ from vaebss.separation import Separation, active_slots, mask
 ScheduleName = Literal["cosine", "exponential", "constant"]
 Stage = Literal["train", "val", "test"]
 
-NOISE = {"train": 10, "val": 11, "test": 12, "refine": 13}  # the second number of the posterior noise's address
+NOISE = {"train": 10, "val": 11, "test": 12, "refine": 13, "slots": 14}  # the second number of a draw's address
 MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
 
 
@@ -42,6 +42,9 @@ class VAEBSS(Separator):
         beta: Weight of the rate in the objective.
         warmup_steps: Optimiser steps over which beta rises from 0. Keep it small: a slow rise teaches the slots to
             share every digit out among themselves.
+        first_slots: Slots that add up to the mixture from the start. The others join in a share of the mixtures that
+            grows over training: digits are whole by then, so that a slot without one falls silent.
+        joined_by: Share of training after which all slots add up in every mixture.
         lr: Adam's learning rate.
         lr_schedule: "cosine" falls to lr_min at the end of training; "exponential" is multiplied by lr_decay each
             epoch, down to lr_min.
@@ -64,6 +67,8 @@ class VAEBSS(Separator):
         variational: bool = True,
         beta: float = 0.5,
         warmup_steps: int = 100,
+        first_slots: int = 2,
+        joined_by: float = 0.7,
         lr: float = 1.5e-3,
         lr_schedule: ScheduleName = "cosine",
         lr_decay: float = 0.9998,
@@ -82,13 +87,13 @@ class VAEBSS(Separator):
 
     def _check_hparams(self) -> None:
         hparams = self.hparams
-        for name in ("num_sources", "latent_dim"):
+        for name in ("num_sources", "latent_dim", "first_slots"):
             if hparams[name] < 1:
                 raise ValueError(f"model.{name} must be 1 or more, not {hparams[name]}")
         for name in ("prior_scale", "likelihood_scale", "lr", "lr_decay", "source_scale"):
             if not 0 < hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be above 0, not {hparams[name]}")
-        for name in ("beta", "warmup_steps", "lr_min", "seed"):
+        for name in ("beta", "warmup_steps", "joined_by", "lr_min", "seed"):
             if not 0 <= hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be 0 or more, not {hparams[name]}")
         if not hparams.hidden_dims or min(hparams.hidden_dims) < 1:
@@ -214,14 +219,30 @@ class VAEBSS(Separator):
             noise = generator(*noise_address, device=latents.device)
             latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
             rate = objective.rate(posterior, self._prior(latents))
-        distortion = -self._log_likelihood(mixture, self.decode(latents).sum(1))
+        sources = self.decode(latents)
+        if stage == "train" and (joined := self._joined(address)) < 1:
+            present = self._present(rate, joined, address)
+            sources, rate = sources * present[..., None, None, None], rate * present
+        distortion = -self._log_likelihood(mixture, sources.sum(1))
         beta = objective.warmed_up(hparams.beta, address, hparams.warmup_steps) if stage == "train" else hparams.beta
         loss = -objective.elbo(distortion, rate, beta).mean()
         parts = {"elbo": objective.elbo(distortion, rate), "distortion": distortion, "rate": rate.sum(1)}
         self.log(f"{stage}/loss", loss, prog_bar=stage == "train", batch_size=len(mixture))
         means = {f"{stage}/{name}": part.detach().mean() for name, part in parts.items()}
-        self.log_dict(means, batch_size=len(mixture))
+        self.log_dict(means, batch_size=len(mixture), sync_dist=stage != "train")
         return loss
+
+    def _joined(self, step: int) -> float:
+        """Share of the mixtures in which all slots add up."""
+        if self.hparams.num_sources <= self.hparams.first_slots or not self.hparams.joined_by:
+            return 1.0
+        return min(1.0, step / (self.hparams.joined_by * self.trainer.estimated_stepping_batches))
+
+    def _present(self, rate: Tensor, joined: float, step: int) -> Tensor:
+        """Which slots add up, (B, K): all of them in a share `joined` of the mixtures, the first ones in the others."""
+        draw = generator(self.hparams.seed, NOISE["slots"], step, self.global_rank, device=rate.device)
+        every = torch.rand(len(rate), 1, generator=draw, device=rate.device) < joined
+        return every | (torch.arange(rate.shape[1], device=rate.device) < self.hparams.first_slots)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train", self.global_step)
