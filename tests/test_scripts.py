@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -230,3 +231,19 @@ def test_init_starts_a_new_run_from_weights(checkpoint, tmp_path):
     assert result.returncode == 0, result.stderr
     new = weights(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt")
     torch.testing.assert_close(new["decoder.layers.0.weight"], weights(checkpoint)["decoder.layers.0.weight"])
+
+
+def test_the_best_of_several_starts_goes_on_as_if_it_had_been_the_only_one(tmp_path):
+    options = ["--gpus", 0, "--data.source", "bundled", *SHORT_RUN]
+    result = script("fit.py", *options, "--starts", 2, "--start_epochs", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    elbos = [float(value) for value in re.findall(r"ELBO (-?[\d.]+), rate", result.stdout)]
+    best = max(range(2), key=elbos.__getitem__)
+    assert len(elbos) == 2
+    assert f"Going on with seed {best}" in result.stdout
+    assert script("fit.py", *options, "--seed_everything", best, cwd=tmp_path).returncode == 0
+    several, alone = (tmp_path / "lightning_logs" / f"version_{n}" / "checkpoints" / "last.ckpt" for n in (0, 1))
+    for name, value in weights(alone).items():
+        assert torch.equal(value, weights(several)[name]), name
+    again = script("fit.py", "--ckpt", several, "--gpus", 0, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, NoReturn
 import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from vaebss import starting
 from vaebss.base import Separator
 from vaebss.callbacks import (
     BankReport,
@@ -42,7 +43,18 @@ OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says whe
 TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
-PLACE = ("config", "ckpt", "init", "gpus", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")
+PLACE = (
+    "config",
+    "ckpt",
+    "init",
+    "starts",
+    "start_epochs",
+    "gpus",
+    "data.root",
+    "data.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+)
 PLACE += ("trainer.logger", "trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir")
 
 
@@ -196,6 +208,10 @@ class TrainCLI(LightningCLI):
             return TensorBoardLogger(logs.parent, logs.name, int(number), purge_step=self.initial["global_step"])
         return TensorBoardLogger(Path.cwd(), LOGS)
 
+    def begin(self) -> str | None:
+        """The checkpoint to go on from."""
+        return self.config.ckpt
+
     @property
     def run_folder(self) -> Path:
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)
@@ -210,7 +226,8 @@ class TrainCLI(LightningCLI):
             self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
         self.say(f"Training into {_short(self.run_folder)}")
         try:
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.config.ckpt, weights_only=True)
+            begun = self.begin()
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
             last = _short(self.checkpoints.last_path)
             self.say(f"\nInterrupted. Go on with:\n  python scripts/{self.script} --ckpt {last}")
@@ -246,6 +263,50 @@ class FitCLI(TrainCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        starts = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
+        parser.add_argument("--starts", type=int, default=1, help=starts)
+        parser.add_argument("--start_epochs", type=int, default=10, help="Epochs of each start.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        if self.config.starts < 1 or self.config.start_epochs < 1:
+            raise ValueError("--starts and --start_epochs must be 1 or more")
+        if self.config.starts > 1 and (self.config.ckpt or self.config.init):
+            raise ValueError("--starts begins anew: leave out --ckpt and --init")
+
+    def begin(self) -> str | None:
+        """Where there are several starts, the best of them."""
+        if self.config.starts == 1:
+            return super().begin()
+        first, trainer = self.config.seed_everything, self.trainer
+        started = []
+        for seed in range(first, first + self.config.starts):
+            self._take_seed(seed)
+            started.append(
+                starting.start(
+                    seed,
+                    self.model,
+                    self.datamodule,
+                    self.config.start_epochs,
+                    self.run_folder / "starts",
+                    [RunConfig(self.parser, self.config, overwrite=True), TQDMProgressBar(refresh_rate=20)],
+                    accelerator=self.config.trainer.accelerator,
+                    devices=self.config.trainer.devices,
+                    precision=self.config.trainer.precision,
+                    max_epochs=trainer.max_epochs,
+                )
+            )
+        best, lines = starting.choose(started, self.model.hparams.num_sources)
+        self.say("\n" + "\n".join(lines))
+        self._take_seed(best.seed)
+        return starting.take_over(best, self.run_folder)
+
+    def _take_seed(self, seed: int) -> None:
+        """An untrained model and mixtures, as --seed_everything would give them."""
+        seed_everything(seed, workers=True, verbose=False)
+        self.config.seed_everything = self.config.model.seed = self.config.data.seed = seed
+        self.datamodule = MNISTMixtures(**(self.datamodule.hparams | {"seed": seed}))
+        self.model = VAEBSS(**(self.model.hparams | {"seed": seed}))
 
 
 class RemixCLI(TrainCLI):

@@ -42,9 +42,9 @@ class VAEBSS(Separator):
         beta: Weight of the rate in the objective.
         warmup_steps: Optimiser steps over which beta rises from 0. Keep it small: a slow rise teaches the slots to
             share every digit out among themselves.
-        first_slots: Slots that add up to the mixture from the start. The others join in a share of the mixtures that
-            grows over training: digits are whole by then, so that a slot without one falls silent.
-        joined_by: Share of training after which all slots add up in every mixture.
+        first_slots: Slots that add up to the mixture from the start, by default all. The others join in a share of the
+            mixtures that grows: where sources are whole by then, a slot without one falls silent.
+        joining_steps: Optimiser steps after which all slots add up in every mixture.
         lr: Adam's learning rate.
         lr_schedule: "cosine" falls to lr_min at the end of training; "exponential" is multiplied by lr_decay each
             epoch, down to lr_min.
@@ -67,8 +67,8 @@ class VAEBSS(Separator):
         variational: bool = True,
         beta: float = 0.5,
         warmup_steps: int = 100,
-        first_slots: int = 2,
-        joined_by: float = 0.7,
+        first_slots: int | None = None,
+        joining_steps: int = 800,
         lr: float = 1.5e-3,
         lr_schedule: ScheduleName = "cosine",
         lr_decay: float = 0.9998,
@@ -87,15 +87,17 @@ class VAEBSS(Separator):
 
     def _check_hparams(self) -> None:
         hparams = self.hparams
-        for name in ("num_sources", "latent_dim", "first_slots"):
+        for name in ("num_sources", "latent_dim"):
             if hparams[name] < 1:
                 raise ValueError(f"model.{name} must be 1 or more, not {hparams[name]}")
         for name in ("prior_scale", "likelihood_scale", "lr", "lr_decay", "source_scale"):
             if not 0 < hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be above 0, not {hparams[name]}")
-        for name in ("beta", "warmup_steps", "joined_by", "lr_min", "seed"):
+        for name in ("beta", "warmup_steps", "joining_steps", "lr_min", "seed"):
             if not 0 <= hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be 0 or more, not {hparams[name]}")
+        if hparams.first_slots is not None and not 1 <= hparams.first_slots <= hparams.num_sources:
+            raise ValueError(f"model.first_slots must be from 1 to num_sources, not {hparams.first_slots}")
         if not hparams.hidden_dims or min(hparams.hidden_dims) < 1:
             raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hparams.hidden_dims}")
         for name, choices in (
@@ -234,9 +236,9 @@ class VAEBSS(Separator):
 
     def _joined(self, step: int) -> float:
         """Share of the mixtures in which all slots add up."""
-        if self.hparams.num_sources <= self.hparams.first_slots or not self.hparams.joined_by:
+        if self.hparams.first_slots is None or step >= self.hparams.joining_steps:
             return 1.0
-        return min(1.0, step / (self.hparams.joined_by * self.trainer.estimated_stepping_batches))
+        return step / self.hparams.joining_steps
 
     def _present(self, rate: Tensor, joined: float, step: int) -> Tensor:
         """Which slots add up, (B, K): all of them in a share `joined` of the mixtures, the first ones in the others."""
