@@ -49,14 +49,14 @@ def test_glo_is_left_out_where_it_was_not_published(compared):
 def test_every_method_can_be_built():
     for method in METHODS:
         if method != "vae-refined":  # the trained VAE once more
-            assert hasattr(build(method, 2, 10), "separate"), method
+            assert hasattr(build(method, 2), "separate"), method
     assert all(set(figures) <= set(METHODS) for figures in PUBLISHED.values())
 
 
 def test_a_method_does_not_depend_on_those_before_it():
-    first = build("mixit", 2, 10).state_dict()
-    build("vae", 2, 10)
-    for name, value in build("mixit", 2, 10).state_dict().items():
+    first = build("mixit", 2).state_dict()
+    build("vae", 2)
+    for name, value in build("mixit", 2).state_dict().items():
         assert torch.equal(value, first[name]), name
 
 

@@ -41,8 +41,7 @@ PUBLISHED = {
 }
 PUBLISHED_MIXED = 2  # M
 
-# With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
-WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
+FIRST_SLOTS = 2  # of the VAE: the others join in later
 REFINEMENT = {"refine_steps": 60, "restarts": 1}  # like GLO, which fits latents to every test mixture too
 PICTURED = 8  # mixtures
 HEADER = (
@@ -97,8 +96,8 @@ def _check(options: Any) -> None:
         raise ValueError(f"nothing to compare: glo is for K = {GLO_SOURCES} only, as published")
 
 
-def build(method: str, num_sources: int, steps: int, source_scale: float = 0.5, seed: int = 0) -> Any:
-    """An untrained separator, to be trained for so many steps; nothing for a ceiling, which trains nothing."""
+def build(method: str, num_sources: int, source_scale: float = 0.5, seed: int = 0) -> Any:
+    """An untrained separator; nothing for a ceiling, which trains nothing."""
     seed_everything(seed, verbose=False)
     shared: dict[str, Any] = {"num_sources": num_sources, "source_scale": source_scale}
     match method:
@@ -117,8 +116,7 @@ def build(method: str, num_sources: int, steps: int, source_scale: float = 0.5, 
         case "mixit":
             return MixIT(**shared)
         case "vae":
-            warmup_steps = WARMUP_STEPS if num_sources <= 2 else WARMUP_STEPS_SPARE
-            return VAEBSS(**shared, warmup_steps=min(warmup_steps, steps // 2), seed=seed)
+            return VAEBSS(**shared, first_slots=min(FIRST_SLOTS, num_sources), seed=seed)
         case _:
             return None
 
@@ -245,7 +243,7 @@ def _run(
 ) -> tuple[dict[str, Any], Estimator]:
     """Train and score one method: its result, and how it answers. Adds it to `models`, the trained ones for this K."""
     scale = data.hparams.source_scale
-    models[method] = build(method, num_sources, options.budget // data.hparams.batch_size, scale, options.seed)
+    models[method] = build(method, num_sources, scale, options.seed)
     started = time.perf_counter()
     train(models[method], data, options.gpus)
     trained = time.perf_counter()

@@ -236,7 +236,7 @@ class VAEBSS(Separator):
 
     def _joined(self, step: int) -> float:
         """Share of the mixtures in which all slots add up."""
-        if self.hparams.first_slots is None or step >= self.hparams.joining_steps:
+        if self.hparams.first_slots in (None, self.hparams.num_sources) or step >= self.hparams.joining_steps:
             return 1.0
         return step / self.hparams.joining_steps
 
