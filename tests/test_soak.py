@@ -2,10 +2,13 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,15 @@ def test_a_long_run_does_not_grow(tmp_path):
     assert sizes[-1] < 1.02 * max(sizes[9:15])
     assert handles[-1] <= handles[9] + 2
     assert logs < MINUTES
+
+
+def test_the_lowest_versions_will_do(tmp_path):
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["test"]
+    lowest = [re.sub(r">=([^,]+).*", r"==\1", requirement) for requirement in required]
+    assert all("==" in requirement for requirement in lowest)
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    for arguments in (lowest, ["--no-deps", "-e", str(REPOSITORY)]):
+        subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
+    subprocess.run([python, "-m", "pytest", "-q", "-x", str(REPOSITORY / "tests")], check=True, cwd=REPOSITORY)
