@@ -49,14 +49,14 @@ def test_glo_is_left_out_where_it_was_not_published(compared):
 def test_every_method_can_be_built():
     for method in METHODS:
         if method != "vae-refined":  # the trained VAE once more
-            assert hasattr(build(method, 2), "separate"), method
+            assert hasattr(build(method, 2, 10), "separate"), method
     assert all(set(figures) <= set(METHODS) for figures in PUBLISHED.values())
 
 
 def test_a_method_does_not_depend_on_those_before_it():
-    first = build("mixit", 2).state_dict()
-    build("vae", 2)
-    for name, value in build("mixit", 2).state_dict().items():
+    first = build("mixit", 2, 10).state_dict()
+    build("vae", 2, 10)
+    for name, value in build("mixit", 2, 10).state_dict().items():
         assert torch.equal(value, first[name]), name
 
 
@@ -113,3 +113,11 @@ def test_help_explains(capsys):
     printed = capsys.readouterr().out
     for option in ("--methods", "--num-mixed", "--num-sources", "--budget", "--out", "--gpus", "--data.root"):
         assert option in printed
+
+
+def test_slots_are_compared_without_the_truth(tmp_path):
+    result = script("compare.py", *QUICK, "--methods", "vae", "--num-sources", "[2, 3]", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "slots.png").read_bytes().startswith(b"\x89PNG")
+    results = json.loads((tmp_path / "out" / "comparison.json").read_text())["results"]
+    assert all(-1000 < result["scores"]["elbo"] < -300 for result in results)  # 784 pixels of a Laplace at best -272

@@ -124,24 +124,6 @@ def test_every_option_trains(options):
         assert model.trainer.callback_metrics["val/rate"] == 0
 
 
-@pytest.mark.parametrize(("step", "joined"), [(0, 0), (50, 0.5), (100, 1)])
-def test_spare_slots_join_in_mixture_by_mixture(step, joined):
-    model = VAEBSS(num_sources=4, first_slots=2, joining_steps=100, hidden_dims=(32, 16))
-    present = model._present(torch.zeros(2000, 4), model._joined(step), step)
-    assert present[:, :2].all()
-    assert torch.equal(present[:, 2], present[:, 3])
-    assert float(present[:, 2].float().mean()) == pytest.approx(joined, abs=0.05)
-
-
-def test_a_slot_that_has_not_joined_learns_nothing(digits_module):
-    model = VAEBSS(num_sources=3, first_slots=2, hidden_dims=(32, 16)).eval()  # batch norm would couple the slots
-    model.log = model.log_dict = lambda *args, **kwargs: None
-    model._step(next(iter(digits_module.train_dataloader())), "train", 0).backward()
-    gradients = model.encoder[-2].weight.grad.unflatten(0, (3, -1)).abs().sum((1, 2))
-    assert (gradients[:2] > 0).all()
-    assert gradients[2] == 0
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_seed_separates(seed):
     """The warm-up by default is the safe one: digits do not fall into parts that all slots share."""
@@ -178,9 +160,6 @@ def test_truth_never_reaches_training():
         {"lr": 0.0},
         {"beta": -1.0},
         {"warmup_steps": -1},
-        {"first_slots": 0},
-        {"first_slots": 3},
-        {"joining_steps": -1},
         {"hidden_dims": ()},
         {"prior": "cauchy"},
         {"likelihood": "cauchy"},

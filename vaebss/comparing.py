@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaebss import ceilings
+from vaebss import ceilings, objective
 from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence
 from vaebss.cli import OneLineErrors, quieten, run_cleanly
 from vaebss.data import Batch, MNISTMixtures
@@ -27,8 +27,9 @@ from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.metrics import MAX_SLOTS, SeparationMetrics
 from vaebss.pictures import comparison_figure, slots_figure
 from vaebss.scoring import without_nan
+from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots
-from vaebss.separator import VAEBSS
+from vaebss.separator import NOISE, VAEBSS
 
 METHODS = ("silence", "one-slot", "equal-share", "nmf", "ae", "glo", "mixit", "vae", "vae-refined")
 CEILINGS = ("oracle-latents", "ideal-binary-mask", "ideal-ratio-mask")  # these see the true sources
@@ -41,7 +42,8 @@ PUBLISHED = {
 }
 PUBLISHED_MIXED = 2  # M
 
-FIRST_SLOTS = 2  # of the VAE: the others join in later
+# With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
+WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
 REFINEMENT = {"refine_steps": 60, "restarts": 1}  # like GLO, which fits latents to every test mixture too
 PICTURED = 8  # mixtures
 HEADER = (
@@ -96,8 +98,8 @@ def _check(options: Any) -> None:
         raise ValueError(f"nothing to compare: glo is for K = {GLO_SOURCES} only, as published")
 
 
-def build(method: str, num_sources: int, source_scale: float = 0.5, seed: int = 0) -> Any:
-    """An untrained separator; nothing for a ceiling, which trains nothing."""
+def build(method: str, num_sources: int, steps: int, source_scale: float = 0.5, seed: int = 0) -> Any:
+    """An untrained separator, to be trained for so many steps; nothing for a ceiling, which trains nothing."""
     seed_everything(seed, verbose=False)
     shared: dict[str, Any] = {"num_sources": num_sources, "source_scale": source_scale}
     match method:
@@ -116,7 +118,8 @@ def build(method: str, num_sources: int, source_scale: float = 0.5, seed: int = 
         case "mixit":
             return MixIT(**shared)
         case "vae":
-            return VAEBSS(**shared, first_slots=min(FIRST_SLOTS, num_sources), seed=seed)
+            warmup_steps = WARMUP_STEPS if num_sources <= 2 else WARMUP_STEPS_SPARE
+            return VAEBSS(**shared, warmup_steps=min(warmup_steps, steps // 2), seed=seed)
         case _:
             return None
 
@@ -172,6 +175,15 @@ def score(answer: Estimator, batches: Iterable[Batch], num_slots: int, source_sc
         separation = answer(batch)
         metrics.update(separation.sources, separation.active, batch["sources"], batch["count"])
     return metrics.compute()
+
+
+@torch.no_grad()
+def mean_elbo(model: VAEBSS, batches: Iterable[Batch]) -> float:
+    """Of mixtures, in nats; it knows no sources, so that it may choose K."""
+    noise = generator(model.hparams.seed, NOISE["test"], device=model.device)
+    with model.evaluating():
+        bounds = [objective.elbo(*model.bound(batch["mixture"].to(model.device), noise)) for batch in batches]
+    return float(torch.cat(bounds).mean())
 
 
 def compare(args: list[str]) -> None:
@@ -243,13 +255,15 @@ def _run(
 ) -> tuple[dict[str, Any], Estimator]:
     """Train and score one method: its result, and how it answers. Adds it to `models`, the trained ones for this K."""
     scale = data.hparams.source_scale
-    models[method] = build(method, num_sources, scale, options.seed)
+    models[method] = build(method, num_sources, options.budget // data.hparams.batch_size, scale, options.seed)
     started = time.perf_counter()
     train(models[method], data, options.gpus)
     trained = time.perf_counter()
     answer = estimator(method, models, scale)
     slots = options.num_mixed if method in CEILINGS else num_sources
     scores = score(answer, tqdm(data.test_dataloader(), desc="separating"), slots, scale)
+    if method == "vae":
+        scores["elbo"] = mean_elbo(models[method], data.test_dataloader())
     result = {
         "method": method,
         "num_sources": num_sources,

@@ -92,23 +92,21 @@ def benchmark_figure(figures: dict[str, Any]) -> Figure:
 
 
 def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
-    """PSNR and the share of counts that are right, against the number of slots.
+    """PSNR, the share of counts that are right and, where a method has one, the ELBO against the number of slots.
 
     Args:
-        scores: method -> K -> "psnr_paper" in dB and "count" from 0 to 1.
+        scores: method -> K -> "psnr_paper" in dB, "count" from 0 to 1, perhaps "elbo" in nats.
     """
-    figure = Figure(figsize=(8, 3), layout="constrained", dpi=120)
-    quality, counts = figure.subplots(1, 2)
-    for method, by_slots in scores.items():
-        slots = sorted(by_slots)
-        quality.plot(slots, [by_slots[k]["psnr_paper"] for k in slots], marker="o", label=method)
-        counts.plot(slots, [100 * by_slots[k]["count"] for k in slots], marker="o", label=method)
-    quality.set(xlabel="K, slots", ylabel="PSNR (paper scale), dB")
-    counts.set(xlabel="K, slots", ylabel="count right, %", ylim=(-3, 103))
-    counts.legend(frameon=False, fontsize=8)
-    for axes in (quality, counts):
+    panels = {"psnr_paper": "PSNR (paper scale), dB", "count": "count right", "elbo": "ELBO, nats per mixture"}
+    figure = Figure(figsize=(10, 3), layout="constrained", dpi=120)
+    for axes, (name, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for method, by_slots in scores.items():
+            slots = [k for k in sorted(by_slots) if name in by_slots[k]]
+            axes.plot(slots, [by_slots[k][name] for k in slots], marker="o", label=method)
+        axes.set(xlabel="K, slots", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -20,7 +20,7 @@ from vaebss.separation import Separation, active_slots, mask
 ScheduleName = Literal["cosine", "exponential", "constant"]
 Stage = Literal["train", "val", "test"]
 
-NOISE = {"train": 10, "val": 11, "test": 12, "refine": 13, "slots": 14}  # the second number of a draw's address
+NOISE = {"train": 10, "val": 11, "test": 12, "refine": 13}  # the second number of the posterior noise's address
 MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
 
 
@@ -42,9 +42,6 @@ class VAEBSS(Separator):
         beta: Weight of the rate in the objective.
         warmup_steps: Optimiser steps over which beta rises from 0. Keep it small: a slow rise teaches the slots to
             share every digit out among themselves.
-        first_slots: Slots that add up to the mixture from the start, by default all. The others join in a share of the
-            mixtures that grows: where sources are whole by then, a slot without one falls silent.
-        joining_steps: Optimiser steps after which all slots add up in every mixture.
         lr: Adam's learning rate.
         lr_schedule: "cosine" falls to lr_min at the end of training; "exponential" is multiplied by lr_decay each
             epoch, down to lr_min.
@@ -67,8 +64,6 @@ class VAEBSS(Separator):
         variational: bool = True,
         beta: float = 0.5,
         warmup_steps: int = 100,
-        first_slots: int | None = None,
-        joining_steps: int = 800,
         lr: float = 1.5e-3,
         lr_schedule: ScheduleName = "cosine",
         lr_decay: float = 0.9998,
@@ -93,11 +88,9 @@ class VAEBSS(Separator):
         for name in ("prior_scale", "likelihood_scale", "lr", "lr_decay", "source_scale"):
             if not 0 < hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be above 0, not {hparams[name]}")
-        for name in ("beta", "warmup_steps", "joining_steps", "lr_min", "seed"):
+        for name in ("beta", "warmup_steps", "lr_min", "seed"):
             if not 0 <= hparams[name] < math.inf:
                 raise ValueError(f"model.{name} must be 0 or more, not {hparams[name]}")
-        if hparams.first_slots is not None and not 1 <= hparams.first_slots <= hparams.num_sources:
-            raise ValueError(f"model.first_slots must be from 1 to num_sources, not {hparams.first_slots}")
         if not hparams.hidden_dims or min(hparams.hidden_dims) < 1:
             raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hparams.hidden_dims}")
         for name, choices in (
@@ -210,22 +203,21 @@ class VAEBSS(Separator):
 
     # ------------------------------------------------------------------ training
 
-    def _step(self, batch: dict[str, Tensor], stage: Stage, address: int) -> Tensor:
-        """Loss of a batch, logged with its parts; sees nothing of the batch but the mixture."""
-        hparams, mixture = self.hparams, batch["mixture"]
+    def bound(self, mixture: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The parts of the ELBO in nats: distortion (B,), with latents drawn once, and rate (B, K) of (B, C, H, W)."""
         posterior = self.encode(mixture)
         latents = posterior.mean
         rate = torch.zeros_like(latents[..., 0])
-        if hparams.variational:
-            noise_address = (hparams.seed, NOISE[stage], address, self.global_rank)
-            noise = generator(*noise_address, device=latents.device)
+        if self.hparams.variational:
             latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
             rate = objective.rate(posterior, self._prior(latents))
-        sources = self.decode(latents)
-        if stage == "train" and (joined := self._joined(address)) < 1:
-            present = self._present(rate, joined, address)
-            sources, rate = sources * present[..., None, None, None], rate * present
-        distortion = -self._log_likelihood(mixture, sources.sum(1))
+        return -self._log_likelihood(mixture, self.decode(latents).sum(1)), rate
+
+    def _step(self, batch: dict[str, Tensor], stage: Stage, address: int) -> Tensor:
+        """Loss of a batch, logged with its parts; sees nothing of the batch but the mixture."""
+        hparams, mixture = self.hparams, batch["mixture"]
+        noise = generator(hparams.seed, NOISE[stage], address, self.global_rank, device=mixture.device)
+        distortion, rate = self.bound(mixture, noise)
         beta = objective.warmed_up(hparams.beta, address, hparams.warmup_steps) if stage == "train" else hparams.beta
         loss = -objective.elbo(distortion, rate, beta).mean()
         parts = {"elbo": objective.elbo(distortion, rate), "distortion": distortion, "rate": rate.sum(1)}
@@ -233,18 +225,6 @@ class VAEBSS(Separator):
         means = {f"{stage}/{name}": part.detach().mean() for name, part in parts.items()}
         self.log_dict(means, batch_size=len(mixture), sync_dist=stage != "train")
         return loss
-
-    def _joined(self, step: int) -> float:
-        """Share of the mixtures in which all slots add up."""
-        if self.hparams.first_slots in (None, self.hparams.num_sources) or step >= self.hparams.joining_steps:
-            return 1.0
-        return step / self.hparams.joining_steps
-
-    def _present(self, rate: Tensor, joined: float, step: int) -> Tensor:
-        """Which slots add up, (B, K): all of them in a share `joined` of the mixtures, the first ones in the others."""
-        draw = generator(self.hparams.seed, NOISE["slots"], step, self.global_rank, device=rate.device)
-        every = torch.rand(len(rate), 1, generator=draw, device=rate.device) < joined
-        return every | (torch.arange(rate.shape[1], device=rate.device) < self.hparams.first_slots)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "train", self.global_step)

@@ -71,7 +71,7 @@ def choose(starts: list[Start], num_sources: int) -> tuple[Start, list[str]]:
     if num_sources > 2 and best.active > num_sources - CROWDED:
         lines.append(
             f"Warning: nearly every mixture keeps all {num_sources} slots busy. Unless there are so many sources, the "
-            "slots share them: try more --starts, or --model.first_slots."
+            "slots share them: try more --starts, or fewer slots."
         )
     return best, lines
 
