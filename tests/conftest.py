@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside another process wait for each other; before torch
+
 import pytest
 import torch
 from pytorch_lightning import Trainer
