@@ -11,7 +11,7 @@ def test_operations_are_those_of_the_linear_maps():
     batch = torch.rand(8, 1, 28, 28) / 2
     model = VAEBSS()
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
-        model._step({"mixture": batch}, "val", 0).backward()
+        model._loss(batch, "val", 0)[0].backward()
     assert counter.get_total_flops() == pytest.approx(8 * operations(), rel=0.01)
 
 

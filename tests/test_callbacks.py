@@ -1,3 +1,4 @@
+import csv
 import errno
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from conftest import quiet
 from pytorch_lightning import Trainer
 from pytorch_lightning.demos.boring_classes import BoringModel
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from vaebss import VAEBSS, MNISTMixtures
@@ -62,3 +64,15 @@ def test_a_run_that_goes_astray_ends_and_names_the_part(tmp_path):
     with pytest.raises(ValueError, match=r"step [1-9]: train/loss") as caught:
         trainer.fit(model, data)
     assert "\n" not in str(caught.value)
+
+
+def test_curves_have_a_point_for_every_step_that_the_logger_keeps(tmp_path):
+    data = MNISTMixtures(source="bundled", batch_size=16, epoch_size=160)
+    logger = CSVLogger(tmp_path, name="", version="")
+    options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=2, logger=logger, log_every_n_steps=3, **options)
+    trainer.fit(VAEBSS(hidden_dims=(32, 16)), data)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [int(row["step"]) for row in rows] == [2, 5, 8, 11, 14, 17]
+    assert all(float(row["train/rate"]) > 0 for row in rows)

@@ -185,7 +185,7 @@ def killed_chain(folder, *options, watched, steps) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("steps", [0, 40])
+@pytest.mark.parametrize("steps", [0, 10, 40])
 def test_a_killed_chain_goes_on_in_its_round(steps, checkpoint, tmp_path):
     run = tmp_path / "lightning_logs" / "version_0"
     last = run / "checkpoints" / "last.ckpt"
@@ -245,3 +245,5 @@ def test_the_best_of_several_starts_goes_on_as_if_it_had_been_the_only_one(tmp_p
     several, alone = (tmp_path / "lightning_logs" / f"version_{n}" / "checkpoints" / "last.ckpt" for n in (0, 1))
     for name, value in weights(alone).items():
         assert torch.equal(value, weights(several)[name]), name
+    again = script("fit.py", "--ckpt", several, "--gpus", 0, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.data import MixtureDataset, MNISTMixtures, draw_plan
 from vaebss.digits import Digits
 from vaebss.hardware import fastest_autocast, fastest_precision
@@ -60,7 +61,8 @@ def naive(images: Tensor, steps: int, batch_size: int = PAPER_BATCH) -> Contende
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
 
     def turn() -> float:
-        batches = iter(DataLoader(NaiveMixtures(images), batch_size, shuffle=True, drop_last=True))
+        loader = DataLoader(NaiveMixtures(images), batch_size, shuffle=True, drop_last=True)
+        batches = chain.from_iterable(repeat(loader))
         start, losses = 0.0, []
         for step in range(WARM_STEPS + steps):
             if step == WARM_STEPS:
@@ -124,7 +126,6 @@ def bare(images: Tensor, steps: int, batch_size: int) -> Contender:
     dataset = MixtureDataset(images, 1 / 510)
     batches = [dataset[draw_plan(len(images), batch_size, (2, 2), step)] for step in range(WARM_STEPS + steps)]
     model = VAEBSS().train()
-    model.log = model.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     optimizer = torch.optim.Adam(model.parameters(), lr=model.hparams.lr, fused=True)
 
     def turn() -> float:
@@ -134,7 +135,7 @@ def bare(images: Tensor, steps: int, batch_size: int) -> Contender:
                 start = time.perf_counter()
             optimizer.zero_grad()
             with fastest_autocast(CPU):
-                loss = model._step(batch, "train", step)
+                loss, _ = model._loss(batch["mixture"], "train", step)
             loss.backward()
             optimizer.step()
         return batch_size * steps / (time.perf_counter() - start)

@@ -1,19 +1,11 @@
 """The command lines of training: options from the classes' own signatures, resuming, and clear errors."""
 
-import logging
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 import yaml
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -29,18 +21,26 @@ from vaebss.callbacks import (
     SeparationPictures,
     WholeCheckpoints,
 )
-from vaebss.checkpoints import CheckpointError, build, first_line, load, read
+from vaebss.checkpoints import CheckpointError, build, load, read
+from vaebss.commands import (
+    TERMINATED,
+    OneLineErrors,
+    configurations,
+    end_with_main_process,
+    flatten,
+    quieten,
+    refuse_explosive,
+    run_cleanly,
+    short,
+)
 from vaebss.data import MNISTMixtures
-from vaebss.digits import DataError
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.remix import Remixes, RemixSeparator
 from vaebss.separator import VAEBSS
+from vaebss.starting import StopAfter
 
 LOGS = "lightning_logs"
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
-MAX_VALUES = 10_000  # in a configuration file
-OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
-TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
 PLACE = (
@@ -56,47 +56,6 @@ PLACE = (
     "trainer.devices",
 )
 PLACE += ("trainer.logger", "trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir")
-
-
-def quieten() -> None:
-    """Leave Lightning its warnings, not its tips."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(OBSERVER).setLevel(logging.INFO)
-
-
-def run_cleanly(program: str, main: Callable[[], None]) -> int:
-    """Exit code of `main`; an expected error is one line on stderr and code 2."""
-    try:
-        main()
-    except (ValueError, DataError, MisconfigurationException, OSError) as error:
-        print(f"{program}: error: {first_line(error)}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def end_with_main_process() -> None:
-    """In a process that Lightning started beside the main one: end when that does, and not wait for it for ever."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        return
-    main = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == main:
-            time.sleep(1)
-        print(f"the main process {main} has ended, and so do the others", file=sys.stderr, flush=True)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class OneLineErrors(LightningArgumentParser):
-    """An argument parser that says in one line what is wrong, where others print all their options first."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        reason = " ".join(message.split())
-        print(f"{self.prog}: error: {reason} (--help lists the options)", file=sys.stderr)
-        raise SystemExit(2)
 
 
 class TrainCLI(LightningCLI):
@@ -134,8 +93,8 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        for path in _configurations(sys.argv[1:] if args is None else args):
-            _refuse_explosive(path)
+        for path in configurations(sys.argv[1:] if args is None else args):
+            refuse_explosive(path)
         options = parser.parse_args(args)
         self.initial: dict[str, Any] = {}
         saved: dict[str, Any] = {}
@@ -163,12 +122,12 @@ class TrainCLI(LightningCLI):
         """The options that a run was started with."""
         if "config" not in self.initial or self.initial["model_class"] != self.model_type.__name__:
             raise CheckpointError(f"{ckpt} was not written by {self.script}, which cannot resume it")
-        saved = _flatten(yaml.safe_load(self.initial["config"]))
+        saved = flatten(yaml.safe_load(self.initial["config"]))
         return {name: value for name, value in saved.items() if not name.startswith(PLACE)}
 
     def _refuse_other_options(self, saved: dict[str, Any]) -> None:
         """With the saved options as defaults, an option that differs was typed."""
-        options = _flatten(yaml.safe_load(self.parser.dump(self.config, skip_link_targets=True)))
+        options = flatten(yaml.safe_load(self.parser.dump(self.config, skip_link_targets=True)))
         for name, value in saved.items():
             if options.get(name) != value:
                 raise ValueError(
@@ -186,10 +145,8 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.checkpoints = RunCheckpoints(self.monitor)
-        mine = (FiniteTraining(), self.checkpoints, SeparationPictures())
+        mine = (FiniteTraining(), self.checkpoints, SeparationPictures(), *self._progress_bar())
         self.trainer_defaults["callbacks"] = [*mine, *self.more_callbacks()]
-        if self.config.trainer.enable_progress_bar is not False:
-            self.trainer_defaults["callbacks"].append(TQDMProgressBar(refresh_rate=20))
         if self.config.trainer.logger is None:
             kwargs["logger"] = self._logger()
         kwargs["plugins"] = [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
@@ -208,6 +165,26 @@ class TrainCLI(LightningCLI):
             return TensorBoardLogger(logs.parent, logs.name, int(number), purge_step=self.initial["global_step"])
         return TensorBoardLogger(Path.cwd(), LOGS)
 
+    def _progress_bar(self) -> list[Callback]:
+        """Unless it is switched off."""
+        return [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=20)]
+
+    def side_trainer(self, folder: Path, max_epochs: int, *callbacks: Callback) -> Trainer:
+        """Of a VAE that this run needs first, in a folder of its own, on the same devices."""
+        trainer = self.config.trainer
+        return Trainer(
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            precision=trainer.precision,
+            max_epochs=max_epochs,
+            num_sanity_val_steps=0,
+            logger=TensorBoardLogger(folder.parent, folder.name, version=""),
+            callbacks=[FiniteTraining(), RunCheckpoints(FitCLI.monitor), *self._progress_bar(), *callbacks],
+            plugins=[WholeCheckpoints()],
+            enable_progress_bar=trainer.enable_progress_bar,
+            enable_model_summary=False,
+        )
+
     def begin(self) -> str | None:
         """The checkpoint to go on from."""
         return self.config.ckpt
@@ -224,25 +201,26 @@ class TrainCLI(LightningCLI):
             self.datamodule.setup()
         if self.config.init:
             self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
-        self.say(f"Training into {_short(self.run_folder)}")
+        self.say(f"Training into {short(self.run_folder)}")
         try:
             begun = self.begin()
             self.trainer.fit(self.model, self.datamodule, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
-            last = _short(self.checkpoints.last_path)
-            self.say(f"\nInterrupted. Go on with:\n  python scripts/{self.script} --ckpt {last}")
+            last = self.checkpoints.last_path
+            more = f" Go on with:\n  python scripts/{self.script} --ckpt {short(last)}" if last.is_file() else ""
+            self.say(f"\nInterrupted.{more}")
             raise SystemExit(stop.code or TERMINATED) from stop
         except RuntimeError as error:
             if not isinstance(error, torch.distributed.DistBackendError) and "gloo" not in str(error):
                 raise
             raise ConnectionError(
                 "another process of this run has ended; what is wrong with it stands above, if it could say so. Go on "
-                f"with --ckpt {_short(self.checkpoints.last_path)}"
+                f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
-        self.say(f"\nCheckpoint: {_short(last)} (best on validation mixtures, without the truth: {_short(best)})")
-        self.say(f"Score it:   python scripts/test.py --ckpt {_short(last)}")
-        self.say(f"Watch it:   tensorboard --logdir {_short(self.run_folder.parent)}")
+        self.say(f"\nCheckpoint: {short(last)} (best on validation mixtures, without the truth: {short(best)})")
+        self.say(f"Score it:   python scripts/test.py --ckpt {short(last)}")
+        self.say(f"Watch it:   tensorboard --logdir {short(self.run_folder.parent)}")
 
     def say(self, line: str) -> None:
         """Print, on one process only."""
@@ -278,24 +256,14 @@ class FitCLI(TrainCLI):
         """Where there are several starts, the best of them."""
         if self.config.starts == 1:
             return super().begin()
-        first, trainer = self.config.seed_everything, self.trainer
-        started = []
+        first, started = self.config.seed_everything, []
         for seed in range(first, first + self.config.starts):
             self._take_seed(seed)
-            started.append(
-                starting.start(
-                    seed,
-                    self.model,
-                    self.datamodule,
-                    self.config.start_epochs,
-                    self.run_folder / "starts",
-                    [RunConfig(self.parser, self.config, overwrite=True), TQDMProgressBar(refresh_rate=20)],
-                    accelerator=self.config.trainer.accelerator,
-                    devices=self.config.trainer.devices,
-                    precision=self.config.trainer.precision,
-                    max_epochs=trainer.max_epochs,
-                )
-            )
+            callbacks = (RunConfig(self.parser, self.config, overwrite=True), StopAfter(self.config.start_epochs))
+            folder = self.run_folder / "starts" / f"seed_{seed}"
+            trainer = self.side_trainer(folder, self.trainer.max_epochs or 1, *callbacks)
+            trainer.fit(self.model, self.datamodule)
+            started.append(starting.start_of(trainer, seed))
         best, lines = starting.choose(started, self.model.hparams.num_sources)
         self.say("\n" + "\n".join(lines))
         self._take_seed(best.seed)
@@ -346,7 +314,7 @@ class RemixCLI(TrainCLI):
     def _train_teacher(self) -> VAEBSS:
         """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
         folder = self.run_folder / "teacher"
-        self.say(f"Training a teacher into {_short(folder)}")
+        self.say(f"Training a teacher into {short(folder)}")
         data, seed = self.datamodule.hparams, self.config.seed_everything
         same = (
             "root",
@@ -363,61 +331,10 @@ class RemixCLI(TrainCLI):
         model = VAEBSS(
             self.model.hparams.num_sources, image_shape=mixtures.image_shape, source_scale=data.source_scale, seed=seed
         )
-        checkpoints = RunCheckpoints(FitCLI.monitor)
-        trainer = Trainer(
-            accelerator=self.config.trainer.accelerator,
-            devices=self.config.trainer.devices,
-            precision=self.config.trainer.precision,
-            max_epochs=self.config.teacher_epochs,
-            num_sanity_val_steps=0,
-            logger=TensorBoardLogger(folder.parent, folder.name, version=""),
-            callbacks=[FiniteTraining(), checkpoints, SeparationPictures(), TQDMProgressBar(refresh_rate=20)],
-            plugins=[WholeCheckpoints()],
-        )
+        trainer = self.side_trainer(folder, self.config.teacher_epochs, SeparationPictures())
         last = folder / "checkpoints" / "last.ckpt"
         trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
         return model
-
-
-def _configurations(args: list[str]) -> list[Path]:
-    """The files that `--config` names."""
-    named = [second for first, second in pairwise(args) if first == "--config"]
-    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    return [Path(name) for name in named if Path(name).is_file()]
-
-
-def _refuse_explosive(path: Path) -> None:
-    """Raise a ValueError if the anchors of a YAML file would unfold into more values than anyone writes."""
-    sizes: dict[int, int] = {}
-
-    def size(node: Any) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MAX_VALUES  # for one that holds itself
-            children = node.value if isinstance(node, yaml.CollectionNode) else []
-            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    try:
-        root = yaml.compose(path.read_text(), yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return  # the parser says what is wrong
-    if root is not None and size(root) > MAX_VALUES:
-        raise ValueError(f"{path} unfolds into more than {MAX_VALUES} values")
-
-
-def _flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        key = f"{prefix}.{name}" if prefix else name
-        flat |= _flatten(value, key) if isinstance(value, dict) else {key: value}
-    return flat
-
-
-def _short(path: Path) -> Path:
-    """Relative to the working directory where it lies below."""
-    return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
 
 
 def fit(args: list[str] | None = None) -> int:

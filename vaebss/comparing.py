@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from vaebss import ceilings, objective
 from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.data import Batch, MNISTMixtures
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.metrics import MAX_SLOTS, SeparationMetrics

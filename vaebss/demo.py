@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.data import DIGIT_SHAPE
 from vaebss.digits import load_digits
 from vaebss.separating import DEFAULT_MODEL

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 
 TOLERANCE = 1e-4  # between onnxruntime and torch
 EXAMPLE = """

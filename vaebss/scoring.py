@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from vaebss.checkpoints import build, read
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.data import MNISTMixtures
 from vaebss.hardware import trainer_devices
 from vaebss.pictures import confusion_figure, separation_figure

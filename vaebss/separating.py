@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.files import ARRAYS, MODES, FileError, find, read_images
 from vaebss.hardware import trainer_devices
 from vaebss.pictures import separation_figure

@@ -213,28 +213,35 @@ class VAEBSS(Separator):
             rate = objective.rate(posterior, self._prior(latents))
         return -self._log_likelihood(mixture, self.decode(latents).sum(1)), rate
 
-    def _step(self, batch: dict[str, Tensor], stage: Stage, address: int) -> Tensor:
-        """Loss of a batch, logged with its parts; sees nothing of the batch but the mixture."""
-        hparams, mixture = self.hparams, batch["mixture"]
+    def _loss(self, mixture: Tensor, stage: Stage, address: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch, and what it is made of, (B,) each."""
+        hparams = self.hparams
         noise = generator(hparams.seed, NOISE[stage], address, self.global_rank, device=mixture.device)
         distortion, rate = self.bound(mixture, noise)
         beta = objective.warmed_up(hparams.beta, address, hparams.warmup_steps) if stage == "train" else hparams.beta
         loss = -objective.elbo(distortion, rate, beta).mean()
-        parts = {"elbo": objective.elbo(distortion, rate), "distortion": distortion, "rate": rate.sum(1)}
-        self.log(f"{stage}/loss", loss, prog_bar=stage == "train", batch_size=len(mixture))
+        return loss, {"elbo": objective.elbo(distortion, rate), "distortion": distortion, "rate": rate.sum(1)}
+
+    def _log_loss(self, stage: Stage, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        self.log(f"{stage}/loss", loss, prog_bar=stage == "train", batch_size=len(parts["rate"]))
         means = {f"{stage}/{name}": part.detach().mean() for name, part in parts.items()}
-        self.log_dict(means, batch_size=len(mixture), sync_dist=stage != "train")
-        return loss
+        self.log_dict(means, batch_size=len(parts["rate"]), sync_dist=stage != "train")
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "train", self.global_step)
+        """Sees nothing of the batch but the mixture."""
+        loss, parts = self._loss(batch["mixture"], "train", self.global_step)
+        # Only where the logger listens: in every step it would take a seventh of a small one.
+        due = (self.global_step + 1) % max(1, self.trainer.log_every_n_steps) == 0
+        if due or not torch.isfinite(loss):
+            self._log_loss("train", loss, parts)
+        return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._step(batch, "val", batch_idx)
+        self._log_loss("val", *self._loss(batch["mixture"], "val", batch_idx))
         super().validation_step(batch, batch_idx)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self._step(batch, "test", batch_idx)
+        self._log_loss("test", *self._loss(batch["mixture"], "test", batch_idx))
         super().test_step(batch, batch_idx)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

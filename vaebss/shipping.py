@@ -9,7 +9,7 @@ from typing import Any
 
 from vaebss import scoring, shipped
 from vaebss.checkpoints import read
-from vaebss.cli import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import OneLineErrors, quieten, run_cleanly
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 BUNDLED = ("--data.source", "bundled", "--data.test_mixtures", "500")  # for a quick check that nothing has changed

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
-
-from vaebss.callbacks import FiniteTraining, RunCheckpoints, WholeCheckpoints
 
 CROWDED = 0.05  # slots less than K in the average mixture, from which on all of them look busy
 
@@ -41,21 +38,10 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
 
 
-def start(
-    seed: int, model: Any, data: Any, epochs: int, folder: Path, callbacks: list[Callback], **options: Any
-) -> Start:
-    """Train for so many epochs; `options` are the Trainer's, those of the whole run."""
-    checkpoints = RunCheckpoints("val/elbo")
-    trainer = Trainer(
-        **options,
-        num_sanity_val_steps=0,
-        logger=TensorBoardLogger(folder, f"seed_{seed}", version=""),
-        callbacks=[FiniteTraining(), checkpoints, StopAfter(epochs), *callbacks],
-        plugins=[WholeCheckpoints()],
-        enable_model_summary=False,
-    )
-    trainer.fit(model, data)
+def start_of(trainer: Trainer, seed: int) -> Start:
+    """What a run that has ended came to."""
     found = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("elbo", "rate", "active")}
+    checkpoints: Any = trainer.checkpoint_callback
     return Start(seed, **found, checkpoint=checkpoints.last_path)
 
 
