@@ -28,6 +28,7 @@ from vaebss.digits import SourceName
 from vaebss.hardware import fastest_autocast
 from vaebss.metrics import PAPER_SCALE, assignments, match, mixture_psnr_paper
 from vaebss.networks import MaskUNet
+from vaebss.optimizer import Muon
 from vaebss.separation import Separation, active_slots, mask
 
 ERROR_FLOOR = 1e-4  # mean squared error below which a better estimate hardly pays
@@ -204,7 +205,7 @@ class RemixSeparator(Separator):
         num_sources: K, slots.
         widths: Channels at each resolution, the finest first.
         bottleneck: Units of the fully connected layer at the coarsest.
-        lr: Adam's learning rate, falling to lr_min along a cosine until the end of the last round.
+        lr: Muon's learning rate, falling to lr_min along a cosine until the end of the last round.
         lr_min: Lowest learning rate.
         average_decay: The network that separates is a running average of the one that learns, which keeps this share
             of itself in each step.
@@ -217,7 +218,7 @@ class RemixSeparator(Separator):
         num_sources: int = 2,
         widths: tuple[int, ...] = (24, 48, 96),
         bottleneck: int = 384,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         lr_min: float = 1e-6,
         average_decay: float = 0.995,
         image_shape: tuple[int, ...] = (1, 28, 28),
@@ -302,8 +303,8 @@ class RemixSeparator(Separator):
         self.average.update_parameters(self.network)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam, and a learning rate that is set before every step."""
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.hparams.lr, fused=True)
+        """Muon, and a learning rate that is set before every step."""
+        optimizer = Muon(self.network.parameters(), lr=self.hparams.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
