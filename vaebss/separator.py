@@ -3,7 +3,7 @@
 # B mixtures, K assumed sources, M true sources, D latent size
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -230,8 +230,9 @@ class VAEBSS(Separator):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Sees nothing of the batch but the mixture."""
         loss, parts = self._loss(batch["mixture"], "train", self.global_step)
+        trainer: Any = self.trainer
         # Only where the logger listens: in every step it would take a seventh of a small one.
-        due = (self.global_step + 1) % max(1, self.trainer.log_every_n_steps) == 0
+        due = (self.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
         if due or not torch.isfinite(loss):
             self._log_loss("train", loss, parts)
         return loss
