@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from vaebss import starting
+from vaebss import pruning, starting
 from vaebss.base import Separator
 from vaebss.callbacks import (
     BankReport,
@@ -189,6 +189,16 @@ class TrainCLI(LightningCLI):
         """The checkpoint to go on from."""
         return self.config.ckpt
 
+    def initial_model(self) -> Separator:
+        """Whose weights a new run starts from."""
+        return build(self.initial, self.config.init)
+
+    def _take_weights(self, model: Separator) -> None:
+        try:
+            self.model.load_state_dict(model.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"the weights of {self.config.init} do not fit the --model options given") from error
+
     @property
     def run_folder(self) -> Path:
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)
@@ -200,7 +210,7 @@ class TrainCLI(LightningCLI):
             self.datamodule.prepare_data()
             self.datamodule.setup()
         if self.config.init:
-            self.model.load_state_dict(build(self.initial, self.config.init).state_dict())
+            self._take_weights(self.initial_model())
         self.say(f"Training into {short(self.run_folder)}")
         try:
             begun = self.begin()
@@ -268,6 +278,19 @@ class FitCLI(TrainCLI):
         self.say("\n" + "\n".join(lines))
         self._take_seed(best.seed)
         return starting.take_over(best, self.run_folder)
+
+    def initial_model(self) -> VAEBSS:
+        """Without its most silent slots where this run has fewer."""
+        model: Any = super().initial_model()
+        before, now = model.hparams.num_sources, self.model.hparams.num_sources
+        if now >= before:
+            return model
+        self.datamodule.setup()
+        used = pruning.usage(model, next(iter(self.datamodule.val_dataloader()))["mixture"])
+        kept = sorted(used.topk(now).indices.tolist())
+        shares = ", ".join(f"{number + 1} ({100 * used[number]:.0f} %)" for number in kept)
+        self.say(f"Of {before} slots these are kept, the busiest on validation mixtures: {shares}")
+        return pruning.pruned(model, kept)
 
     def _take_seed(self, seed: int) -> None:
         """An untrained model and mixtures, as --seed_everything would give them."""
