@@ -73,7 +73,7 @@ class TrueRemixes(Remixes):
     """Remixes whose bank is the true training digits: the best that a student of `Remixes` could be taught.
 
     Bound on what better banks can give, to be trained for the same steps from Python:
-    `Trainer(max_epochs=36, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
+    `Trainer(max_epochs=24, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
     """
 
     def _bank_of(self, number: int, trainer: Any) -> Bank:
