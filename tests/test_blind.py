@@ -6,7 +6,7 @@ import torch
 from conftest import script
 from PIL import Image
 
-from vaebss import MNISTMixtures, separating
+from vaebss import MNISTMixtures, load, separating
 
 TINY = ("--gpus=0", "--data.epoch_size=64", "--data.batch_size=16")
 
@@ -31,11 +31,13 @@ def test_a_folder_trains_both_stages_and_can_be_separated(folder, tmp_path):
     assert fit.returncode == 0, fit.stderr
     assert "psnr" not in fit.stdout + fit.stderr
     teacher = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert not load(teacher).hparams.bounded  # nobody knows how bright the sources are
 
     small = ("--data.keep=[0.9,0.9]", "--data.epochs_per_round=1", "--model.widths=[4,6,8]", "--model.bottleneck=16")
     remix = script("remix.py", *given, *small, "--teacher", teacher, "--data.refine_steps=2", cwd=tmp_path)
     assert remix.returncode == 0, remix.stderr
     student = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
+    assert not load(student).hparams.bounded
 
     assert separating.main([str(folder), "--ckpt", str(student), "--out", str(tmp_path / "out"), "--gpus=0"]) == 0
     shape = np.asarray(Image.open(next((tmp_path / "out").glob("*_source1.png")))).shape

@@ -3,10 +3,11 @@ import sys
 
 import pytest
 import torch
+from conftest import quiet
 from pytorch_lightning import seed_everything
 
-from vaebss import VAEBSS
-from vaebss.ceilings import ideal_binary_mask, ideal_ratio_mask, oracle_latents
+from vaebss import VAEBSS, RemixSeparator
+from vaebss.ceilings import TrueRemixes, ideal_binary_mask, ideal_ratio_mask, oracle_latents
 from vaebss.metrics import MAX_PSNR, SeparationMetrics
 
 
@@ -43,7 +44,7 @@ def test_the_binary_mask_gives_every_pixel_to_its_brightest_source(batch):
 
 def test_oracle_latents_find_what_the_decoder_drew():
     seed_everything(0, verbose=False)
-    model = VAEBSS(hidden_dims=(32, 16))
+    model = VAEBSS(hidden_dims=(32, 16), bounded=False)
     for layer in model.decoder.layers:  # an untrained decoder is flat around the prior's mean
         if isinstance(layer, torch.nn.BatchNorm1d):
             torch.nn.init.normal_(layer.bias)
@@ -53,6 +54,17 @@ def test_oracle_latents_find_what_the_decoder_drew():
     torch.testing.assert_close(many.sum(1), batch["mixture"])
     assert psnr(many, batch) > psnr(few, batch) + 3
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_true_remixes_are_of_training_digits():
+    data = TrueRemixes(source="bundled", num_mixtures=10, epoch_size=32, batch_size=16, epochs_per_round=1)
+    model = RemixSeparator(widths=(4, 6, 8), bottleneck=16)
+    quiet(max_epochs=2, reload_dataloaders_every_n_epochs=1, limit_val_batches=1).fit(model, data)
+    digits = {tuple(image) for image in data.digits.train.flatten(1).tolist()}
+    for batch in data.train_dataloader():
+        sources = (batch["sources"] * 510).round().flatten(0, 1).flatten(1)
+        assert all(tuple(source) in digits for source in sources.int().tolist())
+        torch.testing.assert_close(batch["mixture"], batch["sources"].sum(1))
 
 
 def test_training_never_comes_near_the_ceilings():

@@ -109,6 +109,18 @@ def test_damaged_files_are_refused_in_one_line(source, damage, tmp_path, no_netw
     assert str(tmp_path) in str(error.value)
 
 
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, no_network, monkeypatch):
+    write_set(tmp_path, "mnist")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(digits_file._TORCHVISION, "mnist", type("MNIST", (MNIST,), {"__init__": refuse}))
+    with pytest.raises(DataError, match="Permission denied") as error:
+        load_digits("mnist", tmp_path)
+    assert "delete" not in str(error.value)
+
+
 def test_a_half_extracted_file_is_extracted_anew(tmp_path, no_network, monkeypatch):
     images = write_set(tmp_path, "mnist", compressed=True)
     trust(monkeypatch, tmp_path)

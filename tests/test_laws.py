@@ -29,6 +29,19 @@ def test_masked_estimates_add_up_and_are_never_negative(seed, slots, estimate, m
     torch.testing.assert_close(masked.sum(1), x, atol=1e-6, rtol=1e-5)
 
 
+@given(seed=seeds, slots=slots, estimate=magnitudes, mixture=magnitudes, brightest=st.sampled_from([0.05, 0.3, 0.5]))
+def test_no_masked_estimate_is_too_bright_and_still_they_add_up(seed, slots, estimate, mixture, brightest):
+    x = images(seed, 3, 1, 5, 5) * mixture
+    estimates = images(seed + 1, 3, slots, 1, 5, 5) ** 4 * estimate
+    masked = mask(estimates, x, brightest)
+    assert (masked >= 0).all()
+    torch.testing.assert_close(masked.sum(1), x, atol=1e-6, rtol=1e-5)
+    assert (masked <= torch.maximum(x / slots, torch.tensor(brightest)).unsqueeze(1) + 1e-6).all()
+    plain = mask(estimates, x)
+    fits = (plain <= brightest).all(1, keepdim=True).expand_as(plain)
+    assert torch.equal(masked[fits], plain[fits])
+
+
 @given(seed=seeds, slots=slots, sources=st.integers(1, 4))
 def test_matching_undoes_any_permutation_of_slots(seed, slots, sources):
     estimates, truth = images(seed, 2, slots, 1, 4, 4), images(seed + 1, 2, sources, 1, 4, 4)

@@ -107,6 +107,25 @@ def test_every_round_has_a_bank_of_its_own(tmp_path):
     assert len(data.bank.images) > 60  # of nearly every slot of every mixture
 
 
+def test_a_bank_of_more_sources_than_slots_is_refused():
+    data = Remixes(source="bundled", keep=(1.0,), **SMALL)
+    data.setup()
+    data.bank = Bank(data.digits.train[:20].half() / 510, (1, 3), 0)
+    with pytest.raises(ValueError, match="3 sources"):
+        train(data, student())
+
+
+def test_workers_change_nothing():
+    runs = []
+    for num_workers in (0, 2):
+        data = Remixes(source="bundled", keep=(1.0,), num_workers=num_workers, **SMALL)
+        model = student()
+        train(data, model, max_epochs=1)
+        runs.append(model.state_dict())
+    for name, value in runs[0].items():
+        assert torch.equal(value, runs[1][name]), name
+
+
 def test_a_student_learns_from_a_bank():
     data = Remixes(source="bundled", keep=(1.0,), **SMALL | {"epoch_size": 1600, "epochs_per_round": 1})
     data.setup()
@@ -204,8 +223,9 @@ def pixel_by_pixel(mixture):
 def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(random_mixture, monkeypatch):
     model, orders = student(), itertools.cycle([[0, 1], [1, 0]])
     monkeypatch.setattr(model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
-    labelled = model.label(random_mixture)
-    torch.testing.assert_close(labelled.sources, pixel_by_pixel(random_mixture) * random_mixture.unsqueeze(1))
+    mixture = random_mixture / 2  # nowhere brighter than a source
+    labelled = model.label(mixture)
+    torch.testing.assert_close(labelled.sources, pixel_by_pixel(mixture) * mixture.unsqueeze(1))
     torch.testing.assert_close(labelled.confidence, torch.ones(5))
 
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, SHORT_RUN, script
 
-from vaebss import cli, hardware
+from vaebss import cli, hardware, scoring
 
 
 def test_a_run_leaves_what_was_promised(run_folder, checkpoint):
@@ -49,6 +49,17 @@ def test_test_scores_a_run(run_folder, checkpoint, tmp_path):
     assert (tmp_path / "out" / "separations.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_masks_may_be_scored_without_their_bound(run_folder, checkpoint, tmp_path):
+    scores = []
+    for bounded in ("true", "false"):
+        options = ("--gpus", "0", "--out", str(tmp_path / bounded), "--bounded", bounded)
+        assert scoring.main(["--ckpt", str(checkpoint), *options]) == 0
+        results = json.loads((tmp_path / bounded / "results.json").read_text())
+        assert results["bounded"] == (bounded == "true")
+        scores.append(results["masked"]["psnr_paper"])
+    assert scores[0] > scores[1]
+
+
 @pytest.mark.parametrize("name", ["missing.ckpt", "empty.ckpt"])
 def test_test_refuses_a_bad_checkpoint_in_one_line(name, tmp_path):
     (tmp_path / "empty.ckpt").touch()
@@ -73,6 +84,8 @@ def test_help_explains(name, tmp_path):
         (["--gpus", "999"], "999"),
         (["--gpus", "-1"], "--gpus"),
         (["--model.num_sources", "0"], "num_sources"),
+        (["--model.num_sources", "9"], "num_sources"),
+        (["--data.num_mixed", "[1, 5]"], "too bright"),
         (["--model.prior", "cauchy"], "model.prior"),
         (["--data.source", "cifar"], "data.source"),
         (["--data.num_mixed", "[4, 1]"], "num_mixed"),
@@ -103,6 +116,13 @@ def test_every_configuration_is_one_of_its_script(path, capsys):
     }
 
 
+def test_an_error_comes_whole_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEBSS_TRACEBACK", "1")
+    result = script("test.py", "--ckpt", "missing.ckpt", cwd=tmp_path)
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+
+
 def test_one_gpu_without_a_gpu_is_the_cpu(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert hardware.trainer_devices(1) == {"accelerator": "cpu", "devices": 1}
@@ -119,6 +139,9 @@ def test_gpus_are_used_where_they_are(monkeypatch):
     assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
     with pytest.raises(ValueError, match="more GPUs"):
         hardware.trainer_devices(3)
+    assert hardware.one_device(1) == hardware.one_device(None) == "gpu"
+    with pytest.raises(ValueError, match="one device"):
+        hardware.one_device(2)
 
 
 def weights(path):
@@ -233,6 +256,27 @@ def test_init_starts_a_new_run_from_weights(checkpoint, tmp_path):
     torch.testing.assert_close(new["decoder.layers.0.weight"], weights(checkpoint)["decoder.layers.0.weight"])
 
 
+def test_init_brings_the_options_of_its_model(checkpoint, tmp_path, capsys):
+    dim = torch.load(checkpoint, weights_only=True)
+    dim["hyper_parameters"]["source_scale"] = 0.25
+    torch.save(dim, tmp_path / "dim.ckpt")
+    model = cli.FitCLI(["--init", str(tmp_path / "dim.ckpt"), "--gpus", "0"]).model
+    assert model.hparams.source_scale == 0.25
+    assert tuple(model.hparams.hidden_dims) == (32, 16)
+    assert cli.remix(["--teacher", str(tmp_path / "dim.ckpt"), "--gpus", "0"]) == 2
+    assert "source_scale" in capsys.readouterr().err
+
+
+def test_trainer_options_hold_for_the_teacher_and_the_place_of_the_logs(tmp_path):
+    options = ("--trainer.default_root_dir", tmp_path / "here", "--trainer.limit_train_batches", 1)
+    result = script("remix.py", *REMIX_RUN, *options, "--teacher-epochs", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "here" / "lightning_logs" / "version_0"
+    assert torch.load(run / "teacher" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert not (tmp_path / "lightning_logs").exists()
+
+
 def test_the_best_of_several_starts_goes_on_as_if_it_had_been_the_only_one(tmp_path):
     options = ["--gpus", 0, "--data.source", "bundled", *SHORT_RUN]
     result = script("fit.py", *options, "--starts", 2, "--start_epochs", 1, cwd=tmp_path)
@@ -241,6 +285,7 @@ def test_the_best_of_several_starts_goes_on_as_if_it_had_been_the_only_one(tmp_p
     best = max(range(2), key=elbos.__getitem__)
     assert len(elbos) == 2
     assert f"Going on with seed {best}" in result.stdout
+    assert (tmp_path / "lightning_logs" / "version_0" / "starts.png").read_bytes().startswith(b"\x89PNG")
     assert script("fit.py", *options, "--seed_everything", best, cwd=tmp_path).returncode == 0
     several, alone = (tmp_path / "lightning_logs" / f"version_{n}" / "checkpoints" / "last.ckpt" for n in (0, 1))
     for name, value in weights(alone).items():

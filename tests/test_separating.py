@@ -45,7 +45,7 @@ def test_other_sizes_are_resized_and_still_add_up(tmp_path, checkpoint, capsys):
 def test_dark_on_white_is_inverted(tmp_path, checkpoint, mixtures):
     inverse = 255 - (mixtures[0] * 255).astype(np.uint8)
     Image.fromarray(inverse).save(tmp_path / "dark.png")
-    assert run(checkpoint, tmp_path / "dark.png", "--invert", "true", "--out", tmp_path / "out") == 0
+    assert run(checkpoint, tmp_path / "dark.png", "--invert", "--out", tmp_path / "out") == 0
     np.testing.assert_allclose(total(tmp_path / "out", "dark"), mixtures[0] * 255, atol=3)
 
 
@@ -60,12 +60,32 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, checkpoint, mixtures
     assert "5 mixtures" in output.out
 
 
-@pytest.mark.parametrize("options", [["--source-max", "0"], ["--ckpt", "none"], ["--refine-steps", "-1"], ["--what"]])
+OPTIONS = [
+    ["--source-max", "0"],
+    ["--ckpt", "none"],
+    ["--refine-steps", "-1"],
+    ["--ckpt", "remix-k2", "--refine-steps", "1"],
+    ["--gpus", "2"],
+    ["--what"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 def test_bad_options_are_one_line(tmp_path, checkpoint, mixtures, capsys, options):
     with pytest.raises(SystemExit) if options == ["--what"] else torch.no_grad() as caught:
         code = run(checkpoint, tmp_path / "0.png", "--out", tmp_path / "out", *options)
     assert (caught.value.code if caught else code) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(tmp_path, checkpoint, mixtures, capsys):
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / f"{number}.png").rename(tmp_path / folder / "m.png")
+    assert run(checkpoint, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out") == 0
+    for number, name in enumerate(("m", "m_2")):
+        np.testing.assert_allclose(total(tmp_path / "out", name), mixtures[number] * 255, atol=2)
+    assert "written as m_2" in capsys.readouterr().out
 
 
 def test_a_picture_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monkeypatch):

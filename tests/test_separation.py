@@ -16,6 +16,14 @@ def test_masks_keep_the_proportions_of_the_estimates():
     torch.testing.assert_close(masked.flatten(), torch.tensor([0.2, 0.6]))
 
 
+def test_what_is_too_bright_for_a_source_goes_to_the_others_in_proportion():
+    estimates = torch.tensor([0.8, 0.15, 0.05, 0.0]).view(1, 4, 1, 1, 1)
+    masked = mask(estimates, torch.full((1, 1, 1, 1), 1.0), brightest=0.5)
+    torch.testing.assert_close(masked.flatten(), torch.tensor([0.5, 0.375, 0.125, 0.0]))
+    masked = mask(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1), torch.full((1, 1, 1, 1), 0.75), brightest=0.5)
+    torch.testing.assert_close(masked.flatten(), torch.tensor([0.5, 0.25]))
+
+
 def test_where_nothing_is_estimated_slots_share_alike():
     masked = mask(torch.zeros(1, 4, 1, 2, 2), torch.ones(1, 1, 2, 2))
     torch.testing.assert_close(masked, torch.full((1, 4, 1, 2, 2), 0.25))

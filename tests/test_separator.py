@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from conftest import quiet
@@ -22,6 +24,16 @@ def test_separate_answers_every_mixture(model, random_mixture):
     assert separation.active.dtype == torch.bool
     assert torch.equal(separation.count, separation.active.sum(1))
     assert separation.confidence.shape == (5,)
+
+
+def test_mixtures_brighter_than_the_model_knows_are_warned_of(model, random_mixture):
+    with pytest.warns(UserWarning, match="brighter than 3 sources of 0.5"):
+        separation = model.separate(2 * random_mixture)
+    torch.testing.assert_close(separation.sources.sum(1), 2 * random_mixture, atol=1e-5, rtol=0)
+    model.hparams.bounded = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.separate(2 * random_mixture)
 
 
 def test_raw_estimates_are_the_decoders(model, random_mixture):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import RemixSeparator, checkpoints, scoring, shipped
+from vaebss import RemixSeparator, checkpoints, digits, scoring, shipped, shipping
 from vaebss.shipping import BUNDLED, scores
 
 
@@ -56,6 +56,24 @@ def test_an_unknown_name_lists_the_known_ones(shelf):
 def test_names_are_words(shelf, checkpoint, name):
     with pytest.raises(ValueError, match="lower-case"):
         shipped.ship(name, checkpoints.read(checkpoint), {}, shelf)
+
+
+SHIP = ("--name", "vae-new", "--command", "fit.py")
+
+
+def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(digits, "_reachable", lambda url: False)
+    assert shipping.main(["--ckpt", str(checkpoint), "--root", str(tmp_path), *SHIP]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert vaebss.available() == ["vae-tiny"]
+
+
+def test_a_card_scores_the_weights_as_they_are_kept(shelf, checkpoint, monkeypatch):
+    monkeypatch.setattr(shipping, "scores", lambda ckpt, *options: scores(ckpt, *BUNDLED))  # MNIST may be out of reach
+    assert shipping.main(["--ckpt", str(checkpoint), *SHIP]) == 0
+    card = shipped.card("vae-new")
+    assert card["command"] == "fit.py"
+    assert card["scores_on_bundled_digits"] == scores("vae-new", *BUNDLED)
 
 
 def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 # B mixtures, K slots
 
+import math
+import warnings
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +16,14 @@ from vaebss.metrics import SeparationMetrics
 from vaebss.separation import Separation, check_mixture, mask
 
 CHUNK = 1_000  # mixtures separated at once, to bound memory
+ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
 
 
 class Separator(LightningModule):
-    """A model that takes mixtures apart. Its hyper-parameters include num_sources, image_shape and source_scale."""
+    """A model that takes mixtures apart.
+
+    Its hyper-parameters include num_sources, image_shape, source_scale and bounded.
+    """
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
 
@@ -27,6 +33,10 @@ class Separator(LightningModule):
         metrics = {name: SeparationMetrics(self.hparams.num_sources, self.hparams.source_scale) for name in scored}
         self.metrics: Any = nn.ModuleDict(metrics)
         self.refinement: dict[str, int] = {}  # options of `separate` for a third column of test scores
+
+    @abstractmethod
+    def check_refinement(self, refine_steps: int, restarts: int) -> None:
+        """Raise a ValueError unless `separate` can refine so."""
 
     @abstractmethod
     def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
@@ -40,14 +50,36 @@ class Separator(LightningModule):
     def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
         """Checked mixtures, on the model's device, in float32 and eval mode."""
 
+    def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
+        """As `mask`, with sources as bright as they can be in this model's mixtures."""
+        return mask(estimates, mixture, self.hparams.source_scale if self.hparams.bounded else math.inf)
+
     @torch.no_grad()
     def _separate_all(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
         """Check mixtures, take them apart in chunks, and answer on their own device."""
         check_mixture(mixture, self.hparams.image_shape, self.hparams.num_sources)
+        self._warn_of_brightness(mixture)
         with self.evaluating():
             chunks = mixture.split(CHUNK)
             parts = [self._separate(chunk.to(self.device, torch.float32), masked, **options) for chunk in chunks]
         return Separation.cat(parts).to(mixture.device)
+
+    def _warn_of_brightness(self, mixture: Tensor) -> None:
+        slots, scale = self.hparams.num_sources, self.hparams.source_scale
+        if self.hparams.bounded and mixture.max() > slots * scale * (1 + ROUNDING):
+            warnings.warn(
+                f"a mixture is brighter than {slots} sources of {scale:g}, the brightest that this model knows: such "
+                "pixels are shared out evenly",
+                stacklevel=4,
+            )
+
+    def lr_factor_cosine(self, step: int) -> float:
+        """Of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""
+        if step == 0:  # before training starts; to ask for its steps would load the data ahead of a resumed epoch
+            return 1.0
+        lowest = self.hparams.lr_min / self.hparams.lr
+        done = min(step / self.trainer.estimated_stepping_batches, 1.0)
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
     @contextmanager
     def evaluating(self):
@@ -67,7 +99,7 @@ class Separator(LightningModule):
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         raw = self._separate_all(batch["mixture"], masked=False)
         self._score("test_raw", raw.sources, raw, batch)
-        self._score("test_masked", mask(raw.sources, batch["mixture"]), raw, batch)
+        self._score("test_masked", self.masked(raw.sources, batch["mixture"]), raw, batch)
         if self.refinement:
             refined = self._separate_all(batch["mixture"], masked=True, **self.refinement)
             self._score("test_refined", refined.sources, refined, batch)

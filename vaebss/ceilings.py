@@ -66,7 +66,7 @@ def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int =
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        return mask(model.decode(latents).to(mixture.device), mixture)
+        return model.masked(model.decode(latents).to(mixture.device), mixture)
 
 
 class TrueRemixes(Remixes):

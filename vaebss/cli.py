@@ -35,6 +35,7 @@ from vaebss.commands import (
 )
 from vaebss.data import MNISTMixtures
 from vaebss.hardware import fastest_precision, trainer_devices
+from vaebss.metrics import MAX_SLOTS
 from vaebss.remix import Remixes, RemixSeparator
 from vaebss.separator import VAEBSS
 from vaebss.starting import StopAfter
@@ -87,9 +88,13 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of a run to resume, in its own folder.")
-        parser.add_argument("--init", type=str | None, help="Checkpoint, or shipped model, to start a new run from.")
+        init = (
+            "Checkpoint, or shipped model, to start a new run from; its --model options hold unless others are typed."
+        )
+        parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.source_scale", "model.source_scale")
+        parser.link_arguments("data.mixtures", "model.bounded", compute_fn=_is_scale_known)
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -107,16 +112,27 @@ class TrainCLI(LightningCLI):
         self._refuse_other_options(saved)
         if self.config.seed_everything is True or not 0 <= self.config.seed_everything < 2**32:
             raise ValueError("--seed_everything must be a number from 0 to 4294967295")
+        self._refuse_impossible()
+
+    def _refuse_impossible(self) -> None:
+        """What would only show once an epoch is over."""
+        slots, data = self.config.model.num_sources, self.config.data
+        if slots > MAX_SLOTS:
+            raise ValueError(f"model.num_sources must be {MAX_SLOTS} at most, not {slots}")
+        most = data.num_mixed if isinstance(data.num_mixed, int) else max(data.num_mixed, default=0)
+        if data.mixtures is None and most * data.source_scale > slots > 0:
+            raise ValueError(f"--data.num_mixed {data.num_mixed} is too bright for --model.num_sources {slots}")
 
     def _initial_options(self, parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
-        """The hyper-parameters of the model to start from."""
+        """The hyper-parameters of the model to start from, and the brightness that it knows."""
         if options.ckpt:
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         self.initial = read(options.init)
         if self.initial["model_class"] != self.model_type.__name__:
             raise CheckpointError(f"{options.init} is not a checkpoint of {self.script}")
-        known = parser.get_defaults().model.keys()
-        return {f"model.{name}": value for name, value in self.initial["hyper_parameters"].items() if name in known}
+        known, hparams = parser.get_defaults().model.keys(), self.initial["hyper_parameters"]
+        of_model = {f"model.{name}": value for name, value in hparams.items() if name in known}
+        return of_model | {"data.source_scale": hparams["source_scale"]}
 
     def _saved_options(self, ckpt: str) -> dict[str, Any]:
         """The options that a run was started with."""
@@ -163,27 +179,21 @@ class TrainCLI(LightningCLI):
         if self.config.ckpt and number.isdigit():
             logs = run.parent
             return TensorBoardLogger(logs.parent, logs.name, int(number), purge_step=self.initial["global_step"])
-        return TensorBoardLogger(Path.cwd(), LOGS)
+        return TensorBoardLogger(self.config.trainer.default_root_dir or Path.cwd(), LOGS)
 
     def _progress_bar(self) -> list[Callback]:
         """Unless it is switched off."""
         return [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=20)]
 
-    def side_trainer(self, folder: Path, max_epochs: int, *callbacks: Callback) -> Trainer:
-        """Of a VAE that this run needs first, in a folder of its own, on the same devices."""
-        trainer = self.config.trainer
-        return Trainer(
-            accelerator=trainer.accelerator,
-            devices=trainer.devices,
-            precision=trainer.precision,
-            max_epochs=max_epochs,
-            num_sanity_val_steps=0,
-            logger=TensorBoardLogger(folder.parent, folder.name, version=""),
-            callbacks=[FiniteTraining(), RunCheckpoints(FitCLI.monitor), *self._progress_bar(), *callbacks],
-            plugins=[WholeCheckpoints()],
-            enable_progress_bar=trainer.enable_progress_bar,
-            enable_model_summary=False,
-        )
+    def side_trainer(self, folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+        """Of a VAE that this run needs first, in a folder of its own; else with this run's --trainer options."""
+        own = {
+            "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
+            "callbacks": [FiniteTraining(), RunCheckpoints(FitCLI.monitor), *self._progress_bar(), *callbacks],
+            "plugins": [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()],
+            "enable_model_summary": False,
+        }
+        return Trainer(**(self.config_init["trainer"].as_dict() | own | options))
 
     def begin(self) -> str | None:
         """The checkpoint to go on from."""
@@ -253,7 +263,7 @@ class FitCLI(TrainCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         starts = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
         parser.add_argument("--starts", type=int, default=1, help=starts)
-        parser.add_argument("--start_epochs", type=int, default=10, help="Epochs of each start.")
+        parser.add_argument("--start_epochs", "--start-epochs", type=int, default=10, help="Epochs of each start.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
@@ -271,11 +281,12 @@ class FitCLI(TrainCLI):
             self._take_seed(seed)
             callbacks = (RunConfig(self.parser, self.config, overwrite=True), StopAfter(self.config.start_epochs))
             folder = self.run_folder / "starts" / f"seed_{seed}"
-            trainer = self.side_trainer(folder, self.trainer.max_epochs or 1, *callbacks)
+            trainer = self.side_trainer(folder, *callbacks)
             trainer.fit(self.model, self.datamodule)
             started.append(starting.start_of(trainer, seed))
         best, lines = starting.choose(started, self.model.hparams.num_sources)
         self.say("\n" + "\n".join(lines))
+        starting.draw(started, self.run_folder / "starts.png")
         self._take_seed(best.seed)
         return starting.take_over(best, self.run_folder)
 
@@ -314,7 +325,15 @@ class RemixCLI(TrainCLI):
         super().add_arguments_to_parser(parser)
         teacher = "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given."
         parser.add_argument("--teacher", type=str | None, help=teacher)
-        parser.add_argument("--teacher_epochs", type=int, default=DEFAULT_EPOCHS, help="Its training, if it needs any.")
+        epochs = "Its training, if it needs any."
+        parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int, default=DEFAULT_EPOCHS, help=epochs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        if self.config.teacher and not self.config.ckpt:  # a run to resume may have its bank already
+            scale = read(self.config.teacher)["hyper_parameters"]["source_scale"]
+            if scale != self.config.data.source_scale:
+                raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
 
     def more_callbacks(self) -> list[Callback]:
         return [BankReport()]
@@ -352,12 +371,22 @@ class RemixCLI(TrainCLI):
         )
         mixtures = MNISTMixtures(**{name: data[name] for name in same})
         model = VAEBSS(
-            self.model.hparams.num_sources, image_shape=mixtures.image_shape, source_scale=data.source_scale, seed=seed
+            self.model.hparams.num_sources,
+            image_shape=mixtures.image_shape,
+            source_scale=data.source_scale,
+            bounded=self.model.hparams.bounded,
+            seed=seed,
         )
-        trainer = self.side_trainer(folder, self.config.teacher_epochs, SeparationPictures())
+        length = {"max_epochs": self.config.teacher_epochs, "max_steps": -1, "max_time": None}
+        trainer = self.side_trainer(folder, SeparationPictures(), **length, reload_dataloaders_every_n_epochs=0)
         last = folder / "checkpoints" / "last.ckpt"
         trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
         return model
+
+
+def _is_scale_known(mixtures: str | None) -> bool:
+    """Nobody knows how bright the sources of given mixtures are."""
+    return mixtures is None
 
 
 def fit(args: list[str] | None = None) -> int:

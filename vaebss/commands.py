@@ -20,6 +20,7 @@ from vaebss.digits import DataError
 
 MAX_VALUES = 10_000  # in a configuration file
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
+TRACEBACK = "VAEBSS_TRACEBACK"  # environment variable, for those who change the code
 TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 
 
@@ -31,10 +32,12 @@ def quieten() -> None:
 
 
 def run_cleanly(program: str, main: Callable[[], None]) -> int:
-    """Exit code of `main`; an expected error is one line on stderr and code 2."""
+    """Exit code of `main`; an expected error is one line on stderr and code 2, or whole where TRACEBACK is set."""
     try:
         main()
     except (ValueError, DataError, MisconfigurationException, OSError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
         print(f"{program}: error: {first_line(error)}", file=sys.stderr)
         return 2
     return 0

@@ -2,6 +2,7 @@
 
 # N images, C channels, H x W pixels
 
+import gzip
 import socket
 import threading
 import urllib.request
@@ -105,7 +106,9 @@ def _official(source: str, root: Path) -> Digits:
     except Exception as error:  # torchvision and the file system fail in many ways, none of which leaves usable images
         reason = str(error).strip().splitlines() or [type(error).__name__]
         folder = root / dataset.__name__ / "raw"
-        raise DataError(f"cannot read {source} in {folder}: {reason[-1]}; delete the damaged files there") from error
+        damaged = isinstance(error, gzip.BadGzipFile) or not isinstance(error, OSError)
+        advice = "; delete the damaged files there" if damaged else ""
+        raise DataError(f"cannot read {source} in {folder}: {reason[-1]}{advice}") from error
     finally:
         socket.setdefaulttimeout(timeout)
     if dataset is EMNIST:  # stored with rows and columns exchanged

@@ -23,6 +23,17 @@ def trainer_devices(gpus: int | None) -> dict[str, Any]:
     return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
 
 
+def one_device(gpus: int | None) -> str:
+    """Trainer's `accelerator` for a `--gpus` of which one is used at most.
+
+    Raises:
+        ValueError: more than one, or not there.
+    """
+    if (gpus or 0) > 1:
+        raise ValueError(f"--gpus must be 0 or 1 here, not {gpus}: one device does all")
+    return trainer_devices(gpus)["accelerator"]
+
+
 def native_bfloat16(device: str) -> bool:
     """Whether "cpu" or "cuda" multiplies bfloat16 natively, and so faster than float32."""
     if device == "cpu":

@@ -2,12 +2,14 @@
 
 # N mixtures, K slots, M true sources
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchmetrics.functional import spearman_corrcoef
 
 from vaebss.metrics import match
 from vaebss.separation import Separation
@@ -107,6 +109,26 @@ def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence[str]) -> Figure:
+    """Whether the ELBO, by which a start is chosen, agrees with the PSNR, which nothing but this picture knows.
+
+    Args:
+        elbo: of each start, in nats per mixture.
+        psnr: of each start, in dB, paper scale.
+        labels: of each start.
+    """
+    figure = Figure(figsize=(5, 4), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    axes.scatter(elbo, psnr)
+    for point in zip(labels, zip(elbo, psnr, strict=True), strict=True):
+        axes.annotate(*point, xytext=(3, 3), textcoords="offset points", fontsize=7)
+    correlation = float(spearman_corrcoef(torch.tensor(elbo), torch.tensor(psnr))) if len(elbo) > 1 else math.nan
+    axes.set(xlabel="ELBO on validation mixtures, nats", ylabel="PSNR (paper scale), dB")
+    axes.set_title(f"rank correlation {correlation:.2f}", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

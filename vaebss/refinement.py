@@ -18,7 +18,8 @@ SPREAD = 0.5  # standard deviation of a perturbed start
 def starts(latents: Tensor, prior_scale: float, restarts: int, generator: torch.Generator) -> Tensor:
     """Where to search from: (B, K, D) -> (1 + restarts, B, K, D).
 
-    The latents given, then in turn: one slot drawn anew from the prior, all slots perturbed, all drawn anew.
+    The latents given, then in turn: one slot drawn anew, all slots perturbed, all drawn anew, from
+    a normal of the prior's scale.
 
     Args:
         latents: the encoder's answer.

@@ -9,7 +9,6 @@ MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020
 
 # B mixtures, K slots, M sources in a remix, N pseudo-sources
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from vaebss.hardware import fastest_autocast
 from vaebss.metrics import PAPER_SCALE, assignments, match, mixture_psnr_paper
 from vaebss.networks import MaskUNet
 from vaebss.optimizer import Muon
-from vaebss.separation import Separation, active_slots, mask
+from vaebss.separation import Separation, active_slots
 
 ERROR_FLOOR = 1e-4  # mean squared error below which a better estimate hardly pays
 MOVES = ((1, 1), (-1, -1))  # pixels by which a mixture is moved for a second and a third opinion
@@ -161,11 +160,14 @@ class Remixes(MNISTMixtures):
         epoch, hparams = trainer.fit_loop.epoch_progress.current.processed, self.hparams
         last = len(hparams.keep) - 1
         bank = self._bank_of(min(epoch // hparams.epochs_per_round, last), trainer)
+        if bank.counts[1] > (slots := trainer.lightning_module.hparams.num_sources):
+            raise ValueError(f"{bank.counts[1]} sources were found in a mixture, too many for num_sources {slots}")
         plans = FreshPlan(
             len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size, None, *self._world
         )
         plans.set_epoch(epoch)
-        return DataLoader(MixtureDataset(bank.images, 1.0), batch_size=None, sampler=plans)
+        dataset = MixtureDataset(bank.images, 1.0)
+        return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
     def _bank_of(self, number: int, trainer: Any) -> Bank:
         """From memory, from the run's folder, or made now: the first by the teacher, later ones by the student."""
@@ -211,6 +213,8 @@ class RemixSeparator(Separator):
             of itself in each step.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
+        bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
+            scale nobody knows.
     """
 
     def __init__(
@@ -223,6 +227,7 @@ class RemixSeparator(Separator):
         average_decay: float = 0.995,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
+        bounded: bool = True,
     ):
         super().__init__()
         self.save_hyperparameters()
@@ -243,6 +248,11 @@ class RemixSeparator(Separator):
         network = self.network if self.training else self.average
         return network(mixture / self.hparams.source_scale).softmax(1)
 
+    def check_refinement(self, refine_steps: int, restarts: int) -> None:
+        """Raise a ValueError unless both are 0."""
+        if refine_steps or restarts:
+            raise ValueError("refine_steps and restarts must be 0: a mask network has no latents to refine")
+
     def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
         """Take mixtures apart: as VAEBSS.separate, but estimates are masked in any case and there are no latents.
 
@@ -252,8 +262,7 @@ class RemixSeparator(Separator):
         Raises:
             ValueError: as VAEBSS.separate; or refine_steps or restarts are not 0.
         """
-        if refine_steps or restarts:
-            raise ValueError("refine_steps and restarts must be 0: a mask network has no latents to refine")
+        self.check_refinement(refine_steps, restarts)
         return self._separate_all(mixture, masked)
 
     def label(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> Separation:
@@ -274,7 +283,7 @@ class RemixSeparator(Separator):
                 estimates = (self(moved) * moved.unsqueeze(1)).roll((-down, -right), (-2, -1))
                 opinions.append(match(estimates, first, slots))
         every = torch.stack(opinions)
-        sources = mask(every.clamp(min=FAINT).log().mean(0).exp(), mixture)
+        sources = self.masked(every.clamp(min=FAINT).log().mean(0).exp(), mixture)
         disputed = (every[1:] - first).abs().flatten(2).sum(2).mean(0) / 2
         total = mixture.flatten(1).sum(1)
         confidence = 1 - torch.where(total > 0, disputed / total, 0.0)
@@ -284,7 +293,7 @@ class RemixSeparator(Separator):
         if options.get("opinions"):
             return self._opinions(mixture)
         shares = self(mixture)
-        sources = shares * mixture.unsqueeze(1)
+        sources = self.masked(shares, mixture)
         sharpness = (shares.amax(1) * mixture).flatten(1).sum(1)
         total = mixture.flatten(1).sum(1)
         confidence = torch.where(total > 0, sharpness / total, 1.0)
@@ -305,15 +314,8 @@ class RemixSeparator(Separator):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Muon, and a learning rate that is set before every step."""
         optimizer = Muon(self.network.parameters(), lr=self.hparams.lr)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor_cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _lr_factor(self, step: int) -> float:
-        if step == 0:
-            return 1.0
-        total = (self.trainer.max_epochs or 1) * self.trainer.num_training_batches
-        lowest = self.hparams.lr_min / self.hparams.lr
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
 
 
 def permutation_invariant_loss(estimates: Tensor, sources: Tensor, source_scale: float) -> Tensor:

@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from vaebss.checkpoints import build, read
 from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.data import MNISTMixtures
-from vaebss.hardware import trainer_devices
+from vaebss.hardware import one_device
 from vaebss.pictures import confusion_figure, separation_figure
 from vaebss.shipped import available
 
@@ -44,6 +43,8 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
         "--refine_steps", "--refine-steps", type=int, default=0, help="Also refine latents: 60 are plenty."
     )
     parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
+    bounded = "Whether masked estimates are nowhere brighter than a source can be; by default as in training."
+    parser.add_argument("--bounded", type=bool | None, help=bounded)
     parser.add_class_arguments(MNISTMixtures, "data")
     checkpoint = read(parser.parse_args(args).ckpt)
     known = parser.get_defaults().data.keys()
@@ -58,17 +59,17 @@ def score(args: list[str]) -> None:
     model = build(checkpoint, options.ckpt)
     if options.refine_steps or options.restarts:
         model.refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-        silence = torch.zeros(1, *model.hparams.image_shape)
-        model.separate(silence, refine_steps=options.refine_steps, restarts=options.restarts)  # or refuse at once
+        model.check_refinement(**model.refinement)
+    if options.bounded is not None:
+        model.hparams.bounded = options.bounded
     data = MNISTMixtures(**options.data.as_dict())
     if data.hparams.source_scale != model.hparams.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
     shipped = Path("results") / options.ckpt if options.ckpt in available() else None
     out = Path(options.out or shipped or Path(options.ckpt).parent)
     out.mkdir(parents=True, exist_ok=True)
-    accelerator = trainer_devices(options.gpus)["accelerator"]
     trainer = Trainer(
-        accelerator=accelerator,
+        accelerator=one_device(options.gpus),
         devices=1,
         logger=False,
         enable_model_summary=False,
@@ -85,6 +86,7 @@ def score(args: list[str]) -> None:
         "n": data.hparams.test_mixtures,
         "num_mixed": data.hparams.num_mixed,
         "num_sources": model.hparams.num_sources,
+        "bounded": model.hparams.bounded,
         "checkpoint": str(options.ckpt),
         **model.test_report,
         **model.refinement,

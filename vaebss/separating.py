@@ -5,6 +5,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vaebss.base import Separator
 from vaebss.checkpoints import load
 from vaebss.commands import OneLineErrors, quieten, run_cleanly
 from vaebss.files import ARRAYS, MODES, FileError, find, read_images
-from vaebss.hardware import trainer_devices
+from vaebss.hardware import one_device
 from vaebss.pictures import separation_figure
 from vaebss.separation import Separation
 
@@ -36,7 +37,7 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
     brightness = "Brightest value that a single source may have in the input, white being 1."
     parser.add_argument("--source-max", "--source_max", type=float, default=0.5, help=brightness)
-    parser.add_argument("--invert", type=bool, default=False, help="For dark sources on a white background.")
+    parser.add_argument("--invert", action="store_true", help="For dark sources on a white background.")
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Refine latents, if it has any.")
     parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
     parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
@@ -71,8 +72,22 @@ def save(image: Tensor, path: Path) -> None:
     Image.fromarray(array, MODES[len(image)]).save(path)
 
 
-def separate_file(model: Separator, path: Path, options: Any) -> Iterator[tuple[Tensor, Separation]]:
-    """Write the sources of every image of a file; yields the images and what was found, part by part.
+def own_names(files: list[Path]) -> list[str]:
+    """For each file the name that its sources are written under: its stem, numbered where an earlier file has it."""
+    names: list[str] = []
+    for path in files:
+        numbered = (f"{path.stem}_{number}" for number in count(2))
+        name = next(name for name in chain([path.stem], numbered) if name not in names)
+        if name != path.stem:
+            tqdm.write(f"{path}: its sources are written as {name}, for another file is called {path.stem}")
+        names.append(name)
+    return names
+
+
+def separate_file(model: Separator, path: Path, stem: str, options: Any) -> Iterator[tuple[Tensor, Separation]]:
+    """Write the sources of every image of a file, under a name that starts with `stem`.
+
+    Yields the images and what was found, part by part.
 
     Raises:
         ValueError: it cannot be read, or holds no mixtures for this model.
@@ -89,7 +104,7 @@ def separate_file(model: Separator, path: Path, options: Any) -> Iterator[tuple[
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
         for sources, active in zip(separation.sources, separation.active, strict=True):
-            name = path.stem if path.suffix.lower() not in ARRAYS else f"{path.stem}_{number:05d}"
+            name = stem if path.suffix.lower() not in ARRAYS else f"{stem}_{number:05d}"
             for k, source in enumerate(sources[active]):
                 save(source, Path(options.out) / f"{name}_source{k + 1}.png")
             number += 1
@@ -118,15 +133,17 @@ class ContactSheet:
 
 def separate(options: Any) -> int:
     """Separate all inputs as the options say; how many of them failed."""
-    model = load(options.ckpt).to(trainer_devices(options.gpus)["accelerator"].replace("gpu", "cuda"))
+    model = load(options.ckpt).to(one_device(options.gpus).replace("gpu", "cuda"))
+    model.check_refinement(options.refine_steps, options.restarts)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     sheet, mixtures = ContactSheet(), 0
     with tempfile.TemporaryDirectory() as piped:
         files, failed = _files(options.inputs, Path(piped))
-        for path in tqdm(files, unit="file", disable=len(files) < 2):
+        named = list(zip(files, own_names(files), strict=True))
+        for path, name in tqdm(named, unit="file", disable=len(files) < 2):
             try:
-                for images, found in separate_file(model, path, options):
+                for images, found in separate_file(model, path, name, options):
                     mixtures += len(images)
                     sheet.add(images, found)
             except FileError as error:

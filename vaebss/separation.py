@@ -2,6 +2,7 @@
 
 # B mixtures, K assumed sources
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 # A slot holds a source when its mean brightness exceeds this share of a full-scale source.
 ACTIVE_BRIGHTNESS = 0.0125
+FAINT = 1e-9  # brightness with which slots without any take part in proportions
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,31 @@ class Separation:
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def mask(estimates: Tensor, mixture: Tensor) -> Tensor:
+def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf) -> Tensor:
     """Masked estimates s_k * x / x_hat (Neri et al. 2021, VAEM): they add up to the mixture.
+
+    Where that makes a source brighter than any can be, what is too much goes to the others, in proportion.
 
     Args:
         estimates: (B, K, C, H, W), non-negative.
         mixture: (B, C, H, W), non-negative.
+        brightest: pixel that a source can have, where that is known; a mixture brighter than K such pixels is shared
+            out evenly.
 
     Returns:
         (B, K, C, H, W). Where all estimates are 0, each slot gets an equal share of the mixture.
     """
+    slots = estimates.shape[1]
     total = estimates.sum(1, keepdim=True)
-    share = torch.where(total > 0, estimates / total, 1 / estimates.shape[1])
-    return share * mixture.unsqueeze(1)
+    masked = torch.where(total > 0, estimates / total, 1 / slots) * mixture.unsqueeze(1)
+    if math.isinf(brightest):
+        return masked
+    most = (mixture / slots).clamp(min=brightest).unsqueeze(1)
+    for _ in range(slots - 1):  # each time at least one more slot is full, or all is shared out
+        excess = (masked - most).clamp(min=0).sum(1, keepdim=True)
+        taking = torch.where(masked < most, masked + FAINT, 0.0)
+        masked = torch.minimum(masked, most) + excess * taking / taking.sum(1, keepdim=True).clamp(min=FAINT)
+    return masked
 
 
 def active_slots(masked: Tensor, source_scale: float) -> Tensor:

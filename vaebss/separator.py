@@ -15,7 +15,7 @@ from vaebss.base import Separator
 from vaebss.hardware import fastest_autocast
 from vaebss.networks import Decoder, Encoder
 from vaebss.seeding import generator
-from vaebss.separation import Separation, active_slots, mask
+from vaebss.separation import Separation, active_slots
 
 ScheduleName = Literal["cosine", "exponential", "constant"]
 Stage = Literal["train", "val", "test"]
@@ -49,6 +49,8 @@ class VAEBSS(Separator):
         lr_min: Lowest learning rate of a schedule.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
+        bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
+            scale nobody knows.
         seed: Of the posterior noise. On the command line --seed_everything sets it.
     """
 
@@ -70,6 +72,7 @@ class VAEBSS(Separator):
         lr_min: float = 1e-5,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
+        bounded: bool = True,
         seed: int = 0,
     ):
         super().__init__()
@@ -128,12 +131,21 @@ class VAEBSS(Separator):
 
     # ------------------------------------------------------------------ separation
 
+    def check_refinement(self, refine_steps: int, restarts: int) -> None:
+        """Raise a ValueError unless `separate` can refine so."""
+        if refine_steps < 0 or restarts < 0:
+            raise ValueError(f"refine_steps and restarts must be 0 or more, not {refine_steps} and {restarts}")
+        if restarts and not refine_steps:
+            raise ValueError("restarts need refine_steps of 1 or more")
+
     def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
         """Take mixtures apart.
 
         Args:
-            mixture: (B, C, H, W), floating point, finite, in [0, K]; on any device.
-            masked: scale the estimates, pixel by pixel, so that they add up to the mixture.
+            mixture: (B, C, H, W), floating point, finite, on any device; the model knows [0, K * source_scale], and up
+                to K is accepted.
+            masked: scale the estimates, pixel by pixel, so that they add up to the mixture; and, if the model is
+                `bounded`, none is brighter than source_scale.
             refine_steps: gradient steps on the latents of each mixture, from the encoder's answer; 60 are plenty, each
                 costs about as much as the encoder's answer. 0 takes that answer as it is.
             restarts: how many other starts to refine; the best objective wins.
@@ -145,10 +157,7 @@ class VAEBSS(Separator):
         Raises:
             ValueError: the mixture's type, shape, dtype or values are off, or the numbers are negative.
         """
-        if refine_steps < 0 or restarts < 0:
-            raise ValueError(f"refine_steps and restarts must be 0 or more, not {refine_steps} and {restarts}")
-        if restarts and not refine_steps:
-            raise ValueError("restarts need refine_steps of 1 or more")
+        self.check_refinement(refine_steps, restarts)
         return self._separate_all(mixture, masked, refine_steps=refine_steps, restarts=restarts)
 
     def label(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> Separation:
@@ -161,7 +170,7 @@ class VAEBSS(Separator):
             latents = self._refine(mixture, latents, **options)
         estimates = self.decode(latents)
         confidence = self._objective(mixture, latents, estimates)
-        shares = mask(estimates, mixture)
+        shares = self.masked(estimates, mixture)
         active = active_slots(shares, self.hparams.source_scale)
         return Separation(shares if masked else estimates, active, confidence)
 
@@ -255,10 +264,7 @@ class VAEBSS(Separator):
         """Of the learning rate at an optimiser step."""
         if step == 0 or self.hparams.lr_schedule == "constant":
             return 1.0
-        # Not to be asked for before training starts: it would load the data before a resumed run knows its epoch.
-        total = self.trainer.estimated_stepping_batches
-        lowest = self.hparams.lr_min / self.hparams.lr
         if self.hparams.lr_schedule == "cosine":
-            return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+            return self.lr_factor_cosine(step)
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        return max(lowest, self.hparams.lr_decay ** (step // steps_per_epoch))
+        return max(self.hparams.lr_min / self.hparams.lr, self.hparams.lr_decay ** (step // steps_per_epoch))

@@ -30,12 +30,15 @@ def card(name: str) -> dict[str, Any]:
 
 def read_shipped(name: str) -> dict[str, Any]:
     """A shipped model as the contents of a checkpoint, its weights in single precision again."""
-    weights = torch.load(FOLDER / f"{name}.pt", map_location="cpu", weights_only=True)
-    described = card(name)
-    options = described["hyper_parameters"].items()
+    return opened(torch.load(FOLDER / f"{name}.pt", map_location="cpu", weights_only=True), card(name))
+
+
+def opened(weights: dict[str, torch.Tensor], card: dict[str, Any]) -> dict[str, Any]:
+    """Weights as they are kept on disk and their card, as the contents of a checkpoint."""
+    options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
     state = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    return described | {"hyper_parameters": options, "state_dict": state}
+    return card | {"hyper_parameters": options, "state_dict": state}
 
 
 def halved(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -47,14 +50,30 @@ def halved(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: half.get(f"average.module.{key.removeprefix('network.')}", value) for key, value in half.items()}
 
 
-def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: Path = FOLDER) -> Path:
+def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the model itself."""
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    return {
+        "model_class": checkpoint["model_class"],
+        "hyper_parameters": checkpoint["hyper_parameters"],
+        "datamodule_hyper_parameters": {key: value for key, value in data.items() if key not in OF_ITS_MACHINE},
+    }
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError unless it can be a model's."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
+
+
+def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: Path | None = None) -> Path:
     """Write a model's weights and its card.
 
     Args:
         name: lower-case words joined by hyphens.
         checkpoint: contents of one, as `checkpoints.read` gives them.
         facts: how it was trained and how it scores, for the card.
-        folder: where to.
+        folder: where to; by default into the package.
 
     Returns:
         The path of the weights.
@@ -62,16 +81,9 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     Raises:
         ValueError: the name is not one.
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
+    check_name(name)
+    folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    data = checkpoint.get("datamodule_hyper_parameters", {})
-    described = {
-        "model_class": checkpoint["model_class"],
-        "hyper_parameters": checkpoint["hyper_parameters"],
-        "datamodule_hyper_parameters": {key: value for key, value in data.items() if key not in OF_ITS_MACHINE},
-        **facts,
-    }
     torch.save(halved(checkpoint["state_dict"]), folder / f"{name}.pt")
-    (folder / f"{name}.json").write_text(json.dumps(described, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(described(checkpoint) | facts, indent=2) + "\n")
     return folder / f"{name}.pt"

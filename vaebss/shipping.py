@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vaebss import scoring, shipped
 from vaebss.checkpoints import read
 from vaebss.commands import OneLineErrors, quieten, run_cleanly
@@ -26,7 +28,7 @@ SCORES = (
 
 
 def ship(args: list[str]) -> None:
-    """Halve a checkpoint's weights, score what is left, and write both with how it came about."""
+    """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
     parser = OneLineErrors(prog="ship.py", description="Put a trained model into the package, with its card.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint of fit.py or remix.py.")
     parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
@@ -34,6 +36,7 @@ def ship(args: list[str]) -> None:
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
     parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST, whose test digits score it.")
     options = parser.parse_args(args)
+    shipped.check_name(options.name)
     checkpoint = read(options.ckpt)
     data = checkpoint.get("datamodule_hyper_parameters", {})
     facts: dict[str, Any] = {
@@ -45,17 +48,20 @@ def ship(args: list[str]) -> None:
         "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
         "licence_of_the_data": LICENCE,
     }
-    shipped.ship(options.name, checkpoint, facts)
     refine = ["--refine_steps", str(options.refine_steps)]
-    facts["scores_on_mnist_test_mixtures"] = scores(options.name, "--data.root", options.root, *refine)
-    facts["scores_on_bundled_digits"] = scores(options.name, *BUNDLED)
+    with tempfile.TemporaryDirectory() as folder:
+        halved = f"{folder}/{options.name}.ckpt"
+        weights = shipped.halved(checkpoint["state_dict"])
+        torch.save(shipped.opened(weights, shipped.described(checkpoint)), halved)
+        facts["scores_on_mnist_test_mixtures"] = scores(halved, "--data.root", options.root, *refine)
+        facts["scores_on_bundled_digits"] = scores(halved, *BUNDLED)
     print("Written:", shipped.ship(options.name, checkpoint, facts))
 
 
-def scores(name: str, *options: str) -> dict[str, Any]:
-    """Of a shipped model, on MNIST test digits unless the options say otherwise."""
+def scores(ckpt: str, *options: str) -> dict[str, Any]:
+    """Of a checkpoint or shipped model, on MNIST test digits unless the options say otherwise."""
     with tempfile.TemporaryDirectory() as folder:
-        scoring.score(["--ckpt", name, "--out", folder, "--data.source", "mnist", *options])
+        scoring.score(["--ckpt", ckpt, "--out", folder, "--data.source", "mnist", *options])
         results = json.loads((Path(folder) / "results.json").read_text())
     columns = [column for column in ("masked", "refined") if column in results]
     chosen = {column: {score: results[column][score] for score in SCORES} for column in columns}

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from vaebss.pictures import starts_figure
+
 CROWDED = 0.05  # slots less than K in the average mixture, from which on all of them look busy
 
 
@@ -19,6 +21,7 @@ class Start:
         elbo, rate: means, in nats per mixture.
         active: mean number of active slots.
         checkpoint: from which the run can go on.
+        psnr: mean in dB, paper scale, where the true sources are known: for a picture alone, the choice is blind to it.
     """
 
     seed: int
@@ -26,6 +29,7 @@ class Start:
     rate: float
     active: float
     checkpoint: Path
+    psnr: float | None = None
 
 
 class StopAfter(Callback):
@@ -42,7 +46,8 @@ def start_of(trainer: Trainer, seed: int) -> Start:
     """What a run that has ended came to."""
     found = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("elbo", "rate", "active")}
     checkpoints: Any = trainer.checkpoint_callback
-    return Start(seed, **found, checkpoint=checkpoints.last_path)
+    psnr = trainer.callback_metrics.get("val/psnr_paper")
+    return Start(seed, **found, checkpoint=checkpoints.last_path, psnr=None if psnr is None else float(psnr))
 
 
 def choose(starts: list[Start], num_sources: int) -> tuple[Start, list[str]]:
@@ -60,6 +65,13 @@ def choose(starts: list[Start], num_sources: int) -> tuple[Start, list[str]]:
             "slots share them: try more --starts, or fewer slots."
         )
     return best, lines
+
+
+def draw(starts: list[Start], path: Path) -> None:
+    """Their ELBO against their PSNR, as a picture, where the true sources are known."""
+    psnr = [start.psnr for start in starts if start.psnr is not None]
+    if len(psnr) == len(starts):
+        starts_figure([start.elbo for start in starts], psnr, [str(start.seed) for start in starts]).savefig(path)
 
 
 def take_over(start: Start, folder: Path) -> str:

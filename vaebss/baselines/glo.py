@@ -162,7 +162,7 @@ class GLO(LightningModule):
         latents = torch.stack(fits)[best, torch.arange(len(here), device=self.device)]
         latents = self._fit(latents, here, hparams.fit_steps)
         with torch.no_grad():
-            estimates = mask(self.decoder(latents), here)
+            estimates = mask(self.decoder(latents), here, hparams.source_scale)
             confidence = -self.error(latents, here)
         return Separation(estimates, active_slots(estimates, hparams.source_scale), confidence).to(mixture.device)
 

@@ -116,7 +116,7 @@ class MixIT(LightningModule):
         outputs = self(on_device)
         brightness, brightest = outputs.flatten(2).sum(2).topk(hparams.num_sources, dim=1)
         kept = outputs[torch.arange(len(outputs), device=self.device).unsqueeze(1), brightest]
-        estimates = mask(kept, on_device)
+        estimates = mask(kept, on_device, hparams.source_scale)
         confidence = brightness.sum(1) / on_device.flatten(1).sum(1).clamp(min=1e-6)
         return Separation(estimates, active_slots(estimates, hparams.source_scale), confidence).to(mixture.device)
 

@@ -67,6 +67,6 @@ class NMF:
         parts = [(activations * (self.groups == k)) @ self.dictionary.components_ for k in slots]
         confidence = -np.square(sum(parts) - pixels).sum(1)
         estimates = torch.from_numpy(np.stack(parts, 1)).float().unflatten(2, self.image_shape)
-        estimates = mask(estimates.to(mixture.device), mixture.float())
+        estimates = mask(estimates.to(mixture.device), mixture.float(), self.source_scale)
         active = active_slots(estimates, self.source_scale)
         return Separation(estimates, active, torch.from_numpy(confidence).float().to(mixture.device))
