@@ -268,12 +268,12 @@ def test_init_brings_the_options_of_its_model(checkpoint, tmp_path, capsys):
 
 
 def test_trainer_options_hold_for_the_teacher_and_the_place_of_the_logs(tmp_path):
-    options = ("--trainer.default_root_dir", tmp_path / "here", "--trainer.limit_train_batches", 1)
+    options = ("--trainer.default_root_dir", tmp_path / "here", "--trainer.limit_train_batches", 2)
     result = script("remix.py", *REMIX_RUN, *options, "--teacher-epochs", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "here" / "lightning_logs" / "version_0"
-    assert torch.load(run / "teacher" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert torch.load(run / "teacher" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 12
     assert not (tmp_path / "lightning_logs").exists()
 
 

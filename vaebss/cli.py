@@ -132,7 +132,8 @@ class TrainCLI(LightningCLI):
             raise CheckpointError(f"{options.init} is not a checkpoint of {self.script}")
         known, hparams = parser.get_defaults().model.keys(), self.initial["hyper_parameters"]
         of_model = {f"model.{name}": value for name, value in hparams.items() if name in known}
-        return of_model | {"data.source_scale": hparams["source_scale"]}
+        of_data = {f"data.{name}": value for name, value in hparams.items() if name == "source_scale"}
+        return of_model | of_data
 
     def _saved_options(self, ckpt: str) -> dict[str, Any]:
         """The options that a run was started with."""
