@@ -125,12 +125,15 @@ DAMAGE = ["empty", "truncated", "random", "pickle", "trap", "list", "folder", "l
 STRANGERS = ["foreign", "class", "nan", "shape", "options"]
 
 
-@pytest.mark.parametrize("main", [scoring.main, cli.fit], ids=["test", "fit"])
+@pytest.mark.parametrize(
+    ("main", "option"),
+    [(scoring.main, "--ckpt"), (cli.fit, "--init"), (cli.remix, "--teacher")],
+    ids=["test", "fit", "remix"],
+)
 @pytest.mark.parametrize("kind", DAMAGE + STRANGERS)
-def test_checkpoints(kind, main, checkpoint, tmp_path, monkeypatch, capsys):
+def test_checkpoints(kind, main, option, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     checkpoint_files(tmp_path, checkpoint)
-    option = "--ckpt" if main is scoring.main else "--init"
     assert kind in run(main, [option, kind, "--data.source", "bundled"], capsys)
     assert not (tmp_path / "trapped").exists()
 

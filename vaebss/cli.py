@@ -332,7 +332,7 @@ class RemixCLI(TrainCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         super().parse_arguments(parser, args)
         if self.config.teacher and not self.config.ckpt:  # a run to resume may have its bank already
-            scale = read(self.config.teacher)["hyper_parameters"]["source_scale"]
+            scale = load(self.config.teacher).hparams.source_scale
             if scale != self.config.data.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
 
