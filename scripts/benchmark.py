@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.benchmarking import main
+from vaebss.commands.benchmark import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.comparing import main
+from vaebss.commands.compare import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.demo import main
+from vaebss.commands.demo import main
 
 if __name__ == "__main__":
     sys.exit(main())

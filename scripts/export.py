@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.exporting import main
+from vaebss.commands.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

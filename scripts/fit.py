@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.cli import fit
+from vaebss.commands.train import fit
 
 if __name__ == "__main__":
     sys.exit(fit())

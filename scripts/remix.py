@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.cli import remix
+from vaebss.commands.train import remix
 
 if __name__ == "__main__":
     sys.exit(remix())

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.separating import main
+from vaebss.commands.separate import main
 
 if __name__ == "__main__":
     sys.exit(main())

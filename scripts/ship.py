@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.shipping import main
+from vaebss.commands.ship import main
 
 if __name__ == "__main__":
     sys.exit(main())

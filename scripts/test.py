@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.scoring import main
+from vaebss.commands.test import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,8 @@ import torch
 from conftest import REPOSITORY
 
 import vaebss
-from vaebss import cli, scoring
+from vaebss.commands import test as scoring
+from vaebss.commands import train as cli
 
 MNIST_FILE = "train-images-idx3-ubyte"
 
@@ -161,7 +162,7 @@ IMAGE_SETS = ["corrupt archive", "truncated archive", "wrong checksum", "wrong m
 @pytest.mark.parametrize("kind", IMAGE_SETS)
 def test_image_sets(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vaebss.digits.NETWORK_TIMEOUT", 0.2)
+    monkeypatch.setattr("vaebss.data.digits.NETWORK_TIMEOUT", 0.2)
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     spoil(raw, kind)

@@ -4,7 +4,7 @@ from pytorch_lightning import Trainer, seed_everything
 
 from vaebss import MNISTMixtures
 from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence
-from vaebss.metrics import SeparationMetrics
+from vaebss.metrics.separation import SeparationMetrics
 
 NETWORK = {"hidden_dims": (64, 48)}
 GLO_OPTIONS = NETWORK | {"latent_dim": 8, "num_mixtures": 256, "starts": 2, "start_steps": 5, "fit_steps": 20}

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from vaebss import VAEBSS, benchmarking
-from vaebss.benchmarking import operations, ratio, take_turns
+from vaebss import VAEBSS
+from vaebss.commands import benchmark as benchmarking
+from vaebss.commands.benchmark import operations, ratio, take_turns
 
 
 def test_operations_are_those_of_the_linear_maps():

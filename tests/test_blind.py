@@ -6,7 +6,8 @@ import torch
 from conftest import script
 from PIL import Image
 
-from vaebss import MNISTMixtures, load, separating
+from vaebss import MNISTMixtures, load
+from vaebss.commands import separate as separating
 
 TINY = ("--gpus=0", "--data.epoch_size=64", "--data.batch_size=16")
 

@@ -7,8 +7,8 @@ from conftest import quiet
 from pytorch_lightning import seed_everything
 
 from vaebss import VAEBSS, RemixSeparator
-from vaebss.ceilings import TrueRemixes, ideal_binary_mask, ideal_ratio_mask, oracle_latents
-from vaebss.metrics import MAX_PSNR, SeparationMetrics
+from vaebss.baselines.ceilings import TrueRemixes, ideal_binary_mask, ideal_ratio_mask, oracle_latents
+from vaebss.metrics.separation import MAX_PSNR, SeparationMetrics
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import torch
 from conftest import script
 
-from vaebss import comparing
-from vaebss.comparing import CEILINGS, METHODS, PUBLISHED, build, main, table
+from vaebss.commands import compare as comparing
+from vaebss.commands.compare import CEILINGS, METHODS, PUBLISHED, build, main, table
 
 QUICK = ("--budget", "512", "--gpus", "0", "--data.source", "bundled", "--data.test_mixtures", "32")
 

@@ -4,7 +4,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from vaebss import MNISTMixtures
-from vaebss.data import SILENT, draw_plan
+from vaebss.data.mixtures import SILENT, draw_plan
 
 
 def epoch(data: MNISTMixtures, number: int = 0) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from torchvision.datasets import MNIST
 
 from vaebss import DataError
 from vaebss import digits as digits_file
-from vaebss.digits import load_digits
+from vaebss.data.digits import load_digits
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist-digits": "EMNIST"}
 

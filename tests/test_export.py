@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import RemixSeparator, exporting
+from vaebss import RemixSeparator
+from vaebss.commands import export as exporting
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

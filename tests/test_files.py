@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaebss.files import FileError, find, read_images, read_mixtures
+from vaebss.modalities.images import FileError, find, read_images, read_mixtures
 
 
 def picture(path, mode="L", size=(28, 28), value=128):

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebss.data import MixtureDataset, draw_plan
-from vaebss.metrics import match
-from vaebss.remix import permutation_invariant_loss
+from vaebss.data.mixtures import MixtureDataset, draw_plan
+from vaebss.metrics.separation import match
 from vaebss.separation import mask
+from vaebss.training.student import permutation_invariant_loss
 
 settings.register_profile("laws", deadline=None, max_examples=60)
 settings.load_profile("laws")

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
-from vaebss.metrics import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, assignments, match, psnr_paper, ssim
+from vaebss.metrics.separation import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, assignments, match, psnr_paper, ssim
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:

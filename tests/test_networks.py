@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from vaebss.networks import Decoder, Encoder
+from vaebss.models.networks import Decoder, Encoder
 
 SHAPE, WIDTHS = (1, 28, 28), (700, 600, 500, 400, 300)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Laplace, Normal, kl_divergence
 
-from vaebss import objective
+from vaebss.models import objective
 
 
 @pytest.mark.parametrize("name", ["normal", "laplace"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebss.optimizer import Muon, orthogonalised
+from vaebss.training.muon import Muon, orthogonalised
 
 
 def network() -> nn.Sequential:

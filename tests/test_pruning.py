@@ -2,8 +2,9 @@ import pytest
 import torch
 from conftest import script
 
-from vaebss import VAEBSS, cli, load
-from vaebss.pruning import pruned, usage
+from vaebss import VAEBSS, load
+from vaebss.commands import train as cli
+from vaebss.models.pruning import pruned, usage
 
 
 @pytest.fixture

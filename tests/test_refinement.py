@@ -1,6 +1,6 @@
 import torch
 
-from vaebss import refinement
+from vaebss.models import refinement
 
 
 def two_peaks(latents: torch.Tensor) -> torch.Tensor:

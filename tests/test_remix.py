@@ -8,8 +8,9 @@ from conftest import quiet
 from pytorch_lightning import Trainer
 
 import vaebss
-from vaebss import VAEBSS, Remixes, RemixSeparator, Separation, scoring
-from vaebss.remix import Bank, make_bank, permutation_invariant_loss, quality_by_confidence
+from vaebss import VAEBSS, Remixes, RemixSeparator, Separation
+from vaebss.commands import test as scoring
+from vaebss.training.student import Bank, make_bank, permutation_invariant_loss, quality_by_confidence
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
 

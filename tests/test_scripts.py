@@ -10,7 +10,9 @@ import torch
 import yaml
 from conftest import REPOSITORY, SHORT_RUN, script
 
-from vaebss import cli, hardware, scoring
+from vaebss import hardware
+from vaebss.commands import test as scoring
+from vaebss.commands import train as cli
 
 
 def test_a_run_leaves_what_was_promised(run_folder, checkpoint):

@@ -3,8 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vaebss import checkpoints, separating
-from vaebss.files import read_images
+from vaebss import checkpoints
+from vaebss.commands import separate as separating
+from vaebss.modalities.images import read_images
 
 
 @pytest.fixture

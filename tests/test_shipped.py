@@ -4,8 +4,12 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import RemixSeparator, checkpoints, digits, scoring, shipped, shipping
-from vaebss.shipping import BUNDLED, scores
+from vaebss import RemixSeparator, checkpoints
+from vaebss.commands import ship as shipping
+from vaebss.commands import test as scoring
+from vaebss.commands.ship import BUNDLED, scores
+from vaebss.data import digits
+from vaebss.pretrained import shelf as shipped
 
 
 @pytest.fixture

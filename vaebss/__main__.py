@@ -5,14 +5,14 @@ from importlib import import_module
 
 # Imported only when called for, so that `vaebss --help` answers at once.
 COMMANDS = {
-    "fit": ("vaebss.cli:fit", "train a separator on mixtures alone"),
-    "remix": ("vaebss.cli:remix", "train a mask network on remixes of a separator's estimates"),
-    "test": ("vaebss.scoring:main", "score a checkpoint on fixed test mixtures"),
-    "separate": ("vaebss.separating:main", "take your own mixtures apart"),
-    "export": ("vaebss.exporting:main", "turn a model into an ONNX file"),
-    "demo": ("vaebss.demo:main", "a page to see digits overlap and come apart"),
-    "compare": ("vaebss.comparing:main", "train and score every method of the paper's Table II"),
-    "benchmark": ("vaebss.benchmarking:main", "measure how fast training and separation are"),
+    "fit": ("vaebss.commands.train:fit", "train a separator on mixtures alone"),
+    "remix": ("vaebss.commands.train:remix", "train a mask network on remixes of a separator's estimates"),
+    "test": ("vaebss.commands.test:main", "score a checkpoint on fixed test mixtures"),
+    "separate": ("vaebss.commands.separate:main", "take your own mixtures apart"),
+    "export": ("vaebss.commands.export:main", "turn a model into an ONNX file"),
+    "demo": ("vaebss.commands.demo:main", "a page to see digits overlap and come apart"),
+    "compare": ("vaebss.commands.compare:main", "train and score every method of the paper's Table II"),
+    "benchmark": ("vaebss.commands.benchmark:main", "measure how fast training and separation are"),
 }
 
 

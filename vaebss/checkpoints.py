@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from vaebss import shipped
-from vaebss.remix import RemixSeparator
-from vaebss.separator import VAEBSS
+from vaebss.pretrained import shelf as shipped
+from vaebss.training.student import RemixSeparator
+from vaebss.training.vae import VAEBSS
 
 MODELS: dict[str, Any] = {model.__name__: model for model in (VAEBSS, RemixSeparator)}
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional import spearman_corrcoef
 
-from vaebss.metrics import match
+from vaebss.metrics.separation import match
 from vaebss.separation import Separation
 
 GAP = 2  # pixels between images

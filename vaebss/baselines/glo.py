@@ -13,9 +13,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from vaebss.data import MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import fastest_autocast
-from vaebss.networks import Decoder
+from vaebss.models.networks import Decoder
 from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots, check_mixture, mask
 

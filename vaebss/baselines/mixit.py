@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from vaebss.networks import hidden_layers
+from vaebss.models.networks import hidden_layers
 from vaebss.separation import Separation, active_slots, check_mixture, mask
 
 

@@ -9,7 +9,7 @@ from sklearn.decomposition import MiniBatchNMF
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaebss.data import MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.separation import Separation, active_slots, check_mixture, mask
 
 GROUPING_BATCHES = 80  # the last of training, whose activations say which components belong together

@@ -15,8 +15,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vaebss.digits import Digits, SourceName, load_digits
-from vaebss.files import read_mixtures
+from vaebss.data.digits import Digits, SourceName, load_digits
+from vaebss.modalities.images import read_mixtures
 from vaebss.seeding import generator
 
 Batch = dict[str, Tensor]

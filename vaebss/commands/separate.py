@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
-from vaebss.files import ARRAYS, MODES, FileError, find, read_images
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
 from vaebss.hardware import one_device
+from vaebss.modalities.images import ARRAYS, MODES, FileError, find, read_images
+from vaebss.models.separator import Separator
 from vaebss.pictures import separation_figure
 from vaebss.separation import Separation
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.models.separator import Separator
 
 TOLERANCE = 1e-4  # between onnxruntime and torch
 EXAMPLE = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-FOLDER = Path(__file__).parent / "pretrained"
+FOLDER = Path(__file__).parent
 OF_ITS_MACHINE = ("root", "source", "mixtures", "num_workers")  # what a user's own data is, and where
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

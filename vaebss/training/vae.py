@@ -10,10 +10,10 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from vaebss import objective, refinement
-from vaebss.base import Separator
 from vaebss.hardware import fastest_autocast
-from vaebss.networks import Decoder, Encoder
+from vaebss.models import objective, refinement
+from vaebss.models.networks import Decoder, Encoder
+from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots
 

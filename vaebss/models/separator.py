@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from vaebss.metrics import SeparationMetrics
+from vaebss.metrics.separation import SeparationMetrics
 from vaebss.separation import Separation, check_mixture, mask
 
 CHUNK = 1_000  # mixtures separated at once, to bound memory

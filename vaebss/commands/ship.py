@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from vaebss import scoring, shipped
 from vaebss.checkpoints import read
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
+from vaebss.commands import test as scoring
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.pretrained import shelf as shipped
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 BUNDLED = ("--data.source", "bundled", "--data.test_mixtures", "500")  # for a quick check that nothing has changed

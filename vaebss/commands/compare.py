@@ -19,17 +19,17 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaebss import ceilings, objective
-from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
-from vaebss.data import Batch, MNISTMixtures
+from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence, ceilings
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.commands.test import without_nan
+from vaebss.data.mixtures import Batch, MNISTMixtures
 from vaebss.hardware import fastest_precision, one_device
-from vaebss.metrics import MAX_SLOTS, SeparationMetrics
+from vaebss.metrics.separation import MAX_SLOTS, SeparationMetrics
+from vaebss.models import objective
 from vaebss.pictures import comparison_figure, slots_figure
-from vaebss.scoring import without_nan
 from vaebss.seeding import generator
 from vaebss.separation import Separation, active_slots
-from vaebss.separator import NOISE, VAEBSS
+from vaebss.training.vae import NOISE, VAEBSS
 
 METHODS = ("silence", "one-slot", "equal-share", "nmf", "ae", "glo", "mixit", "vae", "vae-refined")
 CEILINGS = ("oracle-latents", "ideal-binary-mask", "ideal-ratio-mask")  # these see the true sources

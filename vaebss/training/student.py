@@ -21,14 +21,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from vaebss.base import Separator
-from vaebss.data import EVALUATION_BATCH, TRAIN, FixedPlan, FreshPlan, MixtureDataset, MNISTMixtures
-from vaebss.digits import SourceName
+from vaebss.data.digits import SourceName
+from vaebss.data.mixtures import EVALUATION_BATCH, TRAIN, FixedPlan, FreshPlan, MixtureDataset, MNISTMixtures
 from vaebss.hardware import fastest_autocast
-from vaebss.metrics import PAPER_SCALE, assignments, match, mixture_psnr_paper
-from vaebss.networks import MaskUNet
-from vaebss.optimizer import Muon
+from vaebss.metrics.separation import PAPER_SCALE, assignments, match, mixture_psnr_paper
+from vaebss.models.networks import MaskUNet
+from vaebss.models.separator import Separator
 from vaebss.separation import Separation, active_slots
+from vaebss.training.muon import Muon
 
 ERROR_FLOOR = 1e-4  # mean squared error below which a better estimate hardly pays
 MOVES = ((1, 1), (-1, -1))  # pixels by which a mixture is moved for a second and a third opinion

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaebss.base import Separator
 from vaebss.checkpoints import load
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
-from vaebss.data import DIGIT_SHAPE
-from vaebss.digits import load_digits
-from vaebss.separating import DEFAULT_MODEL
-from vaebss.shipped import available
+from vaebss.commands.separate import DEFAULT_MODEL
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.data.digits import load_digits
+from vaebss.data.mixtures import DIGIT_SHAPE
+from vaebss.models.separator import Separator
+from vaebss.pretrained.shelf import available
 
 CANVAS = 280  # pixels
 BOX = 20  # MNIST's digits fill a box of so many pixels, centred by mass

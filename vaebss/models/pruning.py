@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebss.separator import VAEBSS
+from vaebss.training.vae import VAEBSS
 
 
 def usage(model: VAEBSS, mixtures: Tensor) -> Tensor:

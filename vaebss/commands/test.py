@@ -10,11 +10,11 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
 from vaebss.checkpoints import build, read
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
-from vaebss.data import MNISTMixtures
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import one_device
 from vaebss.pictures import confusion_figure, separation_figure
-from vaebss.shipped import available
+from vaebss.pretrained.shelf import available
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs

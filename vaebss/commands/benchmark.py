@@ -19,12 +19,12 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vaebss.commands import OneLineErrors, quieten, run_cleanly
-from vaebss.data import MixtureDataset, MNISTMixtures, draw_plan
-from vaebss.digits import Digits
+from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.data.digits import Digits
+from vaebss.data.mixtures import MixtureDataset, MNISTMixtures, draw_plan
 from vaebss.hardware import fastest_autocast, fastest_precision
 from vaebss.pictures import benchmark_figure
-from vaebss.separator import VAEBSS
+from vaebss.training.vae import VAEBSS
 
 PAPER_BATCH = 32
 BARE_BATCH = 128

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vaebss.hardware import fastest_autocast
-from vaebss.remix import Bank, Remixes
 from vaebss.separation import mask
-from vaebss.separator import VAEBSS
+from vaebss.training.student import Bank, Remixes
+from vaebss.training.vae import VAEBSS
 
 ORACLE_LR = 0.2  # Adam's, falling to 0 on a cosine
 

@@ -16,7 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import first_line
-from vaebss.digits import DataError
+from vaebss.data.digits import DataError
 
 MAX_VALUES = 10_000  # in a configuration file
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended

@@ -11,18 +11,8 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from vaebss import pruning, starting
-from vaebss.base import Separator
-from vaebss.callbacks import (
-    BankReport,
-    FiniteTraining,
-    RunCheckpoints,
-    RunConfig,
-    SeparationPictures,
-    WholeCheckpoints,
-)
 from vaebss.checkpoints import CheckpointError, build, load, read
-from vaebss.commands import (
+from vaebss.commands.terminal import (
     TERMINATED,
     OneLineErrors,
     configurations,
@@ -33,12 +23,23 @@ from vaebss.commands import (
     run_cleanly,
     short,
 )
-from vaebss.data import MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import fastest_precision, trainer_devices
-from vaebss.metrics import MAX_SLOTS
-from vaebss.remix import Remixes, RemixSeparator
-from vaebss.separator import VAEBSS
-from vaebss.starting import StopAfter
+from vaebss.metrics.separation import MAX_SLOTS
+from vaebss.models import pruning
+from vaebss.models.separator import Separator
+from vaebss.training import starts as starting
+from vaebss.training.callbacks import (
+    BankReport,
+    FiniteTraining,
+    RunCheckpoints,
+    RunConfig,
+    SeparationPictures,
+    WholeCheckpoints,
+)
+from vaebss.training.starts import StopAfter
+from vaebss.training.student import Remixes, RemixSeparator
+from vaebss.training.vae import VAEBSS
 
 LOGS = "lightning_logs"
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures

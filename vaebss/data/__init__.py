@@ -1,0 +1,1 @@
+"""What is mixed, and how: data modules of random mixtures."""
