@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.commands.train import fit
+from vaebss.commands.fit import main
 
 if __name__ == "__main__":
-    sys.exit(fit())
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.commands.train import remix
+from vaebss.commands.remix import main
 
 if __name__ == "__main__":
-    sys.exit(remix())
+    sys.exit(main())

@@ -1,21 +1,66 @@
 """Unsupervised single-channel blind source separation with variational auto-encoders."""
 
-from vaebss.checkpoints import CheckpointError, load
-from vaebss.data.digits import DataError
-from vaebss.data.mixtures import MNISTMixtures
-from vaebss.pretrained.shelf import available
-from vaebss.separation import Separation
-from vaebss.training.student import Remixes, RemixSeparator
-from vaebss.training.vae import VAEBSS
+# Public names are imported when they are first asked for (PEP 562): whoever separates need not wait for what trains.
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vaebss.api import separate
+    from vaebss.checkpoints import load
+    from vaebss.data.mixtures import MNISTMixtures
+    from vaebss.data.remixes import Remixes
+    from vaebss.errors import CheckpointError, DataError, FileError
+    from vaebss.models.masker import Masker
+    from vaebss.models.vae import VAE
+    from vaebss.pretrained.shelf import available
+    from vaebss.separation import Separation
+    from vaebss.training.scores import Scores
+    from vaebss.training.student import RemixSeparator
+    from vaebss.training.vae import VAEBSS
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "VAE": "models.vae",
+    "VAEBSS": "training.vae",
+    "CheckpointError": "errors",
+    "DataError": "errors",
+    "FileError": "errors",
+    "MNISTMixtures": "data.mixtures",
+    "Masker": "models.masker",
+    "RemixSeparator": "training.student",
+    "Remixes": "data.remixes",
+    "Scores": "training.scores",
+    "Separation": "separation",
+    "available": "pretrained.shelf",
+    "load": "checkpoints",
+    "separate": "api",
+}
 
 __all__ = [
+    "VAE",
     "VAEBSS",
     "CheckpointError",
     "DataError",
+    "FileError",
     "MNISTMixtures",
+    "Masker",
     "RemixSeparator",
     "Remixes",
+    "Scores",
     "Separation",
     "available",
     "load",
+    "separate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vaebss' has no attribute {name!r}")
+    return getattr(import_module(f"vaebss.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,33 +1,33 @@
-"""Opening checkpoints, without ever running code from them."""
+"""Opening checkpoints as plain models, without ever running code from them."""
 
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vaebss.pretrained import shelf as shipped
-from vaebss.training.student import RemixSeparator
-from vaebss.training.vae import VAEBSS
+from vaebss.errors import CheckpointError, first_line
+from vaebss.models.masker import Masker
+from vaebss.models.separator import Separator
+from vaebss.models.vae import VAE
+from vaebss.pretrained import shelf
 
-MODELS: dict[str, Any] = {model.__name__: model for model in (VAEBSS, RemixSeparator)}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be opened; the message is one line."""
+FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
+MODELS: dict[str, Any] = {"VAEBSS": VAE, "RemixSeparator": Masker}  # by the LightningModule that trained them
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """The contents of a checkpoint of this package, or of a shipped model: tensors and plain values only.
 
     Raises:
-        CheckpointError: missing, truncated, foreign, or one that would have to run code to be opened.
+        CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code to be opened.
     """
-    if str(path) in shipped.available():
-        return shipped.read_shipped(str(path))
-    path = Path(path)
+    if str(path) in shelf.available():
+        return shelf.read_shipped(str(path))
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(shipped.available())}")
+        raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(shelf.available())}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -37,11 +37,13 @@ def read(path: str | Path) -> dict[str, Any]:
     expected = {"state_dict", "hyper_parameters", "model_class"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys() or checkpoint["model_class"] not in MODELS:
         raise CheckpointError(f"{path} is not a checkpoint of vaebss")
+    if checkpoint.get("format", 0) > FORMAT:
+        raise CheckpointError(f"{path} was written by vaebss {checkpoint.get('vaebss')}: this version cannot read it")
     return checkpoint
 
 
-def load(path: str | Path) -> VAEBSS | RemixSeparator:
-    """A trained model, on the CPU and in eval mode, ready to `separate`.
+def load(path: str | Path) -> Separator:
+    """A trained model, on the CPU and in eval mode, ready to `separate`: a VAE or a Masker.
 
     Args:
         path: checkpoint written by scripts/fit.py or any Trainer, or the name of a shipped model.
@@ -52,18 +54,15 @@ def load(path: str | Path) -> VAEBSS | RemixSeparator:
     return build(read(path), path)
 
 
-def build(checkpoint: dict[str, Any], path: str | Path) -> VAEBSS | RemixSeparator:
+def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
     """The model of a checkpoint that `read` returned."""
+    kind = MODELS[checkpoint["model_class"]]
+    known = inspect.signature(kind).parameters
     try:
-        model = MODELS[checkpoint["model_class"]](**checkpoint["hyper_parameters"])
+        model = kind(**{name: value for name, value in checkpoint["hyper_parameters"].items() if name in known})
         model.load_state_dict(checkpoint["state_dict"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit its own model: {first_line(error)}") from error
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise CheckpointError(f"{path} holds weights that are NaN or infinite")
     return model.eval()
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,13 @@
 """Which device to use, and in which precision."""
 
+import time
+from functools import cache
 from typing import Any
 
 import torch
+
+WORTH = 1.1  # times as fast, from which on half precision is worth its rounding
+TRIES = 5  # of each, some 20 ms in all
 
 
 def trainer_devices(gpus: int | None) -> dict[str, Any]:
@@ -23,30 +28,47 @@ def trainer_devices(gpus: int | None) -> dict[str, Any]:
     return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
 
 
-def one_device(gpus: int | None) -> str:
-    """Trainer's `accelerator` for a `--gpus` of which one is used at most.
+def one_device(gpus: int | None) -> torch.device:
+    """The device for a `--gpus` of which one is used at most.
 
     Raises:
         ValueError: more than one, or not there.
     """
     if (gpus or 0) > 1:
         raise ValueError(f"--gpus must be 0 or 1 here, not {gpus}: one device does all")
-    return trainer_devices(gpus)["accelerator"]
+    return torch.device("cuda" if trainer_devices(gpus)["accelerator"] == "gpu" else "cpu")
 
 
-def native_bfloat16(device: str) -> bool:
-    """Whether "cpu" or "cuda" multiplies bfloat16 natively, and so faster than float32."""
-    if device == "cpu":
-        return any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
-    return device == "cuda" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+@cache
+def bfloat16_pays(device: str) -> bool:
+    """Whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32.
+
+    A CPU with instructions for it is asked by a stopwatch: some are slower than with float32 nevertheless.
+    """
+    if device == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    known = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return device == "cpu" and known and _seconds(torch.float32) > WORTH * _seconds(torch.bfloat16)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The best time of a matrix product such as the networks' own, on the CPU."""
+    mixtures, weights = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+
+    def once() -> float:
+        start = time.perf_counter()
+        mixtures @ weights
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(TRIES))
 
 
 def fastest_precision(accelerator: str) -> str:
-    """Trainer's `precision`: bfloat16 where that is native, else single precision."""
+    """Trainer's `precision`: bfloat16 where that pays, else single precision."""
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return "bf16-mixed" if native_bfloat16("cuda" if on_gpu else "cpu") else "32-true"
+    return "bf16-mixed" if bfloat16_pays("cuda" if on_gpu else "cpu") else "32-true"
 
 
 def fastest_autocast(device: torch.device) -> torch.autocast:
     """A context of the precision above, for work outside a Trainer."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=native_bfloat16(device.type))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device.type))

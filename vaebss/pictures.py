@@ -2,30 +2,45 @@
 
 # N mixtures, K slots, M true sources
 
+import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
-from torchmetrics.functional import spearman_corrcoef
 
-from vaebss.metrics.separation import match
-from vaebss.separation import Separation
+from vaebss.matching import match
 
 GAP = 2  # pixels between images
+SHEET = 12  # mixtures on a contact sheet
+MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 
 
-def separation_figure(mixture: Tensor, separation: Separation, sources: Tensor | None = None) -> Figure:
+def save_image(image: Tensor, path: Path) -> None:
+    """(C, H, W), white being 1, as a file of the kind that its name says."""
+    array = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu().numpy()
+    Image.fromarray(array, MODES[len(image)]).save(path)
+
+
+def as_png(figure: Figure) -> bytes:
+    """What a file of the figure would hold."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def separation_figure(mixture: Tensor, estimates: Tensor, sources: Tensor | None = None) -> Figure:
     """A column a mixture: the mixture, the estimate of each slot, their sum and, where known, each slot's true source.
 
     Args:
         mixture: (N, C, H, W).
-        separation: of these mixtures.
+        estimates: (N, K, C, H, W).
         sources: (N, M, C, H, W) or None.
     """
-    estimates = separation.sources
     rows = {"mixture": mixture}
     rows |= {f"estimate {k + 1}": estimate for k, estimate in enumerate(estimates.unbind(1))}
     rows["sum of\nestimates"] = estimates.sum(1)
@@ -36,7 +51,27 @@ def separation_figure(mixture: Tensor, separation: Separation, sources: Tensor |
     return rows_figure(rows)
 
 
-def comparison_figure(mixture: Tensor, sources: Tensor, estimates: dict[str, Tensor]) -> Figure:
+class ContactSheet:
+    """The first mixtures, of one size, and what was found in them."""
+
+    def __init__(self):
+        self.mixtures: list[Tensor] = []
+        self.estimates: list[Tensor] = []
+
+    def add(self, mixtures: Tensor, estimates: Tensor) -> None:
+        """Take note of the first of (N, C, H, W) and (N, K, C, H, W)."""
+        room = SHEET - sum(map(len, self.mixtures))
+        if room > 0 and all(mixtures.shape[1:] == earlier.shape[1:] for earlier in self.mixtures):
+            self.mixtures.append(mixtures[:room])
+            self.estimates.append(estimates[:room])
+
+    def save(self, path: Path) -> None:
+        """Draw it, if there is anything to draw."""
+        if self.mixtures:
+            separation_figure(torch.cat(self.mixtures), torch.cat(self.estimates)).savefig(path)
+
+
+def comparison_figure(mixture: Tensor, sources: Tensor | None, estimates: dict[str, Tensor]) -> Figure:
     """A column a mixture, a row a method, its slots side by side in the order of the sources that they match.
 
     Args:
@@ -120,6 +155,8 @@ def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence
         psnr: of each start, in dB, paper scale.
         labels: of each start.
     """
+    from torchmetrics.functional import spearman_corrcoef  # seconds to import, which no other picture should wait for
+
     figure = Figure(figsize=(5, 4), layout="constrained", dpi=120)
     axes = figure.subplots()
     axes.scatter(elbo, psnr)

@@ -1,24 +1,35 @@
 """What every separator returns, and what it accepts."""
 
-# B mixtures, K assumed sources
+# B mixtures, K assumed sources, S the shape of a signal or of its picture
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
 # A slot holds a source when its mean brightness exceeds this share of a full-scale source.
 ACTIVE_BRIGHTNESS = 0.0125
 FAINT = 1e-9  # brightness with which slots without any take part in proportions
+SHARED = 1e-6  # least brightness that shares are taken of
+PLOTTED = 12  # mixtures in a figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Separation:
-    """A batch of separated mixtures.
+    """A batch of separated mixtures; or a single one, then without B.
+
+    Its length is B; indexing and iteration give the separations of some mixtures, or of one, then without B.
 
     Attributes:
-        sources: (B, K, C, H, W), estimates of the sources in the mixture's own scale, non-negative.
+        sources: (B, K, *S), estimates of the sources in the mixture's own scale.
         active: (B, K) bool, the slots that hold a source.
         confidence: (B,), the model's own objective for its answer; higher is surer.
     """
@@ -30,16 +41,78 @@ class Separation:
     @property
     def count(self) -> Tensor:
         """(B,) int64, the estimated number of sources."""
-        return self.active.sum(1)
+        return self.active.sum(-1)
+
+    def __repr__(self) -> str:
+        """One line: how many mixtures, slots, their size and how many sources were found."""
+        size = " x ".join(map(str, self._batch.sources.shape[2:]))
+        least, most = int(self.count.min()), int(self.count.max())
+        found = f"{least} to {most}" if least < most else str(most)
+        mixtures = "1 mixture" if len(self) == 1 else f"{len(self)} mixtures"
+        return f"Separation({mixtures} of {size}, K = {self.active.shape[-1]}: {found} sources found)"
+
+    def __len__(self) -> int:
+        return len(self._batch.active)
+
+    def __getitem__(self, which: Any) -> "Separation":
+        """Of some mixtures: a number, a slice, or whatever else selects rows of a tensor."""
+        whole = self._batch
+        return Separation(whole.sources[which], whole.active[which], whole.confidence[which])
+
+    def __iter__(self) -> "Iterator[Separation]":
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def _batch(self) -> "Separation":
+        """With B, also where it is of one mixture."""
+        if self.active.ndim == 2:
+            return self
+        return Separation(self.sources[None], self.active[None], self.confidence[None])
 
     def to(self, device: torch.device | str) -> "Separation":
         """The same separation on another device."""
-        return Separation(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device))
+
+    def numpy(self) -> "np.ndarray":
+        """The sources, (B, K, *S) float32."""
+        return self.sources.cpu().numpy()
+
+    def shares(self, mixture: Tensor) -> Tensor:
+        """Of masked estimates and their mixture (B, *S): each slot's share of it, (B, K, *S), adding up to 1."""
+        whole = mixture.unsqueeze(1)
+        return torch.where(whole > 0, self.sources / whole.clamp(min=SHARED), 1 / self.sources.shape[1])
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every active source of pictures as a PNG, 00000_source1.png and so on, white being 1; their paths."""
+        from vaebss.pictures import save_image
+
+        folder = Path(folder).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for number, mixture in enumerate(self):
+            for k in mixture.active.nonzero().flatten().tolist():
+                paths.append(folder / f"{number:05d}_source{k + 1}.png")
+                save_image(mixture.sources[k], paths[-1])
+        return paths
+
+    def plot(self) -> "Figure":
+        """A figure of the first mixtures: the sum of the estimates, and each of them."""
+        from vaebss.pictures import separation_figure
+
+        first = self._batch[:PLOTTED]
+        return separation_figure(first.sources.sum(1), first.sources)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        from vaebss.pictures import as_png
+
+        return as_png(self.plot())
 
     @classmethod
     def cat(cls, parts: "list[Separation]") -> "Separation":
         """Batches of separations as one."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        names = ("sources", "active", "confidence")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf) -> Tensor:

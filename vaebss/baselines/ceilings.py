@@ -5,17 +5,28 @@ Nothing that trains or separates may import this file: a separator knows mixture
 
 # B mixtures, M true sources, D latent size
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from vaebss.data.collections import Batch
+from vaebss.data.remixes import Bank, Remixes
 from vaebss.hardware import fastest_autocast
-from vaebss.separation import mask
-from vaebss.training.student import Bank, Remixes
-from vaebss.training.vae import VAEBSS
+from vaebss.models.separator import Separator
+from vaebss.models.vae import VAE
+from vaebss.separation import Separation, active_slots, mask
 
 ORACLE_LR = 0.2  # Adam's, falling to 0 on a cosine
+
+Ceiling = Callable[[Tensor, Tensor], Tensor]  # mixture (B, C, H, W), sources (B, M, C, H, W) -> estimates, as these
+
+
+def answer(ceiling: Ceiling, batch: Batch) -> Separation:
+    """What a ceiling makes of a batch of mixtures and their sources; the confidence is 0."""
+    estimates = ceiling(batch["mixture"], batch["sources"])
+    active = active_slots(estimates, float(batch["sources"].max()))
+    return Separation(estimates, active, torch.zeros(len(estimates)))
 
 
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor) -> Tensor:
@@ -40,7 +51,7 @@ def ideal_binary_mask(mixture: Tensor, sources: Tensor) -> Tensor:
     return (slots == brightest) * mixture.unsqueeze(1)
 
 
-def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int = 100) -> Tensor:
+def oracle_latents(model: VAE, mixture: Tensor, sources: Tensor, steps: int = 100) -> Tensor:
     """Masked estimates whose latents are fitted to each true source: the best that the decoder can do.
 
     Adam from the prior's mean on the squared error, the decoder fixed.
@@ -54,9 +65,9 @@ def oracle_latents(model: VAEBSS, mixture: Tensor, sources: Tensor, steps: int =
     Returns:
         (B, M, C, H, W), estimates of the sources.
     """
-    model.eval()
+    model = model.at_rest()
     truth = sources.to(model.device)
-    latents = torch.zeros(*sources.shape[:2], model.hparams.latent_dim, device=model.device, requires_grad=True)
+    latents = torch.zeros(*sources.shape[:2], model.latent_dim, device=model.device, requires_grad=True)
     optimizer = torch.optim.Adam([latents], lr=ORACLE_LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -76,8 +87,8 @@ class TrueRemixes(Remixes):
     `Trainer(max_epochs=24, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
     """
 
-    def _bank_of(self, number: int, trainer: Any) -> Bank:
+    def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:
         if self.bank is None:
-            sources = self._digits.train.half() * (self.hparams.source_scale / 255)
+            sources = self._collected.train.half() * (self.hparams.source_scale / 255)
             self.bank = Bank(sources, self.counts, number)
         return self.bank

@@ -1,11 +1,10 @@
-"""Mixture invariant training of a mask network (Wisdom et al., NeurIPS 2020), as a LightningModule."""
+"""Mixture invariant training of a mask network (Wisdom et al., NeurIPS 2020), and its training as a LightningModule."""
 
 # B mixtures, K assumed sources, P = C * H * W pixels, A assignments of outputs to mixtures
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -13,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from vaebss.models.networks import hidden_layers
-from vaebss.separation import Separation, active_slots, check_mixture, mask
+from vaebss.models.separator import Separator
 
 
 class MaskNetwork(nn.Module):
@@ -44,44 +43,60 @@ class MaskNetwork(nn.Module):
         return self.output(hidden)
 
 
-class MixIT(LightningModule):
-    """Learns to take sums of two mixtures apart into 2 K outputs, and then takes one mixture apart.
+class MixIT(Separator):
+    """Takes sums of two mixtures apart into 2 K outputs, and so a mixture into its K brightest outputs.
 
-    The network sees x1 + x2 and answers 2 K masks that add up to 1 in every pixel. Which outputs belong to x1 and
-    which to x2 is unknown, so the assignment with the least error counts. A single mixture's 2 K outputs become K
-    slots: the K brightest are kept, and masked again so that they add up to the mixture.
+    The network answers 2 K masks that add up to 1 in every pixel; the K brightest outputs are masked again so that they
+    add up to the mixture. The confidence is the share of brightness that they keep.
 
     Args:
         num_sources: K, sources in each mixture.
         hidden_dims: widths of the network's layers, before they are mirrored.
-        lr: Adam's learning rate, which falls to 0 on a cosine.
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
     """
-
-    hparams: Any  # an AttributeDict, which type checkers cannot see into
-    assignments: Tensor
 
     def __init__(
         self,
         num_sources: int = 2,
         hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
-        lr: float = 1.5e-3,
-        image_shape: tuple[int, int, int] = (1, 28, 28),
+        image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
     ):
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(num_sources, image_shape, source_scale)
+        self.hidden_dims = hidden_dims
         outputs, pixels = 2 * num_sources, math.prod(image_shape)
         self.network = nn.Sequential(
             nn.Flatten(), MaskNetwork(pixels, hidden_dims, outputs * pixels), nn.Unflatten(1, (outputs, *image_shape))
         )
-        to_first = torch.arange(2**outputs).unsqueeze(1) >> torch.arange(outputs) & 1
-        self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
         return self.network(mixture).float().softmax(1) * mixture.unsqueeze(1)
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self(mixture)
+        brightness, brightest = outputs.flatten(2).sum(2).topk(self.num_sources, dim=1)
+        kept = outputs[torch.arange(len(outputs), device=outputs.device).unsqueeze(1), brightest]
+        return kept, brightness.sum(1) / mixture.flatten(1).sum(1).clamp(min=1e-6)
+
+
+class MixITTraining(LightningModule):
+    """The network sees x1 + x2. Which outputs belong to x1 and which to x2 is unknown: the least error counts.
+
+    Args:
+        model: to train.
+        lr: Adam's learning rate, which falls to 0 on a cosine.
+    """
+
+    assignments: Tensor
+
+    def __init__(self, model: MixIT, lr: float = 1.5e-3):
+        super().__init__()
+        self.model, self.lr = model, lr
+        outputs = 2 * model.num_sources
+        to_first = torch.arange(2**outputs).unsqueeze(1) >> torch.arange(outputs) & 1
+        self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
 
     def loss(self, outputs: Tensor, first: Tensor) -> Tensor:
         """Least squared error of x1 over all assignments of outputs, summed over pixels: (B,).
@@ -102,26 +117,12 @@ class MixIT(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         # Every mixture is once the first and once the second.
         first = batch["mixture"]
-        loss = self.loss(self(first + first.roll(1, 0)), first).mean()
+        loss = self.loss(self.model(first + first.roll(1, 0)), first).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(first))
         return loss
 
-    @torch.no_grad()
-    def separate(self, mixture: Tensor) -> Separation:
-        """Take mixtures (B, C, H, W) apart, as VAEBSS.separate; the confidence is the share of brightness kept."""
-        hparams = self.hparams
-        check_mixture(mixture, hparams.image_shape, hparams.num_sources)
-        self.eval()
-        on_device = mixture.to(self.device, torch.float32)
-        outputs = self(on_device)
-        brightness, brightest = outputs.flatten(2).sum(2).topk(hparams.num_sources, dim=1)
-        kept = outputs[torch.arange(len(outputs), device=self.device).unsqueeze(1), brightest]
-        estimates = mask(kept, on_device, hparams.source_scale)
-        confidence = brightness.sum(1) / on_device.flatten(1).sum(1).clamp(min=1e-6)
-        return Separation(estimates, active_slots(estimates, hparams.source_scale), confidence).to(mixture.device)
-
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -10,19 +10,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaebss.data.mixtures import MNISTMixtures
-from vaebss.separation import Separation, active_slots, check_mixture, mask
+from vaebss.models.separator import Separator
 
 GROUPING_BATCHES = 80  # the last of training, whose activations say which components belong together
 TINY = 1e-6  # an affinity above 0 keeps the graph of components connected
 
 
-class NMF:
+class NMF(Separator):
     """A dictionary of strokes learned from mixtures, each stroke always given to the same one of K sources.
 
     Components are parts of digits, far more than K, and a mixture does not say which parts are of one digit. Over
     many mixtures it shows: parts of the same digits appear together. So the components are grouped by spectral
     clustering, with the positive correlation of their activations over training mixtures as affinity. A group's share
-    of the reconstruction, times the mixture, is a slot's estimate.
+    of the reconstruction, times the mixture, is a slot's estimate; the confidence is minus the squared error.
 
     Args:
         num_sources: K.
@@ -40,8 +40,8 @@ class NMF:
         source_scale: float = 0.5,
         seed: int = 0,
     ):
-        self.num_sources, self.image_shape, self.source_scale = num_sources, image_shape, source_scale
-        self.seed = seed
+        super().__init__(num_sources, image_shape, source_scale)
+        self.num_components, self.seed = num_components, seed
         self.dictionary = MiniBatchNMF(num_components, init="random", random_state=seed)  # type: ignore[arg-type]
         self.groups = np.zeros(num_components, dtype=int)  # (N,), the slot of each component
 
@@ -58,15 +58,9 @@ class NMF:
         grouping = SpectralClustering(self.num_sources, affinity="precomputed", random_state=self.seed)
         self.groups = grouping.fit_predict(correlation.clip(min=0) + TINY)
 
-    def separate(self, mixture: Tensor) -> Separation:
-        """Take mixtures (B, C, H, W) apart, as VAEBSS.separate; the confidence is minus the squared error."""
-        check_mixture(mixture, self.image_shape, self.num_sources)
-        pixels = mixture.detach().flatten(1).float().cpu().numpy()
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = mixture.flatten(1).cpu().numpy()
         activations = self.dictionary.transform(pixels)  # (B, N)
-        slots = range(self.num_sources)
-        parts = [(activations * (self.groups == k)) @ self.dictionary.components_ for k in slots]
-        confidence = -np.square(sum(parts) - pixels).sum(1)
-        estimates = torch.from_numpy(np.stack(parts, 1)).float().unflatten(2, self.image_shape)
-        estimates = mask(estimates.to(mixture.device), mixture.float(), self.source_scale)
-        active = active_slots(estimates, self.source_scale)
-        return Separation(estimates, active, torch.from_numpy(confidence).float().to(mixture.device))
+        parts = [(activations * (self.groups == k)) @ self.dictionary.components_ for k in range(self.num_sources)]
+        confidence = torch.from_numpy(-np.square(sum(parts) - pixels).sum(1)).float()
+        return torch.from_numpy(np.stack(parts, 1)).float().unflatten(2, self.image_shape), confidence

@@ -4,185 +4,27 @@ Machines are noisy, so figures are ratios of turns that lie next to each other: 
 """
 
 import json
-import math
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import seed_everything
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
-from vaebss.data.digits import Digits
-from vaebss.data.mixtures import MixtureDataset, MNISTMixtures, draw_plan
-from vaebss.hardware import fastest_autocast, fastest_precision
+from vaebss.commands.contenders import PAPER_BATCH, Contender, bare, matmul, naive, operations, ours, separating
+from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.data.digits import load_digits
+from vaebss.hardware import fastest_precision
 from vaebss.pictures import benchmark_figure
-from vaebss.training.vae import VAEBSS
 
-PAPER_BATCH = 32
 BARE_BATCH = 128
 BATCHES = (32, 128, 256, 512, 1024)
 SOURCES = (1, 2, 3, 4)
 SIZES = (1_000, 10_000, 60_000)  # images to draw mixtures from
-WARM_STEPS = 5  # before the clock starts
-MATMUL = 2_048  # side of the matrices that measure the machine's peak
-CPU = torch.device("cpu")
-
-Contender = Callable[[], float]  # one turn, giving mixtures (or operations) per second
-
-
-# ------------------------------------------------------------------ the contenders
-
-
-class NaiveMixtures(Dataset[Tensor]):
-    """Pairs one at a time, as most programs would write it: image i and another one."""
-
-    def __init__(self, images: Tensor):
-        self.images = images.float() / 255
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        other = int(torch.randint(len(self.images), ()))
-        return (self.images[index] + self.images[other]) / 2
-
-
-def naive(images: Tensor, steps: int, batch_size: int = PAPER_BATCH) -> Contender:
-    """The paper's network in the usual PyTorch loop, in single precision: no Lightning, nothing clever."""
-    model = VAEBSS().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
-
-    def turn() -> float:
-        loader = DataLoader(NaiveMixtures(images), batch_size, shuffle=True, drop_last=True)
-        batches = chain.from_iterable(repeat(loader))
-        start, losses = 0.0, []
-        for step in range(WARM_STEPS + steps):
-            if step == WARM_STEPS:
-                start = time.perf_counter()
-            mixture = next(batches)
-            mean, log_variance = model.encoder(mixture).chunk(2, dim=-1)
-            latents = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-            estimate = model.decoder(latents).sum(1)
-            distortion = (mixture - estimate).abs().flatten(1).sum(1) * math.sqrt(2)
-            rate = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2))
-            loss = (distortion + 0.5 * rate).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        return batch_size * steps / (time.perf_counter() - start)
-
-    return turn
-
-
-class Clock(Callback):
-    """Of the training steps after the first few."""
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.now = time.perf_counter()
-        if trainer.global_step == WARM_STEPS:
-            self.start = self.now
-
-    @property
-    def seconds(self) -> float:
-        return self.now - self.start
-
-
-def ours(images: Tensor, steps: int, batch_size: int, num_sources: int = 2) -> Contender:
-    """The paper's network as `scripts/fit.py` trains it: our mixtures, our module, Lightning's Trainer."""
-
-    def turn() -> float:
-        mixtures = (WARM_STEPS + steps) * batch_size
-        data = MNISTMixtures(batch_size=batch_size, epoch_size=mixtures)
-        data.digits = Digits(images, images[:0], images[:0], "bundled")
-        clock = Clock()
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            limit_val_batches=0,
-            precision=fastest_precision("cpu"),  # type: ignore[arg-type]
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[clock],
-        )
-        trainer.fit(VAEBSS(num_sources), train_dataloaders=data.train_dataloader())
-        return batch_size * steps / clock.seconds
-
-    return turn
-
-
-def bare(images: Tensor, steps: int, batch_size: int) -> Contender:
-    """Forward, backward and Adam on batches that lie ready: what our training would be without the Trainer."""
-    dataset = MixtureDataset(images, 1 / 510)
-    batches = [dataset[draw_plan(len(images), batch_size, (2, 2), step)] for step in range(WARM_STEPS + steps)]
-    model = VAEBSS().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=model.hparams.lr, fused=True)
-
-    def turn() -> float:
-        start = 0.0
-        for step, batch in enumerate(batches):
-            if step == WARM_STEPS:
-                start = time.perf_counter()
-            optimizer.zero_grad()
-            with fastest_autocast(CPU):
-                loss, _ = model._loss(batch["mixture"], "train", step)
-            loss.backward()
-            optimizer.step()
-        return batch_size * steps / (time.perf_counter() - start)
-
-    return turn
-
-
-def matmul(repeats: int = 4) -> float:
-    """One turn of a large matrix product in training's own precision: operations per second."""
-    dtype = torch.bfloat16 if "bf16" in fastest_precision("cpu") else torch.float32
-    factor = torch.randn(MATMUL, MATMUL).to(dtype)
-    factor.mm(factor)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        factor.mm(factor)
-    return 2 * repeats * MATMUL**3 / (time.perf_counter() - start)
-
-
-def separating(images: Tensor, mixtures: int, refine_steps: int = 0) -> Contender:
-    """`VAEBSS.separate`, with and without refinement."""
-    model = VAEBSS().eval()
-    plan = draw_plan(len(images), mixtures, (2, 2), 0)
-    mixture = MixtureDataset(images, 1 / 510)[plan]["mixture"]
-
-    def turn() -> float:
-        start = time.perf_counter()
-        model.separate(mixture, refine_steps=refine_steps)
-        return mixtures / (time.perf_counter() - start)
-
-    return turn
-
-
-def operations(num_sources: int = 2) -> int:
-    """Of a training step, for each mixture: two a weight forwards, four backwards, the decoder once a source.
-
-    The encoder's first layer needs no gradient of its input.
-    """
-    model = VAEBSS(num_sources)
-
-    def weights(module: torch.nn.Module) -> list[int]:
-        return [layer.weight.numel() for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-
-    encoder = weights(model.encoder)
-    return 6 * sum(encoder) - 2 * encoder[0] + 6 * num_sources * sum(weights(model.decoder))
-
-
-# ------------------------------------------------------------------ turns and their ratios
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int, say: Callable[[str], None] = print) -> dict[str, list]:
@@ -275,7 +117,9 @@ def report(figures: dict[str, Any]) -> str:
 
 def run(args: list[str]) -> None:
     """Benchmark as the options say; prints a report and writes benchmark.json and benchmark.png."""
-    parser = OneLineErrors(prog="benchmark.py", description="Measure the speed of training and separation on the CPU.")
+    parser = OneLineErrors(
+        prog=program("benchmark"), description="Measure the speed of training and separation on the CPU."
+    )
     parser.add_argument("--rounds", type=int, default=5, help="Turns of every contender.")
     parser.add_argument("--steps", type=int, default=60, help="Training steps of a turn, at batch 128.")
     parser.add_argument("--out", type=str, default="benchmark", help="Folder for results.")
@@ -283,9 +127,8 @@ def run(args: list[str]) -> None:
     if options.rounds < 1 or options.steps < 2:
         raise ValueError("--rounds must be 1 or more and --steps 2 or more")
     seed_everything(0, verbose=False)
-    data = MNISTMixtures(source="bundled")  # speed does not depend on the images
-    data.setup()
-    figures = benchmark(data._digits.train, options.rounds, options.steps)
+    images = load_digits("bundled", "data").train  # speed does not depend on them
+    figures = benchmark(images, options.rounds, options.steps)
     print(report(figures))
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -296,5 +139,4 @@ def run(args: list[str]) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/benchmark.py."""
-    quieten()
-    return run_cleanly("benchmark.py", lambda: run(sys.argv[1:] if args is None else args))
+    return run_cleanly("benchmark", lambda: run(sys.argv[1:] if args is None else args))

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from vaebss.checkpoints import load
 from vaebss.commands.separate import DEFAULT_MODEL
-from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.digits import load_digits
-from vaebss.data.mixtures import DIGIT_SHAPE
 from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import available
 
+DIGIT_SHAPE = (1, 28, 28)
 CANVAS = 280  # pixels
 BOX = 20  # MNIST's digits fill a box of so many pixels, centred by mass
 SHOWN = 168  # side of a picture on the page
@@ -60,9 +60,9 @@ def picture(image: Tensor) -> np.ndarray:
 
 def take_apart(model: Separator, digits: list[Tensor]) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The mixture of some digits, the sources found in it side by side, and a line on how many there are."""
-    scale = model.hparams.source_scale
+    scale = model.source_scale
     mixture = torch.stack(digits).sum(0, keepdim=True) * scale
-    separation = model.separate(mixture.clamp(max=model.hparams.num_sources))
+    separation = model.separate(mixture.clamp(max=model.num_sources))
     sources = separation.sources[0][separation.active[0]] / scale
     strip = np.concatenate([picture(source) for source in sources], 1) if len(sources) else None
     found, there = int(separation.count[0]), sum(bool(digit.any()) for digit in digits)
@@ -112,7 +112,7 @@ def _canvas(gr: Any, label: str) -> Any:
 
 def run(args: list[str]) -> None:
     """Serve the page until it is stopped."""
-    parser = OneLineErrors(prog="demo.py", description="A page to see digits overlap and come apart.")
+    parser = OneLineErrors(prog=program("demo"), description="A page to see digits overlap and come apart.")
     parser.add_argument("--ckpt", type=str | None, help="Checkpoint to add to the shipped models.")
     parser.add_argument("--port", type=int | None, help="Of the page; by default a free one from 7860.")
     parser.add_argument("--share", type=bool, default=False, help="Ask Gradio for a public address.")
@@ -132,5 +132,4 @@ def run(args: list[str]) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/demo.py."""
-    quieten()
-    return run_cleanly("demo.py", lambda: run(sys.argv[1:] if args is None else args))
+    return run_cleanly("demo", lambda: run(sys.argv[1:] if args is None else args))

@@ -1,21 +1,21 @@
 """The command line of shipping: a checkpoint becomes a model of the package, with a card of how it scores."""
 
-import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from tqdm import tqdm
 
-from vaebss.checkpoints import read
-from vaebss.commands import test as scoring
-from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
-from vaebss.pretrained import shelf as shipped
+from vaebss import __version__
+from vaebss.checkpoints import FORMAT, build, read
+from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.data.mixtures import MNISTMixtures
+from vaebss.pretrained import shelf
+from vaebss.training.scores import evaluate
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
-BUNDLED = ("--data.source", "bundled", "--data.test_mixtures", "500")  # for a quick check that nothing has changed
+BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
 SCORES = (
     "psnr_paper",
     "psnr_paper_worst_decile",
@@ -30,43 +30,47 @@ SCORES = (
 
 def ship(args: list[str]) -> None:
     """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
-    parser = OneLineErrors(prog="ship.py", description="Put a trained model into the package, with its card.")
+    parser = OneLineErrors(prog=program("ship"), description="Put a trained model into the package, with its card.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint of fit.py or remix.py.")
     parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
     parser.add_argument("--command", required=True, type=str, help="What made it, for the card.")
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
     parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST, whose test digits score it.")
     options = parser.parse_args(args)
-    shipped.check_name(options.name)
+    shelf.check_name(options.name)
     checkpoint = read(options.ckpt)
     data = checkpoint.get("datamodule_hyper_parameters", {})
     facts: dict[str, Any] = {
         "command": options.command,
         "commit": _commit(),
+        "vaebss": __version__,
+        "format": FORMAT,
         "seed": data.get("seed"),
         "trained_on": data.get("source"),
         "steps_of_the_last_run": checkpoint.get("global_step"),
         "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
         "licence_of_the_data": LICENCE,
     }
-    refine = ["--refine_steps", str(options.refine_steps)]
-    with tempfile.TemporaryDirectory() as folder:
-        halved = f"{folder}/{options.name}.ckpt"
-        weights = shipped.halved(checkpoint["state_dict"])
-        torch.save(shipped.opened(weights, shipped.described(checkpoint)), halved)
-        facts["scores_on_mnist_test_mixtures"] = scores(halved, "--data.root", options.root, *refine)
-        facts["scores_on_bundled_digits"] = scores(halved, *BUNDLED)
-    print("Written:", shipped.ship(options.name, checkpoint, facts))
+    weights = shelf.halved(checkpoint["state_dict"])
+    kept = shelf.opened(weights, shelf.described(checkpoint))
+    refinement = {"refine_steps": options.refine_steps}
+    facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
+    facts["scores_on_bundled_digits"] = scores(kept, **BUNDLED)
+    print("Written:", shelf.ship(options.name, checkpoint, facts))
 
 
-def scores(ckpt: str, *options: str) -> dict[str, Any]:
-    """Of a checkpoint or shipped model, on MNIST test digits unless the options say otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        scoring.score(["--ckpt", ckpt, "--out", folder, "--data.source", "mnist", *options])
-        results = json.loads((Path(folder) / "results.json").read_text())
+def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
+    """Of a checkpoint's contents on test mixtures, which are of `options` and else those that it was trained for."""
+    kept = checkpoint["datamodule_hyper_parameters"]
+    of_mixtures = {name: kept[name] for name in ("num_mixed", "source_scale") if name in kept}
+    data = MNISTMixtures(**of_mixtures | options)
+    data.prepare_data()
+    data.setup("test")
+    model = build(checkpoint, "the checkpoint")
+    results = evaluate(model, tqdm(data.test_dataloader(), unit="batch"), **refinement or {})
     columns = [column for column in ("masked", "refined") if column in results]
     chosen = {column: {score: results[column][score] for score in SCORES} for column in columns}
-    return {"n": results["n"], "num_mixed": results["num_mixed"]} | chosen
+    return {"n": data.hparams.test_mixtures, "num_mixed": data.hparams.num_mixed} | chosen
 
 
 def _commit() -> str | None:
@@ -78,5 +82,4 @@ def _commit() -> str | None:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/ship.py."""
-    quieten()
-    return run_cleanly("ship.py", lambda: ship(sys.argv[1:] if args is None else args))
+    return run_cleanly("ship", lambda: ship(sys.argv[1:] if args is None else args))

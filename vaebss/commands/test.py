@@ -6,15 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
+from tqdm import tqdm
 
 from vaebss.checkpoints import build, read
-from vaebss.commands.terminal import OneLineErrors, quieten, run_cleanly
+from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import one_device
+from vaebss.models.separator import Separator
+from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, separation_figure
 from vaebss.pretrained.shelf import available
+from vaebss.training.scores import evaluate, examples, mean_nats
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
@@ -33,7 +35,7 @@ ROWS = (
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     """Options, those of the data from the checkpoint where they are not typed; and the checkpoint."""
-    parser = OneLineErrors(prog="test.py", description="Score a checkpoint on fixed test mixtures.")
+    parser = OneLineErrors(prog=program("test"), description="Score a checkpoint on fixed test mixtures.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or a shipped model's name.")
     parser.add_argument(
         "--out", type=str | None, help="Folder for results; by default the checkpoint's, or ./results/NAME."
@@ -53,58 +55,64 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     return parser.parse_args(args), checkpoint
 
 
-def score(args: list[str]) -> None:
+def test(options: Any, checkpoint: dict[str, Any]) -> None:
     """Score as the options say; prints a table and writes results.json and separations.png."""
-    options, checkpoint = parse(args)
-    model = build(checkpoint, options.ckpt)
-    if options.refine_steps or options.restarts:
-        model.refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-        model.check_refinement(**model.refinement)
+    model = build(checkpoint, options.ckpt).to(one_device(options.gpus))
+    refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
+    model.check_options(**refinement)
     if options.bounded is not None:
-        model.hparams.bounded = options.bounded
+        model.bounded = options.bounded
     data = MNISTMixtures(**options.data.as_dict())
-    if data.hparams.source_scale != model.hparams.source_scale:
-        raise ValueError(f"--data.source_scale must be that of the model, {model.hparams.source_scale}")
-    shipped = Path("results") / options.ckpt if options.ckpt in available() else None
-    out = Path(options.out or shipped or Path(options.ckpt).parent)
+    if data.hparams.source_scale != model.source_scale:
+        raise ValueError(f"--data.source_scale must be that of the model, {model.source_scale}")
+    out = folder_for(options)
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(
-        accelerator=one_device(options.gpus),
-        devices=1,
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        callbacks=[TQDMProgressBar(refresh_rate=1)],
-    )
     data.prepare_data()
+    data.setup("test")
     drawn = data.hparams
     print(f"Separating {drawn.test_mixtures} test mixtures of {drawn.source} digits, M = {drawn.num_mixed}", flush=True)
-    trainer.test(model, data, verbose=False)
-    metrics = trainer.callback_metrics
-    results = {
+    results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
+    results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), **refinement)
+    results |= mean_nats(model, data.test_dataloader()) if isinstance(model, VAE) else {}
+    print(table(results))
+    if has_counts(results):
+        print(count_table(results.get("refined", results["masked"])))
+    print("Written:", ", ".join(map(str, write(results, model, data, out))))
+
+
+def folder_for(options: Any) -> Path:
+    """Where results go: as typed, else beside the checkpoint, but never into the package."""
+    shipped = Path("results") / options.ckpt if options.ckpt in available() else None
+    return Path(options.out or shipped or Path(options.ckpt).parent).expanduser()
+
+
+def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:
+    """What was scored, and on what."""
+    return {
         "data": data.hparams.source,
         "n": data.hparams.test_mixtures,
         "num_mixed": data.hparams.num_mixed,
-        "num_sources": model.hparams.num_sources,
-        "bounded": model.hparams.bounded,
-        "checkpoint": str(options.ckpt),
-        **model.test_report,
-        **model.refinement,
-        **{name: metrics[f"test/{name}"].item() for name in OBJECTIVE if f"test/{name}" in metrics},
+        "num_sources": model.num_sources,
+        "bounded": model.bounded,
+        "checkpoint": str(ckpt),
     }
-    print(table(results))
-    if len(results["masked"]["psnr_paper_by_count"]) > 1:
-        print(count_table(results.get("refined", results["masked"])))
+
+
+def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
+    """Results as a file and as pictures; their paths."""
+    mixture, sources = examples(data.test_dataloader(), PICTURED)
+    figures = {"separations.png": separation_figure(mixture, model.separate(mixture).sources, sources)}
+    if has_counts(results):
+        figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
     (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
-    batch = next(iter(data.test_dataloader()))
-    mixture, sources = batch["mixture"][:PICTURED], batch["sources"][:PICTURED]
-    separation_figure(mixture, model.cpu().separate(mixture), sources).savefig(out / "separations.png")
-    written = [out / "results.json", out / "separations.png"]
-    if len(results["masked"]["psnr_paper_by_count"]) > 1:
-        written.append(out / "counts.png")
-        best = results.get("refined", results["masked"])
-        confusion_figure(best["confusion"]).savefig(written[-1])
-    print("Written:", ", ".join(map(str, written)))
+    for name, figure in figures.items():
+        figure.savefig(out / name)
+    return [out / "results.json", *(out / name for name in figures)]
+
+
+def has_counts(results: dict[str, Any]) -> bool:
+    """Whether the test mixtures differ in their number of sources."""
+    return len(results["masked"]["psnr_paper_by_count"]) > 1
 
 
 def table(results: dict[str, Any]) -> str:
@@ -137,5 +145,4 @@ def without_nan(value: Any) -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/test.py."""
-    quieten()
-    return run_cleanly("test.py", lambda: score(sys.argv[1:] if args is None else args))
+    return run_cleanly("test", lambda: test(*parse(sys.argv[1:] if args is None else args)))

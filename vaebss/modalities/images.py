@@ -1,6 +1,6 @@
-"""Mixtures from a user's own files: images, NumPy arrays and folders of them."""
+"""Pictures of any size, from a user's own files: images, NumPy arrays and folders of them."""
 
-# N images of a file
+# B mixtures, K slots, N images of a file
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +9,61 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vaebss.errors import FileError
+from vaebss.modalities.modality import Modality
+from vaebss.pictures import MODES, save_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
 WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65_535, np.dtype(np.bool_): 1}
-MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 
 
-class FileError(ValueError):
-    """A file that holds no mixtures; the message is one line that names it."""
+class Images(Modality):
+    """Pictures of any size and brightness: a separator sees them in its own, and its shares are resized back.
+
+    Args:
+        shape: (C, H, W) that the separator sees.
+        gain: what a picture is multiplied by to be as bright as the separator's mixtures.
+        invert: whether files show dark sources on white.
+    """
+
+    kind = "images"
+    suffixes = IMAGES + ARRAYS
+    several = ARRAYS  # suffixes of files that may hold many
+
+    def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False):
+        self.shape, self.gain, self.invert = tuple(shape), gain, invert
+
+    def picture(self, signals: Tensor) -> Tensor:
+        """(B, C, h, w) of any size -> (B, C, H, W)."""
+        size = self.shape[1:]
+        same = tuple(signals.shape[2:]) == size
+        seen = signals if same else interpolate(signals, size, mode="bilinear", antialias=True)
+        return (seen * self.gain).clamp(min=0)
+
+    def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
+        """Shares (B, K, C, H, W) of pictures (B, C, h, w) -> (B, K, C, h, w)."""
+        if shares.shape[3:] != signals.shape[2:]:
+            resized = interpolate(shares.flatten(0, 1), signals.shape[2:], mode="bilinear")
+            shares = resized.unflatten(0, shares.shape[:2])
+        return shares * signals.unsqueeze(1)
+
+    def note(self, signals: Tensor) -> str:
+        """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""
+        size, shape = tuple(signals.shape[2:]), self.shape[1:]
+        here, there = (" x ".join(map(str, sides)) for sides in (size, shape))
+        return "" if size == shape else f"{here} pixels, resized to {there} for the model; its masks are resized back"
+
+    def read(self, path: Path) -> Iterator[Tensor]:
+        """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
+        for images in read_images(path, self.shape[0]):
+            yield 1 - images if self.invert else images
+
+    def write(self, signal: Tensor, path: Path) -> None:
+        """(C, h, w), white being 1."""
+        save_image(signal, path)
 
 
 def find(path: str | Path) -> list[Path]:

@@ -27,12 +27,15 @@ class Encoder(nn.Sequential):
 
     def __init__(self, image_shape: Sequence[int], hidden_dims: Sequence[int], num_sources: int, latent_dim: int):
         widths = [prod(image_shape), *hidden_dims]
+        hidden = hidden_layers(widths)
         super().__init__(
             nn.Flatten(),
-            *hidden_layers(widths),
+            *hidden,
             nn.Linear(widths[-1], num_sources * 2 * latent_dim),
             nn.Unflatten(1, (num_sources, 2 * latent_dim)),
         )
+        last = 1 + len(hidden)
+        self.by_slot = (f"{last}.weight", f"{last}.bias")  # the parameters whose rows belong to one slot each
 
 
 class Decoder(nn.Module):

@@ -1,4 +1,4 @@
-"""The evidence lower bound and its parts, as functions of tensors and distributions.
+"""The evidence lower bound, as one object that is built once and returns its parts.
 
 log p(x) >= E_q[log p(x | Z)] - KL(q(Z | x) || p(Z)) = -distortion - rate, Neri et al. 2021, eq. 3 to 5.
 """
@@ -6,11 +6,11 @@ log p(x) >= E_q[log p(x | Z)] - KL(q(Z | x) || p(Z)) = -distortion - rate, Neri 
 # B mixtures, K assumed sources, D latent size
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, Laplace, Normal, kl_divergence, register_kl
+from torch.distributions import Bernoulli, Independent, Laplace, Normal, kl_divergence, register_kl
 
 PriorName = Literal["normal", "laplace"]
 LikelihoodName = Literal["laplace", "normal", "bernoulli"]
@@ -28,64 +28,97 @@ def _kl_normal_laplace(q: Normal, p: Laplace) -> Tensor:
     return torch.log(2 * p.scale) + expected_abs / p.scale - q.entropy()
 
 
-def prior(name: PriorName, scale: float, latents: Tensor) -> Distribution:
-    """The prior of latents (..., D), independent and centred in every coordinate, on their device.
+class Bound(NamedTuple):
+    """The parts of the ELBO of mixtures, in nats.
+
+    Attributes:
+        distortion: -log p(x | Z), latents drawn once, (B,).
+        rate: KL(q(z_k | x) || p(z_k)) of every slot, (B, K), never negative.
+    """
+
+    distortion: Tensor
+    rate: Tensor
+
+    def elbo(self, beta: float = 1.0) -> Tensor:
+        """The bound on log p(x), eq. 5, (B,), to be maximised; beta weighs the rate: 1 for the bound itself."""
+        return -self.distortion - beta * self.rate.sum(1)
+
+
+class ELBO:
+    """The objective: how well a mixture is explained, less what its explanation costs.
 
     Args:
-        name: family of the distribution.
-        scale: standard deviation (normal) or b (Laplace), above 0.
-        latents: any tensor of latents or means, for its shape and device.
+        prior: family of the latents' prior, independent and centred in every coordinate.
+        prior_scale: its standard deviation (normal) or b (Laplace), above 0.
+        likelihood: family of a mixture's pixels around the sum of the sources. "bernoulli" pushes both into (0, 1) and
+            has no scale.
+        likelihood_scale: its b (Laplace) or standard deviation (normal), above 0; sqrt(0.5) gives a Laplace of unit
+            variance.
+        variational: False knows no latents' distribution, and so no rate.
+
+    Raises:
+        ValueError: a family is none of these.
     """
-    loc, spread = torch.zeros_like(latents), torch.full_like(latents, scale)
-    match name:
-        case "normal":
-            coordinates: Distribution = Normal(loc, spread, validate_args=False)
-        case "laplace":
-            coordinates = Laplace(loc, spread, validate_args=False)
-        case _:
-            raise ValueError(f"prior must be 'normal' or 'laplace', not {name!r}")
-    return Independent(coordinates, 1, validate_args=False)
 
+    def __init__(
+        self,
+        prior: PriorName,
+        prior_scale: float,
+        likelihood: LikelihoodName,
+        likelihood_scale: float,
+        variational: bool = True,
+    ):
+        for name, family, known in (("prior", prior, PRIORS), ("likelihood", likelihood, LIKELIHOODS)):
+            if family not in known:
+                raise ValueError(f"model.{name} must be one of {', '.join(known)}, not {family!r}")
+        self._prior, self.prior_scale = PRIORS[prior], prior_scale
+        self._likelihood, self.likelihood_scale = LIKELIHOODS[likelihood], likelihood_scale
+        self.variational = variational
 
-def log_likelihood(name: LikelihoodName, scale: float, mixture: Tensor, mixture_estimate: Tensor) -> Tensor:
-    """log p(x | Z), summed over pixels: (B, C, H, W) twice -> (B,) in nats per mixture.
+    def __call__(self, mixture: Tensor, estimate: Tensor, posterior: Independent) -> Bound:
+        """The bound, of mixtures and their estimates (B, C, H, W) and q(Z | x), batch shape (B, K), event shape (D,)."""
+        distortion = -self.log_likelihood(mixture, estimate)
+        if not self.variational:
+            return Bound(distortion, torch.zeros_like(posterior.mean[..., 0]))
+        return Bound(distortion, kl_divergence(posterior, self.prior(posterior.mean)))
 
-    Args:
-        name: family. "bernoulli" pushes mixture and estimate into (0, 1) and has no scale.
-        scale: b (Laplace) or standard deviation (normal), above 0; sqrt(0.5) gives a Laplace of unit variance.
-        mixture: a sum of sources, non-negative.
-        mixture_estimate: the sum of the estimates of the sources.
-    """
-    match name:
-        case "laplace":
-            pixels = Laplace(mixture_estimate, scale, validate_args=False).log_prob(mixture)
-        case "normal":
-            pixels = Normal(mixture_estimate, scale, validate_args=False).log_prob(mixture)
-        case "bernoulli":
-            low, high = BERNOULLI_MARGIN, 1 - BERNOULLI_MARGIN
-            likelihood = Bernoulli(probs=mixture_estimate.clamp(low, high), validate_args=False)
-            pixels = likelihood.log_prob(mixture.clamp(low, high))
-        case _:
-            raise ValueError(f"likelihood must be 'laplace', 'normal' or 'bernoulli', not {name!r}")
-    return pixels.flatten(1).sum(1)
+    def log_joint(self, mixture: Tensor, latents: Tensor, estimates: Tensor, beta: float) -> Tensor:
+        """log p(x | z) + beta log p(z), what refinement maximises: (..., K, D) -> (...), in nats.
 
+        The mixture (B, C, H, W) may lack leading dimensions of latents and estimates (..., K, C, H, W).
+        """
+        total = estimates.sum(-4)
+        mixture = mixture.expand_as(total)
+        fit = self.log_likelihood(mixture.flatten(0, -4), total.flatten(0, -4)).view(total.shape[:-3])
+        return fit + beta * self.prior(latents).log_prob(latents).sum(-1) if self.variational else fit
 
-def rate(posterior: Distribution, prior: Distribution) -> Tensor:
-    """KL(q(z_k | x) || p(z_k)) of every slot: batch shape (B, K), event (D,) -> (B, K) in nats, never negative."""
-    return kl_divergence(posterior, prior)
+    def log_likelihood(self, mixture: Tensor, estimate: Tensor) -> Tensor:
+        """log p(x | Z), summed over pixels: non-negative (B, C, H, W) twice -> (B,) in nats per mixture."""
+        return self._likelihood(mixture, estimate, self.likelihood_scale).flatten(1).sum(1)
 
-
-def elbo(distortion: Tensor, rate: Tensor, beta: float = 1.0) -> Tensor:
-    """The bound on log p(x), Neri et al. 2021, eq. 5: (B,) and (B, K) -> (B,) in nats per mixture.
-
-    Args:
-        distortion: -log p(x | Z), (B,).
-        rate: of every slot, (B, K).
-        beta: weight of the rate: 1 for the bound itself, 0.5 in the paper's training.
-    """
-    return -distortion - beta * rate.sum(1)
+    def prior(self, latents: Tensor) -> Independent:
+        """p(z) of a latent, event shape (D,), on the device and in the type of latents (..., D)."""
+        loc, scale = torch.zeros_like(latents[(0,) * (latents.ndim - 1)]), self.prior_scale
+        return Independent(self._prior(loc, torch.full_like(loc, scale), validate_args=False), 1, validate_args=False)
 
 
 def warmed_up(beta: float, step: int, warmup_steps: int) -> float:
     """beta, rising linearly from 0 over the first `warmup_steps` optimiser steps; at once where there are none."""
     return beta if step >= warmup_steps else beta * step / warmup_steps
+
+
+def _laplace(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:
+    return Laplace(estimate, scale, validate_args=False).log_prob(mixture)
+
+
+def _normal(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:
+    return Normal(estimate, scale, validate_args=False).log_prob(mixture)
+
+
+def _bernoulli(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:
+    low, high = BERNOULLI_MARGIN, 1 - BERNOULLI_MARGIN
+    return Bernoulli(probs=estimate.clamp(low, high), validate_args=False).log_prob(mixture.clamp(low, high))
+
+
+PRIORS = {"normal": Normal, "laplace": Laplace}
+LIKELIHOODS = {"laplace": _laplace, "normal": _normal, "bernoulli": _bernoulli}

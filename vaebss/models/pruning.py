@@ -4,32 +4,31 @@ With one or two slots to spare, all of them come to share every source. With thr
 the others fall silent, always the same ones: begin with many, drop the silent ones, and train on.
 """
 
-from typing import Any
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from vaebss.training.vae import VAEBSS
+from vaebss.models.vae import VAE
 
 
-def usage(model: VAEBSS, mixtures: Tensor) -> Tensor:
+def usage(model: VAE, mixtures: Tensor) -> Tensor:
     """In which share of mixtures (B, C, H, W) each slot is active: (K,)."""
     return model.separate(mixtures).active.float().mean(0)
 
 
-def pruned(model: VAEBSS, slots: list[int]) -> VAEBSS:
+def busiest(used: Tensor, slots: int) -> list[int]:
+    """Numbers of the `slots` slots that are active most often, in their own order: (K,) shares -> ascending numbers."""
+    return sorted(used.topk(slots).indices.tolist())
+
+
+def pruned(model: VAE, slots: list[int]) -> VAE:
     """A copy of the model with some of its slots alone.
 
     Args:
         model: with K slots.
         slots: numbers from 0 to K - 1 of those to keep, in the order that they are to have.
     """
-    options: dict[str, Any] = dict(model.hparams) | {"num_sources": len(slots)}
-    fewer = VAEBSS(**options)
+    fewer = VAE(**model.options | {"num_sources": len(slots)})
     state = model.state_dict()
-    number = max(number for number, layer in enumerate(model.encoder) if isinstance(layer, nn.Linear))
-    for name in (f"encoder.{number}.weight", f"encoder.{number}.bias"):
-        by_slot = state[name].unflatten(0, (model.hparams.num_sources, -1))
-        state[name] = by_slot[torch.tensor(slots)].flatten(0, 1)
+    for name in fewer.encoder.by_slot:
+        state[f"encoder.{name}"] = state[f"encoder.{name}"].unflatten(0, (model.num_sources, -1))[slots].flatten(0, 1)
     fewer.load_state_dict(state)
     return fewer.train(model.training)

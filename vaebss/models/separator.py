@@ -1,134 +1,121 @@
-"""What all trained separators share: scores in validation and test, checkpoints that say what they are."""
+"""The contract of every separator, trained or not: checked mixtures go in, a Separation comes out."""
 
 # B mixtures, K slots
 
+import copy
+import inspect
 import math
 import warnings
-from abc import abstractmethod
-from contextlib import contextmanager
-from typing import Any
+from abc import ABC, abstractmethod
+from itertools import chain
+from typing import Any, Self
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from vaebss.metrics.separation import SeparationMetrics
-from vaebss.separation import Separation, check_mixture, mask
+from vaebss.separation import Separation, active_slots, check_mixture, mask
 
 CHUNK = 1_000  # mixtures separated at once, to bound memory
 ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
 
 
-class Separator(LightningModule):
-    """A model that takes mixtures apart.
+class Separator(nn.Module, ABC):
+    """A model that takes mixtures apart. A subclass writes `_estimate` alone.
 
-    Its hyper-parameters include num_sources, image_shape, source_scale and bounded.
+    Every argument of a subclass's `__init__` is an attribute of the same name.
+
+    Args:
+        num_sources: K, slots.
+        image_shape: (C, H, W) of a mixture.
+        source_scale: brightest pixel of a source.
+        bounded: whether masked estimates respect that.
     """
 
-    hparams: Any  # an AttributeDict, which type checkers cannot see into
-
-    def prepare_scores(self) -> None:
-        """To be called once the hyper-parameters are saved."""
-        scored = ("val_masked", "test_raw", "test_masked", "test_refined")
-        metrics = {name: SeparationMetrics(self.hparams.num_sources, self.hparams.source_scale) for name in scored}
-        self.metrics: Any = nn.ModuleDict(metrics)
-        self.refinement: dict[str, int] = {}  # options of `separate` for a third column of test scores
+    def __init__(self, num_sources: int, image_shape: tuple[int, ...], source_scale: float, bounded: bool = True):
+        super().__init__()
+        self.num_sources, self.image_shape = num_sources, tuple(image_shape)
+        self.source_scale, self.bounded = source_scale, bounded
 
     @abstractmethod
-    def check_refinement(self, refine_steps: int, restarts: int) -> None:
-        """Raise a ValueError unless `separate` can refine so."""
+    def _estimate(self, mixture: Tensor, **options: int) -> tuple[Tensor, Tensor]:
+        """Estimates (B, K, C, H, W), not yet masked, and confidence (B,) of mixtures (B, C, H, W).
 
-    @abstractmethod
-    def separate(self, mixture: Tensor, *, masked: bool = True, refine_steps: int = 0, restarts: int = 0) -> Separation:
-        """Take mixtures (B, C, H, W) apart."""
+        They are checked, on the model's device and in float32; the model is in eval mode. A subclass names the options
+        that it has, each 0 by default.
+        """
 
-    @abstractmethod
-    def label(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> Separation:
+    @torch.no_grad()
+    def separate(self, mixture: Tensor, *, masked: bool = True, **options: int) -> Separation:
+        """Take mixtures apart. The model stays as it is: it may be training, also in another thread.
+
+        Args:
+            mixture: (B, C, H, W), floating point, finite, on any device; the model knows [0, K * source_scale], and up
+                to K is accepted.
+            masked: scale the estimates, pixel by pixel, so that they add up to the mixture; and, if the model is
+                `bounded`, none is brighter than source_scale.
+            options: what this kind of separator can do beyond that, such as a VAE's refine_steps.
+
+        Returns:
+            Separation on the mixture's device, float32. `active` follows `separation.active_slots`, always of masked
+            estimates; `confidence` is the model's own.
+
+        Raises:
+            ValueError: the mixture's type, shape, dtype or values are off, or an option is not one of this separator.
+        """
+        self.check_options(**options)
+        check_mixture(mixture, self.image_shape, self.num_sources)
+        self._warn_of_brightness(mixture)
+        model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
+        with torch.autocast(self.device.type, enabled=False):
+            chunks = (chunk.to(self.device, torch.float32) for chunk in mixture.split(CHUNK))
+            parts = [model.answer(chunk, masked, **wanted) for chunk in chunks]
+        return Separation.cat(parts).to(mixture.device)
+
+    def label(self, mixture: Tensor, **options: int) -> Separation:
         """The best answer that the model has, masked, for others to learn from; `confidence` ranks the mixtures."""
+        return self.separate(mixture, **options)
 
-    @abstractmethod
-    def _separate(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
-        """Checked mixtures, on the model's device, in float32 and eval mode."""
+    def answer(self, mixture: Tensor, masked: bool = True, **options: int) -> Separation:
+        """As `separate`, of mixtures as `_estimate` expects them."""
+        estimates, confidence = self._estimate(mixture, **options)
+        shares = self.masked(estimates, mixture)
+        return Separation(shares if masked else estimates, active_slots(shares, self.source_scale), confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
         """As `mask`, with sources as bright as they can be in this model's mixtures."""
-        return mask(estimates, mixture, self.hparams.source_scale if self.hparams.bounded else math.inf)
+        return mask(estimates, mixture, self.source_scale if self.bounded else math.inf)
 
-    @torch.no_grad()
-    def _separate_all(self, mixture: Tensor, masked: bool, **options: int) -> Separation:
-        """Check mixtures, take them apart in chunks, and answer on their own device."""
-        check_mixture(mixture, self.hparams.image_shape, self.hparams.num_sources)
-        self._warn_of_brightness(mixture)
-        with self.evaluating():
-            chunks = mixture.split(CHUNK)
-            parts = [self._separate(chunk.to(self.device, torch.float32), masked, **options) for chunk in chunks]
-        return Separation.cat(parts).to(mixture.device)
+    def check_options(self, **options: int) -> None:
+        """Raise a ValueError unless `separate` can take these options."""
+        known = inspect.signature(self._estimate).parameters
+        for name, value in options.items():
+            if value and name not in known:
+                raise ValueError(f"{name} must be 0: a {type(self).__name__} has no such option")
+
+    def at_rest(self) -> Self:
+        """This model in eval mode and in float32. A copy where it is not, which shares the weights if it can."""
+        tensors = [*self.parameters(), *self.buffers()]
+        single = all(tensor.dtype is torch.float32 for tensor in tensors if tensor.is_floating_point())
+        if single and not any(module.training for module in self.modules()):
+            return self
+        if single:
+            return copy.deepcopy(self, {id(tensor): tensor for tensor in tensors}).eval()
+        return copy.deepcopy(self).float().eval()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments that make another model like this one."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; a separator without any is on the CPU."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def _warn_of_brightness(self, mixture: Tensor) -> None:
-        slots, scale = self.hparams.num_sources, self.hparams.source_scale
-        if self.hparams.bounded and mixture.max() > slots * scale * (1 + ROUNDING):
+        if self.bounded and mixture.max() > self.num_sources * self.source_scale * (1 + ROUNDING):
             warnings.warn(
-                f"a mixture is brighter than {slots} sources of {scale:g}, the brightest that this model knows: such "
-                "pixels are shared out evenly",
-                stacklevel=4,
+                f"a mixture is brighter than {self.num_sources} sources of {self.source_scale:g}, the brightest that "
+                "this model knows: such pixels are shared out evenly",
+                stacklevel=4,  # separate, its no_grad, and whoever called it
             )
-
-    def lr_factor_cosine(self, step: int) -> float:
-        """Of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""
-        if step == 0:  # before training starts; to ask for its steps would load the data ahead of a resumed epoch
-            return 1.0
-        lowest = self.hparams.lr_min / self.hparams.lr
-        done = min(step / self.trainer.estimated_stepping_batches, 1.0)
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
-
-    @contextmanager
-    def evaluating(self):
-        """Running statistics and full precision, whatever the caller's mode."""
-        training = self.training
-        self.eval()
-        try:
-            with torch.autocast(self.device.type, enabled=False):
-                yield
-        finally:
-            self.train(training)
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        separation = self._separate_all(batch["mixture"], masked=True)
-        self._score("val_masked", separation.sources, separation, batch)
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        raw = self._separate_all(batch["mixture"], masked=False)
-        self._score("test_raw", raw.sources, raw, batch)
-        self._score("test_masked", self.masked(raw.sources, batch["mixture"]), raw, batch)
-        if self.refinement:
-            refined = self._separate_all(batch["mixture"], masked=True, **self.refinement)
-            self._score("test_refined", refined.sources, refined, batch)
-
-    def _score(self, name: str, estimates: Tensor, separation: Separation, batch: dict[str, Tensor]) -> None:
-        if "sources" in batch:
-            self.metrics[name].update(estimates, separation.active, batch["sources"], batch["count"])
-        stage = name.split("_")[0]
-        parts = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
-        means = {f"{stage}/{part}": value for part, value in parts.items()}
-        self.log_dict(means, batch_size=len(estimates), sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        scores = self.val_report = self._report("val_masked")
-        if not scores:  # nobody knows the sources
-            return
-        self.log("val/psnr_paper", scores["psnr_paper"], prog_bar=True)
-        self.log_dict({f"val/{name}": scores[name] for name in ("psnr", "ssim", "si_sdr", "count")})
-
-    def on_test_epoch_end(self) -> None:
-        columns = ("raw", "masked", "refined") if self.refinement else ("raw", "masked")
-        self.test_report = {name: self._report(f"test_{name}") for name in columns}
-
-    def _report(self, name: str) -> dict[str, Any]:
-        if not self.metrics[name].update_called:
-            return {}
-        scores = self.metrics[name].compute()
-        self.metrics[name].reset()
-        return scores
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["model_class"] = type(self).__name__

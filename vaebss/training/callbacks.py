@@ -1,17 +1,21 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures in TensorBoard."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vaebss.checkpoints import first_line
+from vaebss.errors import first_line
+from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, rows_figure, separation_figure
+from vaebss.training.scores import BankScores, Scores, examples
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -66,11 +70,16 @@ class RunCheckpoints(ModelCheckpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is None:  # a new run
-            trainer.save_checkpoint(self.last_path)
+            self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        trainer.save_checkpoint(self.last_path)  # ModelCheckpoint's own `save_last` waits for the next best
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        """ModelCheckpoint's own `save_last` waits for the next best."""
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run
+            trainer.save_checkpoint(self.last_path)
 
 
 class RunConfig(SaveConfigCallback):
@@ -99,22 +108,19 @@ class SeparationPictures(Callback):
         due = trainer.current_epoch % self.every_n_epochs == 0 or last
         if not (due and isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero):
             return
-        model: Any = pl_module
-        batch = next(iter(trainer.datamodule.val_dataloader()))  # type: ignore[attr-defined]
-        mixture = batch["mixture"][: self.num_mixtures]
-        separation = model.separate(mixture.to(model.device)).to(mixture.device)
-        figure = separation_figure(
-            mixture, separation, batch["sources"][: self.num_mixtures] if "sources" in batch else None
-        )
-        trainer.logger.experiment.add_figure("val/separations", figure, trainer.global_step)
-        if len(model.val_report.get("psnr_paper_by_count", ())) > 1:
-            counts = confusion_figure(model.val_report["confusion"])
-            trainer.logger.experiment.add_figure("val/counts", counts, trainer.global_step)
-        if not hasattr(model, "sample"):
-            return
-        rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
-        samples = rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
-        trainer.logger.experiment.add_figure("samples of the prior", samples, trainer.global_step)
+        model: Any = pl_module.model
+        for tag, figure in self._figures(trainer, model):
+            trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
+
+    def _figures(self, trainer: Trainer, model: Any) -> Iterator[tuple[str, Figure]]:
+        mixture, truth = examples(trainer.datamodule.val_dataloader(), self.num_mixtures)  # type: ignore[attr-defined]
+        yield "val/separations", separation_figure(mixture, model.separate(mixture).sources, truth)
+        report = next((callback.report for callback in trainer.callbacks if isinstance(callback, Scores)), {})  # type: ignore[attr-defined]
+        if len(report.get("psnr_paper_by_count", ())) > 1:
+            yield "val/counts", confusion_figure(report["confusion"])
+        if isinstance(model, VAE):
+            rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
+            yield "samples of the prior", rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
 
 
 class BankReport(Callback):
@@ -122,6 +128,12 @@ class BankReport(Callback):
 
     def __init__(self):
         self.round = -1
+        self.scores: BankScores | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        model: Any = pl_module.model
+        self.scores = BankScores(model.source_scale)
+        trainer.datamodule.watch = self.scores  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -132,5 +144,5 @@ class BankReport(Callback):
         rows = data.bank.images[:32].split(8)
         figure = rows_figure({f"pseudo-sources {row + 1}": images for row, images in enumerate(rows)})
         logger.experiment.add_figure("bank", figure, trainer.global_step)
-        for percent, psnr in data.bank_quality.items():
+        for percent, psnr in (self.scores.by_confidence() if self.scores else {}).items():
             logger.experiment.add_scalar(f"bank/psnr_paper of the surest, round {self.round + 1}", psnr, percent)

@@ -1,0 +1,61 @@
+"""The call that every user wants first: mixtures as one has them go in, their sources come out."""
+
+# B mixtures, K slots, S the shape of a signal
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vaebss.checkpoints import load
+from vaebss.modalities.images import Images, as_images
+from vaebss.modalities.modality import Modality
+from vaebss.models.separator import Separator
+from vaebss.separation import Separation
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_MODEL = "remix-1to4"
+
+
+def through(separator: Separator, modality: Modality, signals: Tensor, **options: int) -> Separation:
+    """Take signals (B, *S) apart as the separator sees them; sources (B, K, *S) add up to them."""
+    picture = modality.picture(signals)
+    found = separator.separate(picture, **options)
+    return Separation(modality.apply(found.shares(picture), signals), found.active, found.confidence)
+
+
+def separate(
+    signals: "Tensor | np.ndarray",
+    model: str | Separator = DEFAULT_MODEL,
+    *,
+    source_max: float | None = None,
+    invert: bool = False,
+    refine_steps: int = 0,
+    restarts: int = 0,
+) -> Separation:
+    """Take mixtures of any size apart.
+
+    Args:
+        signals: pictures (H, W), (B, H, W), (H, W, 3) or (B, C, H, W), a tensor or an array; whole numbers are divided
+            by the largest of their type, so that white is 1.
+        model: that separates: a shipped model's name, a checkpoint's path, or what `vaebss.load` gave.
+        source_max: brightest value of a single source, white being 1; by default the model's own source_scale.
+        invert: for dark sources on a white background.
+        refine_steps: gradient steps on each mixture's latents, if the model has any.
+        restarts: other starts to refine; the best objective wins.
+
+    Returns:
+        Separation of sources (B, K, *S), or (K, *S) of a single mixture, in the signals' own shape and scale; of an
+        inverted picture, its sources are bright on black.
+
+    Raises:
+        ValueError: of one line, if the signals or options cannot be.
+    """
+    separator = model if isinstance(model, Separator) else load(model)
+    images, restore = as_images(signals, separator.image_shape[0])
+    gain = separator.source_scale / (source_max or separator.source_scale)
+    whole = through(
+        separator, Images(separator.image_shape, gain), 1 - images if invert else images, refine_steps, restarts
+    )
+    return Separation(restore(whole.sources), whole.active, whole.confidence)

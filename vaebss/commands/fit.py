@@ -1,0 +1,121 @@
+"""The command line of training: a VAE learns from mixtures alone, from one start or from the best of several."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from vaebss.checkpoints import build
+from vaebss.commands.run import Run
+from vaebss.commands.terminal import short
+from vaebss.commands.train import TrainCLI, train
+from vaebss.data.mixtures import MNISTMixtures
+from vaebss.models import pruning
+from vaebss.models.vae import VAE
+from vaebss.training import starts
+from vaebss.training.callbacks import RunConfig
+from vaebss.training.vae import VAEBSS
+
+DEFAULT_EPOCHS = 60  # 1.8 million mixtures
+MONITOR = "val/elbo"
+
+
+class FitCLI(TrainCLI):
+    """Options of VAEBSS on MNISTMixtures."""
+
+    command = "fit"
+    model_type = VAEBSS
+    data_type = MNISTMixtures
+    description = "Train a separator on mixtures alone. Without options: MNIST pairs, K = 2."
+    defaults: ClassVar = {"max_epochs": DEFAULT_EPOCHS}
+    monitor = MONITOR
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        several = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
+        parser.add_argument("--starts", type=int, default=1, help=several)
+        parser.add_argument("--start_epochs", "--start-epochs", type=int, default=10, help="Epochs of each start.")
+
+    def check(self) -> None:
+        super().check()
+        if self.config.starts < 1 or self.config.start_epochs < 1:
+            raise ValueError("--starts and --start_epochs must be 1 or more")
+        if self.config.starts > 1 and (self.config.ckpt or self.config.init):
+            raise ValueError("--starts begins anew: leave out --ckpt and --init")
+
+
+def fit(cli: TrainCLI) -> None:
+    """Train as the options say."""
+    run, model, data = Run(cli.command, cli.trainer), cli.model, cli.datamodule
+    run.prepare(data)
+    if cli.config.init:
+        initial: Any = build(cli.initial, cli.config.init)
+        take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
+    run.say(f"Training into {short(run.folder)}")
+    begun = cli.config.ckpt
+    if cli.config.starts > 1:
+        best = best_start(cli, run)
+        model, data = seeded(cli, best.seed)
+        begun = starts.take_over(best, run.folder)
+    run.fit(model, data, begun)
+
+
+def take_weights(model: Any, initial: Any, name: str) -> None:
+    """Those of another separator of the same kind and size."""
+    try:
+        model.model.load_state_dict(initial.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"the weights of {name} do not fit the --model options given") from error
+
+
+def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
+    """A VAE without its most silent slots where fewer are wanted."""
+    if slots >= model.num_sources:
+        return model
+    used = pruning.usage(model, next(iter(data.val_dataloader()))["mixture"])
+    kept = pruning.busiest(used, slots)
+    shares = ", ".join(f"{number + 1} ({100 * used[number]:.0f} %)" for number in kept)
+    run.say(f"Of {model.num_sources} slots these are kept, the busiest on validation mixtures: {shares}")
+    return pruning.pruned(model, kept)
+
+
+def best_start(cli: TrainCLI, run: Run) -> starts.Start:
+    """Of several seeds, each trained for a while in a folder of its own; the run's model and data are the best's."""
+    first, started = cli.config.seed_everything, []
+    for seed in range(first, first + cli.config.starts):
+        model, data = seeded(cli, seed)
+        callbacks = (RunConfig(cli.parser, cli.config, overwrite=True), starts.StopAfter(cli.config.start_epochs))
+        trainer = side_trainer(cli, run.folder / "starts" / f"seed_{seed}", *callbacks)
+        trainer.fit(model, data)
+        started.append(starts.start_of(trainer, seed))
+    best, lines = starts.choose(started, cli.model.model.num_sources)
+    run.say("\n" + "\n".join(lines))
+    starts.draw(started, run.folder / "starts.png")
+    return best
+
+
+def seeded(cli: TrainCLI, seed: int) -> tuple[VAEBSS, MNISTMixtures]:
+    """An untrained model and mixtures, as --seed_everything would give them; the run's options say that seed too."""
+    seed_everything(seed, workers=True, verbose=False)
+    cli.config.seed_everything = cli.config.model.seed = cli.config.data.seed = seed
+    data = MNISTMixtures(**(cli.datamodule.hparams | {"seed": seed}))
+    return VAEBSS(**(cli.model.hparams | {"seed": seed})), data
+
+
+def side_trainer(cli: TrainCLI, folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    """Of a VAE that a run needs first, in a folder of its own; else with the run's --trainer options."""
+    own = {
+        "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
+        "callbacks": [*cli.base_callbacks(MONITOR), *callbacks],
+        "plugins": cli.plugins,
+        "enable_model_summary": False,
+    }
+    return Trainer(**(cli.config_init["trainer"].as_dict() | own | options))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of scripts/fit.py."""
+    return train(FitCLI.command, lambda: fit(FitCLI(args)))

@@ -1,0 +1,90 @@
+"""What is drawn when: plans of mixtures, and the samplers that hand them out.
+
+A mixture is drawn as a row of signal numbers, its plan, from an address (seed, split, epoch) and the row. So mixtures
+depend on neither the batch size nor the number of workers, nor on where a run was resumed.
+"""
+
+# B mixtures, M sources in each at most, N signals
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+from vaebss.seeding import generator
+
+TRAIN, VAL, TEST, ORDER = range(4)  # the second number of a plan's address
+FIXED_SEED = 2021  # of validation and test mixtures, the same for every run
+SILENT = -1  # in a plan, no source
+DRAWS = 2**62  # so many that a remainder is as good as uniform
+
+
+def draw_plan(num_signals: int, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
+    """Numbers of each mixture's sources, (num_mixtures, M) int64, SILENT beyond its count.
+
+    Args:
+        num_signals: N, how many there are to draw from, each as likely as any other.
+        num_mixtures: rows to draw. A row depends on the address and its number alone.
+        counts: fewest and most sources, each number from one to the other as likely.
+        address: where the randomness lies.
+    """
+    low, high = counts
+    draws = torch.randint(DRAWS, (num_mixtures, high + 1), generator=generator(*address))
+    count = low + draws[:, high:] % (high - low + 1)
+    return torch.where(torch.arange(high) < count, draws[:, :high] % num_signals, SILENT)
+
+
+class FixedPlan(DistributedSampler):
+    """Batches of one fixed plan, every device its share of them; small enough that each device gets one."""
+
+    def __init__(self, plan: Tensor, batch_size: int, num_replicas: int = 1, rank: int = 0):
+        super().__init__(range(len(plan)), num_replicas, rank, shuffle=False)  # type: ignore[arg-type]
+        batch_size = max(1, min(batch_size, len(plan) // num_replicas))
+        self.batches = plan.split(batch_size)[rank::num_replicas]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class FreshPlan(DistributedSampler):
+    """Batches of a plan drawn anew each epoch; or of a given one, in an order shuffled each time through.
+
+    With several devices, a step's batches together are what one device with a batch so many times as large would see.
+    """
+
+    def __init__(
+        self,
+        num_signals: int,
+        epoch_size: int,
+        counts: tuple[int, int],
+        seed: int,
+        batch_size: int,
+        plan: Tensor | None = None,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ):
+        super().__init__(range(epoch_size), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
+        self.num_signals, self.epoch_size, self.counts, self.batch_size = num_signals, epoch_size, counts, batch_size
+        self.plan = plan
+
+    def __iter__(self) -> Iterator[Tensor]:
+        plan = self._fresh() if self.plan is None else self._shuffled(self.plan)
+        return iter(plan.split(self.batch_size)[self.rank : len(self) * self.num_replicas : self.num_replicas])
+
+    def __len__(self) -> int:
+        """Steps of an epoch: whole batches, the same number on every device."""
+        return max(1, self.epoch_size // self.batch_size) // self.num_replicas
+
+    def _fresh(self) -> Tensor:
+        return draw_plan(self.num_signals, self.epoch_size, self.counts, self.seed, TRAIN, self.epoch)
+
+    def _shuffled(self, plan: Tensor) -> Tensor:
+        first, last = self.epoch * self.epoch_size, (self.epoch + 1) * self.epoch_size
+        passes = range(first // len(plan), -(-last // len(plan)))
+        order = [torch.randperm(len(plan), generator=generator(self.seed, ORDER, number)) for number in passes]
+        start = first - passes[0] * len(plan)
+        return plan[torch.cat(order)[start : start + self.epoch_size]]

@@ -1,0 +1,155 @@
+"""The second stage's lessons: remixes of a separator's own confident estimates.
+
+A trained separator, the teacher, takes training mixtures apart. Its most confident estimates, pseudo-sources, make a
+bank. A student learns to take remixes of the bank apart, whose answers are known; then it separates the training
+mixtures anew, which makes a better bank, and learns on. The errors of an estimate have nothing to do with what it is
+remixed with, so the student averages them away. No true source takes part. Kin of RemixIT (Tzinis et al. 2022),
+MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020).
+"""
+
+# B mixtures, K slots, N pseudo-sources
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from vaebss.data.collections import Batch, MixtureDataset
+from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
+from vaebss.data.plans import FixedPlan, FreshPlan
+from vaebss.errors import check_at_least
+from vaebss.models.separator import Separator
+from vaebss.separation import Separation
+
+COMMON = 0.05  # share of mixtures with a count from which on remixes have it too
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Pseudo-sources to remix.
+
+    Attributes:
+        images: (N, C, H, W) float16, in the mixtures' scale.
+        counts: fewest and most sources of a remix, as the separator found them in the mixtures.
+        round: how many students have made banks before.
+    """
+
+    images: Tensor
+    counts: tuple[int, int]
+    round: int
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        part = path.with_suffix(".part")
+        torch.save(asdict(self), part)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Bank":
+        """A bank that `save` wrote; nothing in the file is run."""
+        return cls(**torch.load(path, weights_only=True))
+
+
+def make_bank(separation: Separation, share: float, number: int) -> Bank:
+    """The active slots of the most confident separations.
+
+    Args:
+        separation: of all training mixtures.
+        share: of the mixtures to keep, above 0 and at most 1.
+        number: the bank's round.
+    """
+    best = separation.confidence.topk(max(1, round(share * len(separation)))).indices
+    images = separation.sources[best][separation.active[best]].half()
+    if not len(images):
+        raise ValueError("the bank is empty: no slot of any kept mixture is active")
+    shares = separation.count.clamp(min=1).bincount() / len(separation)
+    common = (shares >= COMMON).nonzero().flatten().tolist()
+    return Bank(images, (common[0], common[-1]), number)
+
+
+class Remixes(MNISTMixtures):
+    """Training batches are remixes of a bank; validation and test mixtures are MNISTMixtures'.
+
+    Args:
+        num_mixtures: Length of the fixed list of training mixtures that make the banks.
+        keep: Share of the mixtures, the most confident ones, that make each round's bank; its length is the number of
+            rounds.
+        epochs_per_round: Epochs that a student learns from one bank.
+        refine_steps: Refinement of the teacher's latents, if it has any, for the first bank.
+        restarts: Other starts of that refinement.
+        batch_size: Remixes in a training step, on each device.
+        epoch_size: Remixes in an epoch, rounded down to whole batches.
+        options: Those of MNISTMixtures.
+
+    Attributes:
+        teacher: to be set: asked for only where the first bank has yet to be made.
+        watch: may be set: sees every batch that a bank is made of, and what was found in it.
+    """
+
+    def __init__(
+        self,
+        num_mixtures: int = 30_000,
+        keep: tuple[float, ...] = (0.7, 0.5, 0.6, 0.7),
+        epochs_per_round: int = 6,
+        refine_steps: int = 20,
+        restarts: int = 0,
+        batch_size: int = 96,
+        epoch_size: int = 24_000,
+        **options: Any,
+    ):
+        super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
+        self.save_hyperparameters()
+        if not keep or not all(0 < share <= 1 for share in keep):
+            raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
+        check_at_least(1, data__epochs_per_round=epochs_per_round)
+        self.teacher: Callable[[], Separator] | None = None
+        self.watch: Callable[[Batch, Separation], None] | None = None
+        self.bank: Bank | None = None
+        self.bank_path: Path | None = None
+
+    def train_dataloader(self) -> DataLoader:
+        """Remixes of the bank of this epoch's round; to be asked for anew each epoch."""
+        trainer: Any = self.trainer
+        epoch, hparams = trainer.fit_loop.epoch_progress.current.processed, self.hparams
+        student: Separator = trainer.lightning_module.model
+        number = min(epoch // hparams.epochs_per_round, len(hparams.keep) - 1)
+        bank = self._bank_of(number, student, trainer.is_global_zero)
+        if bank.counts[1] > (slots := student.num_sources):
+            raise ValueError(f"{bank.counts[1]} sources were found in a mixture, too many for num_sources {slots}")
+        sizes = (len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
+        plans = FreshPlan(*sizes, None, *self._world)
+        plans.set_epoch(epoch)
+        dataset = MixtureDataset(bank.images, 1.0)
+        return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
+
+    def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:
+        """From memory, from the run's folder, or made now: the first by the teacher, later ones by the student."""
+        if self.bank is None and self.bank_path and self.bank_path.is_file():
+            self.bank = Bank.load(self.bank_path)
+        if self.bank is None or self.bank.round != number:
+            self.bank = self._make_bank(student if number else self._teacher(), number)
+            if self.bank_path and to_be_saved:
+                self.bank.save(self.bank_path)
+        return self.bank
+
+    def _teacher(self) -> Separator:
+        if self.teacher is None:
+            raise ValueError("the first bank needs a teacher: set the data module's `teacher`")
+        return self.teacher()
+
+    def _make_bank(self, separator: Separator, number: int) -> Bank:
+        hparams, plan = self.hparams, self.training_list
+        assert plan is not None  # num_mixtures is a number
+        batches = self._loader("train", FixedPlan(plan, EVALUATION_BATCH))
+        separations = []
+        for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
+            part = separator.label(batch["mixture"], refine_steps=hparams.refine_steps, restarts=hparams.restarts)
+            separations.append(Separation(part.sources.half(), part.active, part.confidence))
+            if self.watch:
+                self.watch(batch, part)
+        return make_bank(Separation.cat(separations), hparams.keep[number], number)

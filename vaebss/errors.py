@@ -1,0 +1,34 @@
+"""What users are told in one line."""
+
+import math
+
+
+class DataError(RuntimeError):
+    """Images that cannot be had, or must not be trusted; the message says what to do."""
+
+
+class FileError(ValueError):
+    """A file that holds no mixtures; the message is one line that names it."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be opened; the message is one line."""
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def check_at_least(lowest: float, **numbers: float) -> None:
+    """Raise a ValueError that names the first number below `lowest`, infinite or NaN. In a name, `__` is a dot."""
+    for name, number in numbers.items():
+        if not lowest <= number < math.inf:
+            raise ValueError(f"{name.replace('__', '.')} must be {lowest} or more, not {number}")
+
+
+def check_above_zero(**numbers: float) -> None:
+    """Raise a ValueError that names the first number not above 0, infinite or NaN. In a name, `__` is a dot."""
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name.replace('__', '.')} must be above 0, not {number}")

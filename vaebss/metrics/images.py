@@ -1,0 +1,89 @@
+"""How good estimates of pictures are.
+
+Two scales of PSNR are in use, 6.02 dB apart, so every figure is named after its own:
+`psnr_paper` has sources in [0, 0.5] (Neri et al. 2021 mix x = (d1 + d2) / 2) and peak 1; `psnr` has them in [0, 1].
+"""
+
+# B mixtures, M sources in each, N images
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from vaebss.matching import match, present
+from vaebss.metrics.separation import LARGEST, Quality
+
+PAPER_SCALE = 0.5  # the brightest pixel of a source there
+PSNR_OFFSET = 20 * math.log10(1 / PAPER_SCALE)  # dB from one scale to the other
+SSIM_WINDOW = 7
+
+
+def psnr_paper(estimates: Tensor, sources: Tensor) -> Tensor:
+    """PSNR per image in dB, paper scale: (N, C, H, W) twice, both already in [0, 0.5] -> (N,), at most 100."""
+    mean_squared_error = (estimates - sources).flatten(1).square().mean(1)
+    return -10 * torch.log10(mean_squared_error.clamp(min=10 ** (-LARGEST / 10)))
+
+
+def psnr(estimates: Tensor, sources: Tensor) -> Tensor:
+    """PSNR per image in dB, of sources in [0, 1], from the same arguments as above."""
+    return psnr_paper(estimates, sources) - PSNR_OFFSET
+
+
+def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
+    """SSIM per image with scikit-image's defaults and data range 1: (N, C, H, W) twice -> (N,).
+
+    A uniform 7 x 7 window; windows that reach over the border do not count. Variances are those of a sample,
+    n / (n - 1) times torchmetrics'; dividing the constant C2 by that factor instead gives the same ratio.
+    """
+    pixels = SSIM_WINDOW**2
+    similarity = structural_similarity_index_measure(
+        estimates,
+        sources,
+        gaussian_kernel=False,
+        kernel_size=SSIM_WINDOW,
+        data_range=1.0,
+        k2=0.03 * math.sqrt((pixels - 1) / pixels),
+        reduction="none",
+        return_full_image=True,
+    )
+    border = SSIM_WINDOW // 2
+    return similarity[1][..., border:-border, border:-border].flatten(1).mean(1)
+
+
+def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio per image in dB, within +-100: (N, C, H, W) twice -> (N,)."""
+    ratio = scale_invariant_signal_distortion_ratio(estimates.flatten(1), sources.flatten(1))
+    return ratio.clamp(-LARGEST, LARGEST)
+
+
+def qualities(source_scale: float) -> dict[str, Quality]:
+    """What SeparationMetrics averages, of mixtures whose sources' brightest pixel is `source_scale`."""
+    functions = {"psnr_paper": psnr_paper, "psnr": psnr, "ssim": ssim, "si_sdr": si_sdr}
+    return {name: partial(_of_mixtures, quality, PAPER_SCALE / source_scale) for name, quality in functions.items()}
+
+
+def _of_mixtures(quality: Quality, rescale: float, estimates: Tensor, sources: Tensor) -> Tensor:
+    """A quality of images (N, C, H, W) for all sources of mixtures: (B, M, C, H, W) twice -> (B, M)."""
+    images = (tensor.flatten(0, 1) * rescale for tensor in (estimates, sources))
+    return quality(*images).unflatten(0, sources.shape[:2])
+
+
+def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source_scale: float) -> Tensor:
+    """PSNR in dB, paper scale, of estimates in any order, averaged over each mixture's sources.
+
+    Args:
+        estimates: (B, K, C, H, W).
+        sources: (B, M, C, H, W), of which the first `count` are real.
+        count: (B,), true number of sources, 1 or more.
+        source_scale: brightest pixel of a source.
+
+    Returns:
+        (B,).
+    """
+    here = present(count, sources.shape[1])
+    found = qualities(source_scale)["psnr_paper"](match(estimates, sources, count), sources)
+    return (found * here).sum(1) / here.sum(1)

@@ -1,0 +1,45 @@
+"""The seam: how a signal is pictured for a separator, and how shares of that picture become signals again."""
+
+# B mixtures, K slots, S the shape of a signal
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+
+class Modality(ABC):
+    """What is being separated. Separators see its pictures, (B, C, H, W), never the modality.
+
+    Attributes:
+        kind: its name.
+        suffixes: of the files that hold its signals.
+    """
+
+    kind: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def picture(self, signals: Tensor) -> Tensor:
+        """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more; twice the signal is twice the picture."""
+
+    @abstractmethod
+    def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
+        """Signals of each slot: shares of the pictures (B, K, C, H, W), signals (B, *S) -> (B, K, *S).
+
+        Shares that add up to 1 give signals that add up to the mixture.
+        """
+
+    @abstractmethod
+    def read(self, path: Path) -> Iterator[Tensor]:
+        """The signals of a file, in parts (N, *S).
+
+        Raises:
+            FileError: it cannot be read; the message is one line that names it.
+        """
+
+    @abstractmethod
+    def write(self, signal: Tensor, path: Path) -> None:
+        """One signal (*S) as a file of the kind that its name says."""

@@ -1,0 +1,82 @@
+"""A model as an ONNX file, which NumPy and onnxruntime alone can run."""
+
+# B mixtures, K slots
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebss.models.separator import Separator
+
+TOLERANCE = 1e-4  # between onnxruntime and torch
+
+
+class Logistic(nn.Module):
+    """A sigmoid whose small values are right to the last digit, where onnxruntime's own are not: masks divide them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return 1 / (1 + (-x).exp())
+
+
+class Exported(nn.Module):
+    """What the file computes: mixtures (B, C, H, W) -> masked estimates (B, K, C, H, W) and active slots (B, K)."""
+
+    def __init__(self, model: Separator):
+        super().__init__()
+        self.model = copy.deepcopy(model.at_rest())
+        for module in list(self.model.modules()):
+            for name, part in module.named_children():
+                if isinstance(part, nn.Sigmoid):
+                    setattr(module, name, Logistic())
+
+    def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        """As `separate`, without its checks."""
+        separation = self.model.answer(mixture)
+        return separation.sources, separation.active
+
+
+def export(model: Separator, path: Path) -> float:
+    """Write a model as ONNX, with any number of mixtures at a time.
+
+    Args:
+        model: to write.
+        path: of the file.
+
+    Returns:
+        The largest difference between onnxruntime's answer and torch's.
+
+    Raises:
+        ValueError: the packages that this takes are missing, or the two answers differ.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'vaebss[export]'") from error
+    program = Exported(model)
+    mixture = torch.rand(3, *model.image_shape, generator=torch.Generator().manual_seed(0)) / 2
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            program,
+            (mixture,),
+            path,
+            input_names=["mixture"],
+            output_names=["sources", "active"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+        )
+        session: Any = onnxruntime.InferenceSession(path)
+        largest = 0.0
+        for batch in (mixture, mixture[:1], mixture.repeat(3, 1, 1, 1), torch.zeros_like(mixture)):
+            found = torch.from_numpy(session.run(None, {"mixture": batch.numpy()})[0])
+            largest = max(largest, float((found - model.at_rest().answer(batch).sources).abs().max()))
+    if largest > TOLERANCE:
+        raise ValueError(f"onnxruntime's answer differs from torch's by {largest:.2g}")
+    return largest

@@ -1,0 +1,137 @@
+"""The variational auto-encoder that takes mixtures apart (Neri et al. 2021)."""
+
+# B mixtures, K assumed sources, D latent size
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from vaebss.errors import check_above_zero, check_at_least
+from vaebss.hardware import fastest_autocast
+from vaebss.models import refinement
+from vaebss.models.networks import Decoder, Encoder
+from vaebss.models.objective import ELBO, Bound, LikelihoodName, PriorName
+from vaebss.models.separator import Separator
+from vaebss.seeding import generator
+
+REFINE = 13  # the second number of the address of refinement's noise
+MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
+
+
+class VAE(Separator):
+    """The encoder turns a mixture into K posteriors; one decoder turns each latent into a source; the sources add up.
+
+    Options of `separate`: `refine_steps`, gradient steps on the latents of each mixture from the encoder's answer (60
+    are plenty, each costs about as much as that answer); and `restarts`, how many other starts to refine, of which the
+    best objective wins. `confidence` is log p(x | z) + beta log p(z) at the answer, in nats.
+
+    Args:
+        num_sources: K, sources that the model assumes; spare slots may stay silent.
+        latent_dim: D, size of each source's latent.
+        hidden_dims: Widths of the encoder's layers; the decoder mirrors them.
+        prior: Prior of the latents.
+        prior_scale: Its standard deviation (normal) or b (Laplace).
+        likelihood: Distribution of a mixture's pixels around the sum of the sources.
+        likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance.
+        variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
+        beta: Weight of the rate in the objective.
+        image_shape: (C, H, W) of a mixture. On the command line the data sets it.
+        source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
+        bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
+            scale nobody knows.
+        seed: Of the posterior noise. On the command line --seed_everything sets it.
+    """
+
+    def __init__(
+        self,
+        num_sources: int = 2,
+        latent_dim: int = 20,
+        hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
+        prior: PriorName = "normal",
+        prior_scale: float = 1.0,
+        likelihood: LikelihoodName = "laplace",
+        likelihood_scale: float = math.sqrt(0.5),
+        variational: bool = True,
+        beta: float = 0.5,
+        image_shape: tuple[int, ...] = (1, 28, 28),
+        source_scale: float = 0.5,
+        bounded: bool = True,
+        seed: int = 0,
+    ):
+        check_at_least(1, model__num_sources=num_sources, model__latent_dim=latent_dim)
+        check_above_zero(model__prior_scale=prior_scale, model__likelihood_scale=likelihood_scale)
+        check_above_zero(model__source_scale=source_scale)
+        check_at_least(0, model__beta=beta, model__seed=seed)
+        if not hidden_dims or min(hidden_dims) < 1:
+            raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hidden_dims}")
+        super().__init__(num_sources, image_shape, source_scale, bounded)
+        self.latent_dim, self.hidden_dims, self.beta, self.seed = latent_dim, tuple(hidden_dims), beta, seed
+        self.prior, self.prior_scale, self.variational = prior, prior_scale, variational
+        self.likelihood, self.likelihood_scale = likelihood, likelihood_scale
+        self.objective = ELBO(prior, prior_scale, likelihood, likelihood_scale, variational)
+        self.encoder = Encoder(image_shape, hidden_dims, num_sources, latent_dim)
+        self.decoder = Decoder(image_shape, hidden_dims, latent_dim)
+
+    def encode(self, mixture: Tensor) -> Independent:
+        """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
+        # Under autocast the encoder answers in half precision, too coarse for variances and the rate.
+        mean, log_variance = self.encoder(mixture).float().chunk(2, dim=-1)
+        stddev = (0.5 * log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)).exp()
+        return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Sources of latents: (..., D) -> (..., C, H, W) in (0, 1), float32."""
+        return self.decoder(latents)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Estimates of the sources at the posterior mean, not masked: (B, C, H, W) -> (B, K, C, H, W)."""
+        return self.decode(self.encode(mixture).mean)
+
+    def bound(self, mixture: Tensor, noise: torch.Generator) -> Bound:
+        """The parts of the ELBO of mixtures (B, C, H, W), with latents drawn once."""
+        posterior = self.encode(mixture)
+        latents = posterior.mean
+        if self.variational:
+            latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
+        return self.objective(mixture, self.decode(latents).sum(1), posterior)
+
+    def check_options(self, refine_steps: int = 0, restarts: int = 0, **others: int) -> None:
+        """Raise a ValueError unless `separate` can take these options."""
+        super().check_options(**others)
+        if refine_steps < 0 or restarts < 0:
+            raise ValueError(f"refine_steps and restarts must be 0 or more, not {refine_steps} and {restarts}")
+        if restarts and not refine_steps:
+            raise ValueError("restarts need refine_steps of 1 or more")
+
+    def _estimate(self, mixture: Tensor, refine_steps: int = 0, restarts: int = 0) -> tuple[Tensor, Tensor]:
+        latents = self.encode(mixture).mean
+        if refine_steps:
+            latents = self._refine(mixture, latents, refine_steps, restarts)
+        estimates = self.decode(latents)
+        return estimates, self.objective.log_joint(mixture, latents, estimates, self.beta)
+
+    @torch.inference_mode(False)  # a Trainer's test runs in it, and it knows no gradients
+    def _refine(self, mixture: Tensor, latents: Tensor, refine_steps: int, restarts: int) -> Tensor:
+        mixture, latents = mixture.clone(), latents.clone()  # as ordinary tensors
+        # Seeded by the model alone, so that the same mixtures always get the same answer.
+        noise = generator(self.seed, REFINE, device=latents.device)
+
+        def objective_at(candidates: Tensor) -> Tensor:
+            return self.objective.log_joint(mixture, candidates, self.decode(candidates), self.beta)
+
+        def quickly(candidates: Tensor) -> Tensor:
+            with fastest_autocast(candidates.device):
+                return objective_at(candidates)
+
+        with torch.no_grad():
+            starts = refinement.starts(latents, self.prior_scale, restarts, noise)
+            return refinement.best(objective_at, refinement.ascend(quickly, starts, refine_steps))
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """n sources decoded from the prior, (n, C, H, W) in the mixture's scale."""
+        latents = torch.zeros(n, self.latent_dim, device=self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.at_rest().decode(self.objective.prior(latents).sample((n,)))

@@ -1,0 +1,68 @@
+"""What all trained separators share: a model, how its learning rate falls, checkpoints that say what they are."""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from vaebss import __version__
+from vaebss.checkpoints import FORMAT
+from vaebss.models.separator import Separator
+from vaebss.separation import Separation
+
+HELD = "model."  # before the names of the weights, in here though not on disk
+
+
+class System(LightningModule):
+    """Holds a separator, which knows nothing of its training, and says how it learns.
+
+    Its hyper-parameters are those of the separator and of the training, lr and lr_min among them.
+    """
+
+    hparams: Any  # an AttributeDict, which type checkers cannot see into
+    model: Separator
+
+    def _hold(self, model: Separator, **training: Any) -> None:
+        """To be called once, in __init__."""
+        self.model = model
+        self.save_hyperparameters(model.options | training)
+        self.example_input_array = torch.zeros(2, *model.image_shape)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return self.model(mixture)
+
+    def separate(self, mixture: Tensor, **options: Any) -> Separation:
+        """As the model's."""
+        return self.model.separate(mixture, **options)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+        """Its answer is for others to score: nothing is seen of the batch but the mixture."""
+        return self._separated(batch["mixture"], "val")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+        return self._separated(batch["mixture"], "test")
+
+    def _separated(self, mixture: Tensor, stage: str) -> Separation:
+        separation = self.model.separate(mixture)
+        means = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
+        self.log_dict(
+            {f"{stage}/{name}": mean for name, mean in means.items()}, batch_size=len(mixture), sync_dist=True
+        )
+        return separation
+
+    def cosine(self, step: int) -> float:
+        """Factor of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""
+        if step == 0:  # before training starts; to ask for its steps would load the data ahead of a resumed epoch
+            return 1.0
+        lowest = self.hparams.lr_min / self.hparams.lr
+        done = min(step / self.trainer.estimated_stepping_batches, 1.0)
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = {name.removeprefix(HELD): value for name, value in checkpoint["state_dict"].items()}
+        checkpoint |= {"state_dict": state, "model_class": type(self).__name__, "format": FORMAT, "vaebss": __version__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = {HELD + name: value for name, value in checkpoint["state_dict"].items()}
