@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import RemixSeparator, checkpoints, digits, scoring, shipped, shipping
+from vaebss import RemixSeparator, checkpoints, scoring, shipped, shipping
 from vaebss.shipping import BUNDLED, scores
 
 
@@ -61,8 +61,7 @@ def test_names_are_words(shelf, checkpoint, name):
 SHIP = ("--name", "vae-new", "--command", "fit.py")
 
 
-def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(digits, "_reachable", lambda url: False)
+def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, no_network, capsys):
     assert shipping.main(["--ckpt", str(checkpoint), "--root", str(tmp_path), *SHIP]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert vaebss.available() == ["vae-tiny"]
