@@ -4,6 +4,7 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import threading
 from concurrent.futures import Future
@@ -212,17 +213,17 @@ def _fetch(archive: Path, md5: str, mirrors: tuple[str, ...]) -> None:
 
 
 def _download(url: str, archive: Path, md5: str) -> None:
-    import pooch  # here, for it takes time and is seldom needed
-
-    # Not pooch's downloader: it unpacks what a server calls packed, and then an archive's MD5 sum is another.
-    def save(_url: str, path: str, _pooch: None) -> None:
-        with Path(path).open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
-            shutil.copyfileobj(content, file)
-
-    folder = archive.parent.absolute()
-    with _answer(url) as answer:  # before pooch, which makes the folder whether or not there is something to put there
-        pooch.retrieve(url, f"md5:{md5}", archive.name, folder, downloader=save)  # type: ignore[arg-type]
-    archive.chmod(0o644)  # pooch leaves it to its owner alone
+    with _answer(url) as answer:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        part = archive.with_name(f"{archive.name}.{os.getpid()}")
+        try:
+            with part.open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
+                shutil.copyfileobj(content, file)
+            if not _is_whole(part, md5):
+                raise ValueError("what it sends has another MD5 sum")
+            part.replace(archive)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _answer(url: str) -> HTTPResponse:
