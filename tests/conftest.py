@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside another process wait for each other; before torch
@@ -9,7 +10,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from vaebss import MNISTMixtures
+from vaebss import MNISTMixtures, digits
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -38,6 +39,13 @@ def digits_module() -> MNISTMixtures:
     data = MNISTMixtures(source="bundled", val_mixtures=100, test_mixtures=100)
     data.setup()
     return data
+
+
+@pytest.fixture
+def no_network(monkeypatch) -> None:
+    """Mirrors that nobody answers at, as on a machine without network."""
+    for name, files in digits._SETS.items():
+        monkeypatch.setitem(digits._SETS, name, replace(files, mirrors=("http://127.0.0.1:1/",)))
 
 
 @pytest.fixture(scope="session")

@@ -160,9 +160,8 @@ IMAGE_SETS = ["corrupt archive", "truncated archive", "wrong checksum", "wrong m
 
 
 @pytest.mark.parametrize("kind", IMAGE_SETS)
-def test_image_sets(kind, tmp_path, monkeypatch, capsys):
+def test_image_sets(kind, no_network, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vaebss.data.digits.NETWORK_TIMEOUT", 0.2)
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     spoil(raw, kind)

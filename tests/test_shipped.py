@@ -8,7 +8,6 @@ from vaebss import RemixSeparator, checkpoints
 from vaebss.commands import ship as shipping
 from vaebss.commands import test as scoring
 from vaebss.commands.ship import BUNDLED, scores
-from vaebss.data import digits
 from vaebss.pretrained import shelf as shipped
 
 
@@ -65,8 +64,7 @@ def test_names_are_words(shelf, checkpoint, name):
 SHIP = ("--name", "vae-new", "--command", "fit.py")
 
 
-def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(digits, "_reachable", lambda url: False)
+def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, no_network, capsys):
     assert shipping.main(["--ckpt", str(checkpoint), "--root", str(tmp_path), *SHIP]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert vaebss.available() == ["vae-tiny"]

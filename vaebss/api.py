@@ -2,7 +2,7 @@
 
 # B mixtures, K slots, S the shape of a signal
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "remix-1to4"
 
 
-def through(separator: Separator, modality: Modality, signals: Tensor, **options: int) -> Separation:
+def through(separator: Separator, modality: Modality, signals: Tensor, **options: Any) -> Separation:
     """Take signals (B, *S) apart as the separator sees them; sources (B, K, *S) add up to them."""
     picture = modality.picture(signals)
     found = separator.separate(picture, **options)
@@ -55,7 +55,6 @@ def separate(
     separator = model if isinstance(model, Separator) else load(model)
     images, restore = as_images(signals, separator.image_shape[0])
     gain = separator.source_scale / (source_max or separator.source_scale)
-    whole = through(
-        separator, Images(separator.image_shape, gain), 1 - images if invert else images, refine_steps, restarts
-    )
+    refinement = {"refine_steps": refine_steps, "restarts": restarts}
+    whole = through(separator, Images(separator.image_shape, gain), 1 - images if invert else images, **refinement)
     return Separation(restore(whole.sources), whole.active, whole.confidence)

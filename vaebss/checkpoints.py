@@ -21,7 +21,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """The contents of a checkpoint of this package, or of a shipped model: tensors and plain values only.
 
     Raises:
-        CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code to be opened.
+        CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code.
     """
     if str(path) in shelf.available():
         return shelf.read_shipped(str(path))

@@ -79,6 +79,7 @@ def comparison_figure(mixture: Tensor, sources: Tensor | None, estimates: dict[s
         sources: (N, M, C, H, W).
         estimates: method -> (N, K, C, H, W), of these mixtures.
     """
+    assert sources is not None  # nobody compares without
     slots = max(images.shape[1] for images in (sources, *estimates.values()))
     sources = _with_slots(sources, slots)
     every = torch.full((len(sources),), slots, device=sources.device)

@@ -1,4 +1,4 @@
-"""The methods of the paper's Table II as records: how each is built, trained and asked, and what was published of it."""
+"""The methods of the paper's Table II as records: how each is trained and asked, and what was published of it."""
 
 # B mixtures, K assumed sources, M true sources
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import TQDMProgressBar
 
@@ -27,7 +26,10 @@ PUBLISHED_MIXED = 2  # M of Table II
 
 # With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
 WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
-REFINEMENT = {"refine_steps": 60, "restarts": 1}  # like GLO, which fits latents to every test mixture too
+REFINEMENT: dict[str, Any] = {
+    "refine_steps": 60,
+    "restarts": 1,
+}  # like GLO, which fits latents to every test mixture too
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Setting:
     steps: int = 1
     source_scale: float = 0.5
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: str = "cpu"
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -126,9 +128,9 @@ def _elbo(setting: Setting, data: MNISTMixtures, **options: Any) -> Separator:
     return training.model.to(setting.device)
 
 
-def _descend(training: LightningModule, batches: Any, device: torch.device) -> None:
+def _descend(training: LightningModule, batches: Any, device: str) -> None:
     """One epoch."""
-    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    accelerator = "gpu" if device == "cuda" else "cpu"
     Trainer(
         accelerator=accelerator,
         devices=1,
@@ -147,7 +149,8 @@ def _refined(models: Models, batch: Batch) -> Separation:
 
 
 def _oracle_latents(models: Models, batch: Batch) -> Separation:
-    return ceilings.answer(partial(ceilings.oracle_latents, models["vae"]), batch)
+    model: Any = models["vae"]
+    return ceilings.answer(partial(ceilings.oracle_latents, model), batch)
 
 
 def _ideal(mask: ceilings.Ceiling, models: Models, batch: Batch) -> Separation:

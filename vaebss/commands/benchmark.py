@@ -117,9 +117,8 @@ def report(figures: dict[str, Any]) -> str:
 
 def run(args: list[str]) -> None:
     """Benchmark as the options say; prints a report and writes benchmark.json and benchmark.png."""
-    parser = OneLineErrors(
-        prog=program("benchmark"), description="Measure the speed of training and separation on the CPU."
-    )
+    about = "Measure the speed of training and separation on the CPU."
+    parser = OneLineErrors(prog=program("benchmark"), description=about)
     parser.add_argument("--rounds", type=int, default=5, help="Turns of every contender.")
     parser.add_argument("--steps", type=int, default=60, help="Training steps of a turn, at batch 128.")
     parser.add_argument("--out", type=str, default="benchmark", help="Folder for results.")

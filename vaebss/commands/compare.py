@@ -103,8 +103,9 @@ def compare(options: Any) -> None:
     }
     batch = next(iter(data.test_dataloader()))
     pictured = {name: value[:PICTURED] for name, value in batch.items()}
+    mixture, sources = examples([batch], PICTURED)
     pictures: dict[str, Tensor] = {}
-    device = one_device(options.gpus)
+    device = one_device(options.gpus).type
     for num_sources, methods in _plan(options, say=print):
         models: Models = {}
         for method in methods:
@@ -117,7 +118,7 @@ def compare(options: Any) -> None:
             pictures[f"{method}, K = {num_sources}"] = answer(pictured).sources
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
-    figures = {"comparison.png": comparison_figure(*examples([batch], PICTURED), pictures)}
+    figures = {"comparison.png": comparison_figure(mixture, sources, pictures)}
     if len(options.num_sources) > 1:
         figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
     for name, figure in figures.items():

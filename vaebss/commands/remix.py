@@ -17,17 +17,8 @@ from vaebss.training.scores import Scores
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
-OF_MIXTURES = (
-    "root",
-    "source",
-    "num_mixed",
-    "source_scale",
-    "train_size",
-    "val_mixtures",
-    "num_workers",
-    "seed",
-    "mixtures",
-)
+OF_MIXTURES = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers")
+OF_MIXTURES += ("seed", "mixtures")
 
 
 class RemixCLI(TrainCLI):

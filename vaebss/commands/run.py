@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -33,7 +32,7 @@ class RunLogger(TensorBoardLogger):
         return cls(Path(root or Path.cwd()).expanduser(), LOGS)
 
     def _get_next_version(self) -> int:
-        if rank_zero_only.rank != 0 and VERSION in os.environ:
+        if os.environ.get("LOCAL_RANK", "0") != "0" and VERSION in os.environ:
             return int(os.environ[VERSION])
         number = super()._get_next_version()
         while True:

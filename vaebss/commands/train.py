@@ -36,9 +36,10 @@ PLACE |= {"trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_r
 class TrainParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, with our errors; a command's own options come before Lightning's."""
 
-    def format_help(self) -> str:
-        self._action_groups.sort(key=lambda group: "rainer" in str(group.title))
-        return super().format_help()
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        groups: Any = self._action_groups
+        groups.sort(key=lambda group: "rainer" in str(group.title))
+        return super().format_help(*args, **kwargs)
 
 
 class TrainCLI(LightningCLI):

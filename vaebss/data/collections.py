@@ -32,9 +32,9 @@ class Collection:
     test: Tensor
     source: str
 
-    def plan(self, split: Split, number: int, counts: tuple[int, int], *address: int) -> Tensor:
-        """Of a fixed list of `number` mixtures, see `draw_plan`."""
-        return draw_plan(len(getattr(self, split)), number, counts, *address)
+    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
+        """Of a fixed list of so many mixtures, see `draw_plan`; None where all are to be fresh."""
+        return None if number is None else draw_plan(len(getattr(self, split)), number, counts, *address)
 
     def batches(self, split: Split, source_scale: float) -> "MixtureDataset":
         """Of mixtures whose sources' brightest pixel is `source_scale`."""

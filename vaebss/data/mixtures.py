@@ -115,10 +115,7 @@ class MNISTMixtures(LightningDataModule):
     @property
     def training_list(self) -> Tensor | None:
         """The plan of a fixed list of training mixtures, where there is one."""
-        number = self.hparams.num_mixtures
-        if number is None and isinstance(self._collected, Collection):
-            return None
-        return self._collected.plan("train", number, self.counts, self.hparams.seed, TRAIN)
+        return self._collected.plan("train", self.hparams.num_mixtures, self.counts, self.hparams.seed, TRAIN)
 
     def val_dataloader(self) -> DataLoader:
         return self._fixed_loader("val", self.hparams.val_mixtures, VAL)
@@ -132,7 +129,7 @@ class MNISTMixtures(LightningDataModule):
         return self._fixed_loader("test", self.hparams.test_mixtures, TEST)
 
     def _fixed_loader(self, split: Split, num_mixtures: int, number: int) -> DataLoader:
-        plan = self._collected.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
+        plan: Any = self._collected.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
         return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self._world))
 
     def _loader(self, split: Split, plans: DistributedSampler) -> DataLoader:

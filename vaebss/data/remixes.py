@@ -144,7 +144,7 @@ class Remixes(MNISTMixtures):
 
     def _make_bank(self, separator: Separator, number: int) -> Bank:
         hparams, plan = self.hparams, self.training_list
-        assert plan is not None  # num_mixtures is a number
+        assert plan is not None  # there is a number of mixtures
         batches = self._loader("train", FixedPlan(plan, EVALUATION_BATCH))
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):

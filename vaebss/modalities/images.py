@@ -2,8 +2,9 @@
 
 # B mixtures, K slots, N images of a file
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,17 @@ class Images(Modality):
     def write(self, signal: Tensor, path: Path) -> None:
         """(C, h, w), white being 1."""
         save_image(signal, path)
+
+
+def as_images(signals: Any, channels: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Pictures as a user has them -> (B, C, H, W) float32, and what brings sources (B, K, C, H, W) into their shape."""
+    images = torch.as_tensor(signals)
+    batch = images[None, None] if images.ndim == 2 else images[:, None] if images.ndim == 3 else images
+
+    def restore(sources: Tensor) -> Tensor:
+        return sources[0, :, 0] if images.ndim == 2 else sources[:, :, 0] if images.ndim == 3 else sources
+
+    return batch.float(), restore
 
 
 def find(path: str | Path) -> list[Path]:

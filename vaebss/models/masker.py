@@ -3,6 +3,7 @@
 # B mixtures, K slots
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Masker(Separator):
     """A network's shares of every pixel, times the mixture.
 
     `confidence` is the sharpness of the masks: the largest share of each pixel, averaged with the mixture as weight,
-    between 1 / K and 1. With the option `opinions` of `separate` it is the agreement of that many opinions, see `label`.
+    between 1 / K and 1. With the option `opinions` of `separate` it is the agreement of so many opinions, see `label`.
     Estimates that are not masked lack the bound on their brightness alone.
 
     Args:
@@ -57,7 +58,7 @@ class Masker(Separator):
         super().__init__(num_sources, image_shape, source_scale, bounded)
         self.widths, self.bottleneck, self.average_decay = tuple(widths), bottleneck, average_decay
         self.network = MaskUNet(image_shape, num_sources, widths, bottleneck)
-        averaging = partial(_follow, decay=average_decay)
+        averaging: Any = partial(_follow, decay=average_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class Masker(Separator):
         network = self.network if self.training else self.average
         return network(mixture / self.source_scale).softmax(1)
 
-    def label(self, mixture: Tensor, **options: int) -> Separation:
+    def label(self, mixture: Tensor, **options: Any) -> Separation:
         """The mean of three opinions: on the mixture, and on it moved by a pixel either way along a diagonal.
 
         `confidence` is 1 less the share of the mixture that the opinions give to different slots: it tells good
@@ -96,6 +97,7 @@ class Masker(Separator):
         return every.clamp(min=FAINT).log().mean(0).exp(), 1 - torch.where(total > 0, disputed / total, 0.0)
 
 
-def _follow(average: list[Tensor], current: list[Tensor], steps: Tensor, decay: float) -> None:
+def _follow(average: list[Tensor], current: list[Tensor], steps: Tensor | int, decay: float) -> None:
     """A step of a running average; PyTorch's own function is a closure, with which no model could be pickled."""
-    get_ema_multi_avg_fn(decay)(average, current, steps)
+    follow: Any = get_ema_multi_avg_fn(decay)
+    follow(average, current, steps)

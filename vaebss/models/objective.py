@@ -76,7 +76,7 @@ class ELBO:
         self.variational = variational
 
     def __call__(self, mixture: Tensor, estimate: Tensor, posterior: Independent) -> Bound:
-        """The bound, of mixtures and their estimates (B, C, H, W) and q(Z | x), batch shape (B, K), event shape (D,)."""
+        """Of mixtures and their estimates (B, C, H, W) and q(Z | x), batch shape (B, K), event shape (D,)."""
         distortion = -self.log_likelihood(mixture, estimate)
         if not self.variational:
             return Bound(distortion, torch.zeros_like(posterior.mean[..., 0]))

@@ -4,6 +4,8 @@ With one or two slots to spare, all of them come to share every source. With thr
 the others fall silent, always the same ones: begin with many, drop the silent ones, and train on.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from vaebss.models.vae import VAE
@@ -26,7 +28,8 @@ def pruned(model: VAE, slots: list[int]) -> VAE:
         model: with K slots.
         slots: numbers from 0 to K - 1 of those to keep, in the order that they are to have.
     """
-    fewer = VAE(**model.options | {"num_sources": len(slots)})
+    options: dict[str, Any] = model.options | {"num_sources": len(slots)}
+    fewer = VAE(**options)
     state = model.state_dict()
     for name in fewer.encoder.by_slot:
         state[f"encoder.{name}"] = state[f"encoder.{name}"].unflatten(0, (model.num_sources, -1))[slots].flatten(0, 1)

@@ -37,7 +37,7 @@ class Separator(nn.Module, ABC):
         self.source_scale, self.bounded = source_scale, bounded
 
     @abstractmethod
-    def _estimate(self, mixture: Tensor, **options: int) -> tuple[Tensor, Tensor]:
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates (B, K, C, H, W), not yet masked, and confidence (B,) of mixtures (B, C, H, W).
 
         They are checked, on the model's device and in float32; the model is in eval mode. A subclass names the options
@@ -45,7 +45,7 @@ class Separator(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def separate(self, mixture: Tensor, *, masked: bool = True, **options: int) -> Separation:
+    def separate(self, mixture: Tensor, *, masked: bool = True, **options: Any) -> Separation:
         """Take mixtures apart. The model stays as it is: it may be training, also in another thread.
 
         Args:
@@ -71,11 +71,11 @@ class Separator(nn.Module, ABC):
             parts = [model.answer(chunk, masked, **wanted) for chunk in chunks]
         return Separation.cat(parts).to(mixture.device)
 
-    def label(self, mixture: Tensor, **options: int) -> Separation:
+    def label(self, mixture: Tensor, **options: Any) -> Separation:
         """The best answer that the model has, masked, for others to learn from; `confidence` ranks the mixtures."""
         return self.separate(mixture, **options)
 
-    def answer(self, mixture: Tensor, masked: bool = True, **options: int) -> Separation:
+    def answer(self, mixture: Tensor, masked: bool = True, **options: Any) -> Separation:
         """As `separate`, of mixtures as `_estimate` expects them."""
         estimates, confidence = self._estimate(mixture, **options)
         shares = self.masked(estimates, mixture)
@@ -85,7 +85,7 @@ class Separator(nn.Module, ABC):
         """As `mask`, with sources as bright as they can be in this model's mixtures."""
         return mask(estimates, mixture, self.source_scale if self.bounded else math.inf)
 
-    def check_options(self, **options: int) -> None:
+    def check_options(self, **options: Any) -> None:
         """Raise a ValueError unless `separate` can take these options."""
         known = inspect.signature(self._estimate).parameters
         for name, value in options.items():

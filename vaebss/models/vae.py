@@ -3,6 +3,7 @@
 # B mixtures, K assumed sources, D latent size
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ class VAE(Separator):
             latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
         return self.objective(mixture, self.decode(latents).sum(1), posterior)
 
-    def check_options(self, refine_steps: int = 0, restarts: int = 0, **others: int) -> None:
+    def check_options(self, refine_steps: int = 0, restarts: int = 0, **others: Any) -> None:
         """Raise a ValueError unless `separate` can take these options."""
         super().check_options(**others)
         if refine_steps < 0 or restarts < 0:

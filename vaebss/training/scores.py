@@ -43,10 +43,17 @@ class Scores(Callback):
         self.metrics = metrics_of(model)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if "sources" in batch and self.metrics:
-            self.metrics.to(pl_module.device).update(outputs.sources, outputs.active, batch["sources"], batch["count"])
+            found, known = outputs["separation"], (batch["sources"], batch["count"])
+            self.metrics.to(pl_module.device).update(found.sources, found.active, *known)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -115,7 +122,7 @@ def quality_by_confidence(confidence: Tensor, psnr: Tensor) -> dict[int, float]:
 
 
 @torch.no_grad()
-def evaluate(model: Separator, batches: Iterable[Batch], **refinement: int) -> dict[str, Any]:
+def evaluate(model: Separator, batches: Iterable[Batch], **refinement: Any) -> dict[str, Any]:
     """How well a separator takes mixtures apart whose sources are known.
 
     Args:

@@ -1,6 +1,7 @@
 """What all trained separators share: a model, how its learning rate falls, checkpoints that say what they are."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,20 +38,19 @@ class System(LightningModule):
         """As the model's."""
         return self.model.separate(mixture, **options)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         """Its answer is for others to score: nothing is seen of the batch but the mixture."""
         return self._separated(batch["mixture"], "val")
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         return self._separated(batch["mixture"], "test")
 
-    def _separated(self, mixture: Tensor, stage: str) -> Separation:
+    def _separated(self, mixture: Tensor, stage: str) -> Mapping[str, Any]:
         separation = self.model.separate(mixture)
-        means = {"active": separation.count.float().mean(), "confidence": separation.confidence.mean()}
-        self.log_dict(
-            {f"{stage}/{name}": mean for name, mean in means.items()}, batch_size=len(mixture), sync_dist=True
-        )
-        return separation
+        count, confidence = separation.count.float().mean(), separation.confidence.mean()
+        means = {f"{stage}/active": count, f"{stage}/confidence": confidence}
+        self.log_dict(means, batch_size=len(mixture), sync_dist=True)
+        return {"separation": separation}
 
     def cosine(self, step: int) -> float:
         """Factor of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""

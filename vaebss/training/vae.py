@@ -3,6 +3,7 @@
 # B mixtures, K assumed sources
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,6 @@ from vaebss.errors import check_above_zero, check_at_least
 from vaebss.models.objective import Bound, warmed_up
 from vaebss.models.vae import VAE
 from vaebss.seeding import generator
-from vaebss.separation import Separation
 from vaebss.training.system import System
 
 ScheduleName = Literal["cosine", "exponential", "constant"]
@@ -82,11 +82,11 @@ class VAEBSS(System):
             self._log("train", loss, bound)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         self._log("val", *self.loss(batch["mixture"], "val", batch_idx))
         return super().validation_step(batch, batch_idx)
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Separation:
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         self._log("test", *self.loss(batch["mixture"], "test", batch_idx))
         return super().test_step(batch, batch_idx)
 
