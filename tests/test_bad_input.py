@@ -10,8 +10,8 @@ import torch
 from conftest import REPOSITORY
 
 import vaebss
+from vaebss.commands import fit, remix
 from vaebss.commands import test as scoring
-from vaebss.commands import train as cli
 
 MNIST_FILE = "train-images-idx3-ubyte"
 
@@ -79,7 +79,7 @@ OPTIONS = [
 def test_options(option, value, named, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = () if option == "--data.source" else ("--data.source", "bundled")
-    assert named in run(cli.fit, [*data, option, value, "--trainer.max_epochs=1"], capsys)
+    assert named in run(fit.main, [*data, option, value, "--trainer.max_epochs=1"], capsys)
 
 
 YAML = {
@@ -96,7 +96,7 @@ YAML = {
 def test_configurations(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text(YAML[kind])
-    run(cli.fit, ["--config", "bad.yaml"], capsys)
+    run(fit.main, ["--config", "bad.yaml"], capsys)
     assert not (tmp_path / "trapped").exists()
 
 
@@ -128,7 +128,7 @@ STRANGERS = ["foreign", "class", "nan", "shape", "options"]
 
 @pytest.mark.parametrize(
     ("main", "option"),
-    [(scoring.main, "--ckpt"), (cli.fit, "--init"), (cli.remix, "--teacher")],
+    [(scoring.main, "--ckpt"), (fit.main, "--init"), (remix.main, "--teacher")],
     ids=["test", "fit", "remix"],
 )
 @pytest.mark.parametrize("kind", DAMAGE + STRANGERS)
@@ -166,7 +166,7 @@ def test_image_sets(kind, no_network, tmp_path, monkeypatch, capsys):
     raw.mkdir(parents=True)
     spoil(raw, kind)
     files = sorted(path.name for path in raw.iterdir())
-    message = run(cli.fit, ["--data.source", "mnist", "--data.root", "data"], capsys)
+    message = run(fit.main, ["--data.source", "mnist", "--data.root", "data"], capsys)
     assert "mnist" in message.lower()
     assert sorted(path.name for path in raw.iterdir()) == files
 

@@ -17,6 +17,7 @@ from torchvision import datasets
 
 from vaebss import DataError
 from vaebss.data import digits as digits_file
+from vaebss.data.collections import Collection
 from vaebss.data.digits import load_digits
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist-digits": "EMNIST"}

@@ -3,7 +3,7 @@ import torch
 from conftest import script
 
 from vaebss import VAEBSS, load
-from vaebss.commands import train as cli
+from vaebss.commands import fit
 from vaebss.models.pruning import pruned, usage
 
 
@@ -40,7 +40,7 @@ def test_a_run_with_fewer_slots_drops_the_most_silent(tmp_path):
 @pytest.mark.parametrize("option", ["--model.num_sources=3", "--model.latent_dim=7"])
 def test_weights_that_do_not_fit_are_one_line(option, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.fit(["--init", str(checkpoint), option, "--gpus=0", "--data.source=bundled"]) == 2
+    assert fit.main(["--init", str(checkpoint), option, "--gpus=0", "--data.source=bundled"]) == 2
     error = capsys.readouterr().err
     assert "do not fit the --model options" in error
     assert error.count("\n") == 1

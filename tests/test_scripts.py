@@ -11,8 +11,8 @@ import yaml
 from conftest import REPOSITORY, SHORT_RUN, script
 
 from vaebss import hardware
+from vaebss.commands import fit, remix
 from vaebss.commands import test as scoring
-from vaebss.commands import train as cli
 
 
 def test_a_run_leaves_what_was_promised(run_folder, checkpoint):
@@ -107,7 +107,7 @@ def test_fit_refuses_bad_options_in_one_line(options, reason, tmp_path):
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_one_of_its_script(path, capsys):
-    main = cli.remix if path.stem.startswith("remix") else cli.fit
+    main = remix.main if path.stem.startswith("remix") else fit.main
     with pytest.raises(SystemExit) as stop:
         main(["--config", str(path), "--print_config"])
     assert stop.value.code == 0
@@ -262,10 +262,10 @@ def test_init_brings_the_options_of_its_model(checkpoint, tmp_path, capsys):
     dim = torch.load(checkpoint, weights_only=True)
     dim["hyper_parameters"]["source_scale"] = 0.25
     torch.save(dim, tmp_path / "dim.ckpt")
-    model = cli.FitCLI(["--init", str(tmp_path / "dim.ckpt"), "--gpus", "0"]).model
+    model = fit.FitCLI(["--init", str(tmp_path / "dim.ckpt"), "--gpus", "0"]).model
     assert model.hparams.source_scale == 0.25
     assert tuple(model.hparams.hidden_dims) == (32, 16)
-    assert cli.remix(["--teacher", str(tmp_path / "dim.ckpt"), "--gpus", "0"]) == 2
+    assert remix.main(["--teacher", str(tmp_path / "dim.ckpt"), "--gpus", "0"]) == 2
     assert "source_scale" in capsys.readouterr().err
 
 
