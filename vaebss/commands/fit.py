@@ -9,7 +9,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build
 from vaebss.commands.run import Run
-from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models import pruning
@@ -49,12 +48,12 @@ class FitCLI(TrainCLI):
 
 def fit(cli: TrainCLI) -> None:
     """Train as the options say."""
-    run, model, data = Run(cli.command, cli.trainer), cli.model, cli.datamodule
+    run, model, data = Run(cli.command, cli.trainer, cli.folder), cli.model, cli.datamodule
     run.prepare(data)
     if cli.config.init:
         initial: Any = build(cli.initial, cli.config.init)
         take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
-    run.say(f"Training into {short(run.folder)}")
+    run.begin()
     begun = cli.config.ckpt
     if cli.config.starts > 1:
         best = best_start(cli, run)
@@ -87,7 +86,10 @@ def best_start(cli: TrainCLI, run: Run) -> starts.Start:
     first, started = cli.config.seed_everything, []
     for seed in range(first, first + cli.config.starts):
         model, data = seeded(cli, seed)
-        callbacks = (RunConfig(cli.parser, cli.config, overwrite=True), starts.StopAfter(cli.config.start_epochs))
+        callbacks = (
+            RunConfig(cli.parser, cli.config, save_to_log_dir=False),
+            starts.StopAfter(cli.config.start_epochs),
+        )
         trainer = side_trainer(cli, run.folder / "starts" / f"seed_{seed}", *callbacks)
         trainer.fit(model, data)
         started.append(starts.start_of(trainer, seed))
@@ -109,7 +111,7 @@ def side_trainer(cli: TrainCLI, folder: Path, *callbacks: Callback, **options: A
     """Of a VAE that a run needs first, in a folder of its own; else with the run's --trainer options."""
     own = {
         "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
-        "callbacks": [*cli.base_callbacks(MONITOR), *callbacks],
+        "callbacks": [*cli.base_callbacks(MONITOR, lambda: folder), *callbacks],
         "plugins": cli.plugins,
         "enable_model_summary": False,
     }

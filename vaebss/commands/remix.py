@@ -54,12 +54,12 @@ class RemixCLI(TrainCLI):
 
 def remix(cli: TrainCLI) -> None:
     """Train as the options say, the teacher first where there is none."""
-    run, data = Run(cli.command, cli.trainer), cli.datamodule
+    run, data = Run(cli.command, cli.trainer, cli.folder), cli.datamodule
     run.prepare(data)
     if cli.config.init:
         take_weights(cli.model, build(cli.initial, cli.config.init), cli.config.init)
-    run.say(f"Training into {short(run.folder)}")
-    data.bank_path = run.folder / "bank.pt"
+    run.begin()
+    data.bank_path = None if run.is_dry else run.folder / "bank.pt"
     data.teacher = lambda: teacher(cli, run)
     run.fit(cli.model, data, cli.config.ckpt)
 

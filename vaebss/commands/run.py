@@ -4,8 +4,10 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import cached_property
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -15,34 +17,58 @@ from vaebss.commands.terminal import TERMINATED, call, short
 from vaebss.training.callbacks import RunCheckpoints
 
 LOGS = "lightning_logs"
-VERSION = "VAEBSS_VERSION"  # environment variable that tells a run's other processes its folder
+CHECKPOINTS = "checkpoints"
+RUN = "VAEBSS_RUN"  # environment variable that tells a run's other processes its folder
+
+
+class RunFolder:
+    """Where a run keeps what it makes: a folder of its own, which no other run can have taken in the meantime.
+
+    Args:
+        root: folder of the logs; by default the working directory.
+        ckpt: checkpoint of a run to resume, whose folder it is then.
+    """
+
+    def __init__(self, root: str | None = None, ckpt: str | None = None):
+        self.logs = Path(root or Path.cwd()).expanduser() / LOGS
+        place = Path(ckpt or "").expanduser().resolve().parent
+        self.resumed = place.parent if ckpt and place.name == CHECKPOINTS else None
+
+    @cached_property
+    def path(self) -> Path:
+        """Made when it is first asked for."""
+        if self.resumed:
+            return self.resumed
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return Path(os.environ.get(RUN, self.logs / f"version_{self._first()}"))
+        for number in count(self._first()):
+            path = self.logs / f"version_{number}"
+            with suppress(FileExistsError):
+                path.mkdir(parents=True)
+                os.environ[RUN] = str(path)
+                return path
+        raise AssertionError("numbers do not end")
+
+    def _first(self) -> int:
+        """One more than the highest version, so that a deleted run's number comes back only at the end."""
+        taken = [folder.name.removeprefix("version_") for folder in self.logs.glob("version_*")]
+        return 1 + max((int(number) for number in taken if number.isdigit()), default=-1)
 
 
 class RunLogger(TensorBoardLogger):
-    """TensorBoard's, in a folder that no other run can have taken in the meantime."""
+    """TensorBoard's, in the folder of the run."""
 
-    @classmethod
-    def of(cls, root: str | None, ckpt: str | None, checkpoint: dict[str, Any]) -> "RunLogger":
-        """For a new run under `root`, or for that of the checkpoint to resume, in its own folder."""
-        run = Path(ckpt or "").expanduser().resolve().parent.parent
-        number = run.name.removeprefix("version_")
-        if ckpt and number.isdigit():
-            logs = run.parent
-            return cls(logs.parent, logs.name, int(number), purge_step=checkpoint["global_step"])
-        return cls(Path(root or Path.cwd()).expanduser(), LOGS)
+    def __init__(self, folder: RunFolder, purge_step: int | None = None):
+        self.folder = folder
+        super().__init__(folder.logs.parent, folder.logs.name, purge_step=purge_step)
 
-    def _get_next_version(self) -> int:
-        if os.environ.get("LOCAL_RANK", "0") != "0" and VERSION in os.environ:
-            return int(os.environ[VERSION])
-        number = super()._get_next_version()
-        while True:
-            try:
-                Path(self.root_dir, f"version_{number}").mkdir(parents=True)
-            except FileExistsError:
-                number += 1
-            else:
-                os.environ[VERSION] = str(number)
-                return number
+    @property
+    def log_dir(self) -> str:
+        return str(self.folder.path)
+
+    @property
+    def version(self) -> str:
+        return self.folder.path.name
 
 
 class Run:
@@ -51,15 +77,21 @@ class Run:
     Args:
         command: its name.
         trainer: with RunCheckpoints among its callbacks.
+        folder: of the run.
     """
 
-    def __init__(self, command: str, trainer: Trainer):
-        self.command, self.trainer = command, trainer
+    def __init__(self, command: str, trainer: Trainer, folder: RunFolder):
+        self.command, self.trainer, self._folder = command, trainer, folder
         self.checkpoints: RunCheckpoints = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoints))  # type: ignore[attr-defined]
 
     @property
     def folder(self) -> Path:
-        return Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        return self._folder.path
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether it only tries a few batches, and leaves nothing behind."""
+        return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
 
     def say(self, line: str) -> None:
         """Print, on one process only."""
@@ -72,6 +104,10 @@ class Run:
         if self.trainer.is_global_zero:
             data.prepare_data()
             data.setup("fit")
+
+    def begin(self) -> None:
+        """Say where it goes."""
+        self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
 
     def fit(self, model: LightningModule, data: LightningDataModule, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
@@ -93,9 +129,13 @@ class Run:
 
     def _tell(self) -> None:
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
-        self.say(f"\nCheckpoint: {short(last)} (best on validation mixtures, without the truth: {short(best)})")
+        if not last.is_file():
+            return
+        chosen = f" (best on validation mixtures, without the truth: {short(best)})" if best.is_file() else ""
+        self.say(f"\nCheckpoint: {short(last)}{chosen}")
         self.say(f"Score it:   {call('test')} --ckpt {short(last)}")
-        self.say(f"Watch it:   tensorboard --logdir {short(self.folder.parent)}")
+        if isinstance(self.trainer.logger, TensorBoardLogger):
+            self.say(f"Watch it:   tensorboard --logdir {short(self.folder.parent)}")
 
 
 def end_with_main_process() -> None:

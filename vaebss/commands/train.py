@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from vaebss.checkpoints import read
-from vaebss.commands.run import RunLogger
+from vaebss.commands.run import RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
@@ -63,7 +64,7 @@ class TrainCLI(LightningCLI):
             self.model_type,
             self.data_type,
             save_config_callback=RunConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={"precision": None, "num_sanity_val_steps": 0, **self.defaults},
             seed_everything_default=0,
             parser_class=TrainParser,
@@ -124,15 +125,21 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         pictures = [SeparationPictures(), *(callback() for callback in self.callbacks)]
-        self.trainer_defaults["callbacks"] = [*self.base_callbacks(self.monitor), Scores(), *pictures]
-        if self.config.trainer.logger is None:
-            kwargs["logger"] = RunLogger.of(self.config.trainer.default_root_dir, self.config.ckpt, self.initial)
+        mine = (*self.base_callbacks(self.monitor, lambda: self.folder.path), Scores(), *pictures)
+        self.trainer_defaults["callbacks"] = list(mine)
+        if self.config.trainer.logger in (None, True):
+            kwargs["logger"] = RunLogger(self.folder, self.initial["global_step"] if self.config.ckpt else None)
         return super().instantiate_trainer(**kwargs | {"plugins": self.plugins})
 
-    def base_callbacks(self, monitor: str) -> list[Callback]:
-        """What no training goes without."""
+    def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
+        """What no training goes without, in the folder of a run."""
         bar = [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=20)]
-        return [FiniteTraining(), RunCheckpoints(monitor), *bar]
+        return [FiniteTraining(), RunCheckpoints(monitor, folder), *bar]
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """Of the run."""
+        return RunFolder(self.config.trainer.default_root_dir, self.config.ckpt)
 
     @property
     def plugins(self) -> list[Any]:

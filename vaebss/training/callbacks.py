@@ -1,6 +1,6 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures in TensorBoard."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,14 @@ class RunCheckpoints(ModelCheckpoint):
     """`last.ckpt` after every epoch, and before the first; `best.ckpt` by a figure on validation mixtures.
 
     That choice, like all others, sees mixtures alone: `monitor` is the unweighted ELBO or the model's confidence.
+
+    Args:
+        monitor: the figure.
+        folder: the run's, asked for when training begins; the checkpoints go into one below it.
     """
 
-    def __init__(self, monitor: str):
+    def __init__(self, monitor: str, folder: Callable[[], Path]):
+        self.folder = folder
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -67,6 +72,11 @@ class RunCheckpoints(ModelCheckpoint):
     @property
     def last_path(self) -> Path:
         return Path(self.dirpath or ".") / "last.ckpt"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run has no folder
+            self.dirpath = str(self.folder() / "checkpoints")
+        super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is None:  # a new run
@@ -84,6 +94,12 @@ class RunCheckpoints(ModelCheckpoint):
 
 class RunConfig(SaveConfigCallback):
     """The run's configuration, in its folder and in every checkpoint, so that a resumed run has the same."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        checkpoints: Any = trainer.checkpoint_callback
+        if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run leaves nothing
+            path = checkpoints.folder() / "config.yaml"
+            self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # What was settled at run time, "auto", is what a resumed run must use.
