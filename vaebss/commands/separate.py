@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.commands.written import SHEET, Written
 from vaebss.errors import FileError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from vaebss.separation import Separation
 
 DEFAULT_MODEL = "remix-1to4"
-SHEET = "contact_sheet.png"
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image
 
 
@@ -54,25 +54,25 @@ def separate(
 
     model = load(ckpt).to(one_device(gpus))
     model.check_options(**refinement)
-    out.mkdir(parents=True, exist_ok=True)
     images, sheet, mixtures = Images(model.image_shape, model.source_scale / source_max, invert), ContactSheet(), 0
     with tempfile.TemporaryDirectory() as piped:
         files, failed = files_of(inputs, Path(piped))
-        for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
-            try:
-                for signals, found in separate_file(model, images, path, out / name, refinement):
-                    sheet.add(signals, found.sources)
-                    mixtures += len(found)
-            except FileError as error:
-                failed += 1
-                complain(error)
-    sheet.save(out / SHEET)
+        with Written(out, files) as written:
+            for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
+                try:
+                    for signals, found in separate_file(model, images, path, name, written, refinement):
+                        sheet.add(signals, found.sources)
+                        mixtures += len(found)
+                except FileError as error:
+                    failed += 1
+                    complain(error)
+            sheet.save(written.place(SHEET))
     print(f"{mixtures} mixtures taken apart into {out}")
     return 2 if failed else 0
 
 
 def separate_file(
-    model: "Separator", images: "Images", path: Path, stem: Path, refinement: dict[str, int]
+    model: "Separator", images: "Images", path: Path, stem: str, written: Written, refinement: dict[str, int]
 ) -> "Iterator[tuple[Tensor, Separation]]":
     """Write the sources of every mixture of a file; yields what was read and what was found, part by part.
 
@@ -92,8 +92,9 @@ def separate_file(
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
         for mixture, name in zip(found, names):  # noqa: B905  # as many names as it takes
-            for k, source in enumerate(mixture.sources[mixture.active]):
-                images.write(source, Path(f"{name}_source{k + 1}.png"))
+            places = written.of(path, name, int(mixture.count), float(mixture.confidence))
+            for source, place in zip(mixture.sources[mixture.active], places, strict=True):
+                images.write(source, place)
         yield signals, found
 
 
