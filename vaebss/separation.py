@@ -81,10 +81,10 @@ class Separation:
     def shares(self, mixture: Tensor, exponent: float = 1.0) -> Tensor:
         """Of masked estimates and their mixture (B, *S): each slot's share of it, (B, K, *S), adding up to 1.
 
-        For p other than 1, see `add_up`, they are shares of its p-th power.
+        For p other than 1, see `add_up`, they are shares of its p-th power. None is above 1, masked or not.
         """
         whole = mixture.unsqueeze(1)
-        ratios = (self.sources / whole.clamp(min=SHARED)).pow(exponent)
+        ratios = (self.sources / whole.clamp(min=SHARED)).clamp(max=1).pow(exponent)
         return torch.where(whole > 0, ratios, 1 / self.sources.shape[1])
 
     def save(self, folder: str | Path) -> list[Path]:

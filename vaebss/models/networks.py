@@ -59,10 +59,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.image_shape = tuple(image_shape)
         widths = [latent_dim, *reversed(hidden_dims)]
-        last = nn.Linear(widths[-1], prod(image_shape))
+        hidden, last = hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape))
         if output == "softplus":
             nn.init.constant_(last.bias, SOFT_BIAS)
-        self.layers = nn.Sequential(*hidden_layers(widths), last, OUTPUTS[output]())
+        self.layers = nn.Sequential(*hidden, last, OUTPUTS[output]())
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents.flatten(0, -2)).float().view(*latents.shape[:-1], *self.image_shape)
