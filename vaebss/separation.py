@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # A slot holds a source when its mean brightness exceeds this share of a full-scale source.
 ACTIVE_BRIGHTNESS = 0.0125
+ACTIVE_SHARE = 0.01  # of a mixture, where the scale of sources is not known
 FAINT = 1e-9  # brightness with which slots without any take part in proportions
 SHARED = 1e-6  # least brightness that shares are taken of
 PLOTTED = 12  # mixtures in a figure
@@ -77,10 +78,14 @@ class Separation:
         """The sources, (B, K, *S) float32."""
         return self.sources.cpu().numpy()
 
-    def shares(self, mixture: Tensor) -> Tensor:
-        """Of masked estimates and their mixture (B, *S): each slot's share of it, (B, K, *S), adding up to 1."""
+    def shares(self, mixture: Tensor, exponent: float = 1.0) -> Tensor:
+        """Of masked estimates and their mixture (B, *S): each slot's share of it, (B, K, *S), adding up to 1.
+
+        For p other than 1, see `add_up`, they are shares of its p-th power. None is above 1, masked or not.
+        """
         whole = mixture.unsqueeze(1)
-        return torch.where(whole > 0, self.sources / whole.clamp(min=SHARED), 1 / self.sources.shape[1])
+        ratios = (self.sources / whole.clamp(min=SHARED)).clamp(max=1).pow(exponent)
+        return torch.where(whole > 0, ratios, 1 / self.sources.shape[1])
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write every active source of pictures as a PNG, 00000_source1.png and so on, white being 1; their paths."""
@@ -115,7 +120,14 @@ class Separation:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf) -> Tensor:
+def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:
+    """The mixture of estimates, (sum_k s_k^p)^(1/p) over the dimension `slots`: (B, K, *S) -> (B, *S)."""
+    if exponent == 1:
+        return estimates.sum(slots)
+    return estimates.clamp(min=SHARED).pow(exponent).sum(slots).pow(1 / exponent)  # a root's slope at 0 is infinite
+
+
+def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf, exponent: float = 1.0) -> Tensor:
     """Masked estimates s_k * x / x_hat (Neri et al. 2021, VAEM): they add up to the mixture.
 
     Where that makes a source brighter than any can be, what is too much goes to the others, in proportion.
@@ -125,10 +137,13 @@ def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf) -> Ten
         mixture: (B, C, H, W), non-negative.
         brightest: pixel that a source can have, where that is known; a mixture brighter than K such pixels is shared
             out evenly.
+        exponent: p, as in `add_up`; where it is not 1, nothing is known to be too bright.
 
     Returns:
         (B, K, C, H, W). Where all estimates are 0, each slot gets an equal share of the mixture.
     """
+    if exponent != 1:
+        return mask(estimates.pow(exponent), mixture.pow(exponent)).pow(1 / exponent)
     slots = estimates.shape[1]
     total = estimates.sum(1, keepdim=True)
     masked = torch.where(total > 0, estimates / total, 1 / slots) * mixture.unsqueeze(1)
@@ -142,17 +157,22 @@ def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf) -> Ten
     return masked
 
 
-def active_slots(masked: Tensor, source_scale: float) -> Tensor:
+def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0) -> Tensor:
     """Which slots hold a source: those whose masked estimate is bright enough, (B, K, C, H, W) -> (B, K).
 
     A digit's mean brightness is 0.05 to 0.4 of full scale, while an empty slot's share of the mixture is close to
     none; the threshold of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a thin
     digit beside three thick ones still counts, and silence holds no source.
+
+    Where nobody knows a source's scale, infinity, it is a share of the mixture: of the sum of p-th powers.
     """
+    if math.isinf(source_scale):
+        powers = masked.pow(exponent).flatten(2).sum(2)
+        return powers > ACTIVE_SHARE * powers.sum(1, keepdim=True)
     return masked.flatten(2).mean(2) > ACTIVE_BRIGHTNESS * source_scale
 
 
-def check_mixture(mixture: Tensor, image_shape: tuple[int, ...], num_sources: int) -> None:
+def check_mixture(mixture: Tensor, image_shape: tuple[int, ...], num_sources: int, source_scale: float = 1.0) -> None:
     """Raise a ValueError of one line unless `mixture` can be separated into at most `num_sources` sources."""
     if not isinstance(mixture, Tensor):
         raise ValueError(f"mixture must be a torch.Tensor, not {type(mixture).__name__}")
@@ -165,6 +185,6 @@ def check_mixture(mixture: Tensor, image_shape: tuple[int, ...], num_sources: in
         raise ValueError(f"mixture must be floating point, not {mixture.dtype}; divide 8-bit images by 255")
     if not torch.isfinite(mixture).all():
         raise ValueError("mixture holds NaN or infinity")
-    if mixture.min() < 0 or mixture.max() > num_sources:
+    if mixture.min() < 0 or mixture.max() > num_sources * max(source_scale, 1.0):
         low, high = mixture.min().item(), mixture.max().item()
         raise ValueError(f"mixture must lie in [0, {num_sources}] (sources in [0, 1]), not [{low:.3g}, {high:.3g}]")

@@ -34,7 +34,7 @@ from vaebss.hardware import one_device
 from vaebss.matching import MAX_SLOTS
 from vaebss.models.vae import VAE
 from vaebss.pictures import comparison_figure, slots_figure
-from vaebss.training.scores import examples, mean_nats, score
+from vaebss.training.scores import Scorer, examples, mean_nats, pictured, score
 
 PICTURED = 8  # mixtures
 HEADER = (
@@ -101,9 +101,8 @@ def compare(options: Any) -> None:
         "seed": options.seed,
         "results": [],
     }
-    batch = next(iter(data.test_dataloader()))
-    pictured = {name: value[:PICTURED] for name, value in batch.items()}
-    mixture, sources = examples([batch], PICTURED)
+    first = examples(data.test_dataloader(), PICTURED)
+    mixture, sources = pictured(first, data.modality)
     pictures: dict[str, Tensor] = {}
     device = one_device(options.gpus).type
     for num_sources, methods in _plan(options, say=print):
@@ -115,7 +114,7 @@ def compare(options: Any) -> None:
             result, answer = _run(method, setting, data, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            pictures[f"{method}, K = {num_sources}"] = answer(pictured).sources
+            pictures[f"{method}, K = {num_sources}"] = answer(first).sources
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
     figures = {"comparison.png": comparison_figure(mixture, sources, pictures)}
@@ -162,7 +161,8 @@ def _run(name: str, setting: Setting, data: MNISTMixtures, models: Models) -> tu
     done = time.perf_counter()
     answer = estimator(name, models)
     slots = num_mixed if method.sees_truth else setting.num_sources
-    scores = score(answer, tqdm(data.test_dataloader(), desc="separating"), slots, setting.source_scale)
+    scorer = Scorer(slots, data.hparams.source_scale, data.modality)
+    scores = score(answer, tqdm(data.test_dataloader(), desc="separating"), scorer)
     if name == "vae" and isinstance(model, VAE):
         scores["elbo"] = mean_nats(model, data.test_dataloader())["elbo"]  # knows no sources, so that it may choose K
     result = {

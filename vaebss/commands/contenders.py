@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vaebss.data.collections import Collection, MixtureDataset
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
 from vaebss.data.plans import draw_plan
 from vaebss.hardware import fastest_autocast, fastest_precision
+from vaebss.modalities.images import Images
 from vaebss.models.vae import VAE
 from vaebss.training.vae import VAEBSS
 
@@ -87,7 +88,7 @@ def ours(images: Tensor, steps: int, batch_size: int, num_sources: int = 2) -> C
     def turn() -> float:
         mixtures = (WARM_STEPS + steps) * batch_size
         data = MNISTMixtures(batch_size=batch_size, epoch_size=mixtures)
-        data.collection = Collection(images, images[:0], images[:0], "bundled")
+        data.collection = Collection(images, images[:0], images[:0], "bundled", 1 / 510)
         clock = Clock()
         trainer = Trainer(
             accelerator="cpu",
@@ -108,7 +109,7 @@ def ours(images: Tensor, steps: int, batch_size: int, num_sources: int = 2) -> C
 
 def bare(images: Tensor, steps: int, batch_size: int) -> Contender:
     """Forward, backward and Adam on batches that lie ready: what our training would be without the Trainer."""
-    dataset = MixtureDataset(images, 1 / 510)
+    dataset = MixtureDataset(images, 1 / 510, Images(DIGIT_SHAPE))
     batches = [dataset[draw_plan(len(images), batch_size, (2, 2), step)] for step in range(WARM_STEPS + steps)]
     model = VAEBSS().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=model.hparams.lr, fused=True)
@@ -143,7 +144,7 @@ def separating(images: Tensor, mixtures: int, refine_steps: int = 0) -> Contende
     """`VAE.separate`, with and without refinement."""
     model = VAE().eval()
     plan = draw_plan(len(images), mixtures, (2, 2), 0)
-    mixture = MixtureDataset(images, 1 / 510)[plan]["mixture"]
+    mixture = MixtureDataset(images, 1 / 510, Images(DIGIT_SHAPE))[plan]["mixture"]
 
     def turn() -> float:
         start = time.perf_counter()

@@ -34,6 +34,7 @@ class FitCLI(TrainCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
         several = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
         parser.add_argument("--starts", type=int, default=1, help=several)
         parser.add_argument("--start_epochs", "--start-epochs", type=int, default=10, help="Epochs of each start.")

@@ -16,16 +16,8 @@ from vaebss.training.scores import evaluate
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
-SCORES = (
-    "psnr_paper",
-    "psnr_paper_worst_decile",
-    "psnr",
-    "ssim",
-    "si_sdr",
-    "count",
-    "psnr_paper_by_count",
-    "confusion",
-)
+SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si_sdr_worst_decile", "si_sir", "si_sar")
+SCORES += ("count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
 
 
 def ship(args: list[str]) -> None:
@@ -67,9 +59,11 @@ def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None,
     data.prepare_data()
     data.setup("test")
     model = build(checkpoint, "the checkpoint")
-    results = evaluate(model, tqdm(data.test_dataloader(), unit="batch"), **refinement or {})
+    results = evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement or {})
     columns = [column for column in ("masked", "refined") if column in results]
-    chosen = {column: {score: results[column][score] for score in SCORES} for column in columns}
+    chosen = {
+        column: {score: results[column][score] for score in SCORES if score in results[column]} for column in columns
+    }
     return {"n": data.hparams.test_mixtures, "num_mixed": data.hparams.num_mixed} | chosen
 
 

@@ -16,21 +16,29 @@ from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, separation_figure
 from vaebss.pretrained.shelf import available
-from vaebss.training.scores import evaluate, examples, mean_nats
+from vaebss.training.scores import evaluate, examples, mean_nats, pictured
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
-ROWS = (
-    ("PSNR (paper scale), dB", "psnr_paper"),
-    ("  median", "psnr_paper_median"),
-    ("  worst decile", "psnr_paper_worst_decile"),
-    ("PSNR, dB", "psnr"),
-    ("  median", "psnr_median"),
-    ("  worst decile", "psnr_worst_decile"),
-    ("SSIM", "ssim"),
-    ("SI-SDR, dB", "si_sdr"),
-    ("count right", "count"),
-)
+ROWS = {
+    "psnr_paper": "PSNR (paper scale), dB",
+    "psnr_paper_median": "  median",
+    "psnr_paper_worst_decile": "  worst decile",
+    "psnr": "PSNR, dB",
+    "psnr_median": "  median",
+    "psnr_worst_decile": "  worst decile",
+    "ssim": "SSIM",
+    "si_sdr": "SI-SDR, dB",
+    "si_sdr_median": "  median",
+    "si_sdr_worst_decile": "  worst decile",
+    "si_sir": "SI-SIR, dB",
+    "si_sar": "SI-SAR, dB",
+    "count": "count right",
+}
+
+
+BY_COUNT = "_by_count"
+SHORT = {"psnr_paper": "PSNR (paper)", "si_sdr": "  SI-SDR, dB"}
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -72,7 +80,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     drawn = data.hparams
     print(f"Separating {drawn.test_mixtures} test mixtures of {drawn.source} digits, M = {drawn.num_mixed}", flush=True)
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
-    results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), **refinement)
+    results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement)
     results |= mean_nats(model, data.test_dataloader()) if isinstance(model, VAE) else {}
     print(table(results))
     if has_counts(results):
@@ -100,7 +108,7 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
     """Results as a file and as pictures; their paths."""
-    mixture, sources = examples(data.test_dataloader(), PICTURED)
+    mixture, sources = pictured(examples(data.test_dataloader(), PICTURED), data.modality)
     figures = {"separations.png": separation_figure(mixture, model.separate(mixture).sources, sources)}
     if has_counts(results):
         figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
@@ -112,15 +120,16 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
 
 def has_counts(results: dict[str, Any]) -> bool:
     """Whether the test mixtures differ in their number of sources."""
-    return len(results["masked"]["psnr_paper_by_count"]) > 1
+    return sum(map(any, results["masked"]["confusion"])) > 1
 
 
 def table(results: dict[str, Any]) -> str:
     """Results as lines of text."""
     columns = [name for name in ("raw", "masked", "refined") if name in results]
     lines = ["\n" + " " * 24 + "".join(f"{name:>10}" for name in columns)]
-    for label, name in ROWS:
-        lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
+    for name, label in ROWS.items():
+        if name in results[columns[0]]:
+            lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
     nats = ", ".join(f"{name} {results[name]:.2f}" for name in OBJECTIVE if name in results)
     return "\n".join([*lines, f"{nats} nats per mixture\n" if nats else ""])
 
@@ -128,8 +137,10 @@ def table(results: dict[str, Any]) -> str:
 def count_table(scores: dict[str, Any]) -> str:
     """Scores of each true number of sources: how many mixtures, PSNR, and their share taken for each number."""
     slots = len(scores["confusion"][0])
-    lines = ["true number  mixtures  PSNR (paper)  taken for" + "".join(f"{number:8}" for number in range(slots))]
-    for number, psnr in scores["psnr_paper_by_count"].items():
+    main = next(name for name in scores if name.endswith(BY_COUNT))
+    label = SHORT[main.removesuffix(BY_COUNT)]
+    lines = [f"true number  mixtures  {label}  taken for" + "".join(f"{number:8}" for number in range(slots))]
+    for number, psnr in scores[main].items():
         taken = scores["confusion"][number]
         shares = "".join(f"{100 * times / sum(taken):7.1f}%" for times in taken)
         lines.append(f"{number:11}{sum(taken):10}{psnr:14.3f}{'':11}{shares}")

@@ -1,5 +1,6 @@
 """What the two training commands share: options from the classes' own signatures, and what a resumed run must keep."""
 
+import math
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -17,7 +18,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from vaebss.checkpoints import read
 from vaebss.commands.run import RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import NOTES, MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
@@ -83,8 +84,8 @@ class TrainCLI(LightningCLI):
         )
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("data.source_scale", "model.source_scale")
-        parser.link_arguments("data.mixtures", "model.bounded", compute_fn=_is_scale_known)
+        parser.link_arguments(("data.source", "data.source_scale"), "model.source_scale", compute_fn=_brightest)
+        parser.link_arguments(("data.source", "data.mixtures"), "model.bounded", compute_fn=_is_scale_known)
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -222,6 +223,11 @@ def train(command: str, run: Callable[[], None]) -> int:
     return run_cleanly(command, main)
 
 
-def _is_scale_known(mixtures: str | None) -> bool:
-    """Nobody knows how bright the sources of given mixtures are."""
-    return mixtures is None
+def _brightest(source: str, source_scale: float) -> float:
+    """Pixel of a source: a note's spectrogram knows none."""
+    return math.inf if source == NOTES else source_scale
+
+
+def _is_scale_known(source: str, mixtures: str | None) -> bool:
+    """Nobody knows how bright the sources of given mixtures are, or those of sound."""
+    return mixtures is None and source != NOTES

@@ -1,6 +1,6 @@
 """What is mixed, or has been mixed already: signals in three splits, and the batches that a plan makes of them."""
 
-# B mixtures, M sources in each at most, N signals
+# B mixtures, M sources in each at most, N signals, S the shape of a signal
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vaebss.data.plans import FIXED_SEED, SILENT, VAL, draw_plan
+from vaebss.modalities.modality import Modality
 from vaebss.seeding import generator
 
 Batch = dict[str, Tensor]
@@ -23,22 +24,24 @@ class Collection:
     """Single signals, to be mixed at random.
 
     Attributes:
-        train, val, test: (N, C, H, W) uint8, no signal in two splits.
+        train, val, test: (N, *S), no signal in two splits.
         source: name of the set that they come from.
+        scale: what a signal is multiplied by to become a source in a mixture.
     """
 
     train: Tensor
     val: Tensor
     test: Tensor
     source: str
+    scale: float = 1.0
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
         """Of a fixed list of so many mixtures, see `draw_plan`; None where all are to be fresh."""
         return None if number is None else draw_plan(len(getattr(self, split)), number, counts, *address)
 
-    def batches(self, split: Split, source_scale: float) -> "MixtureDataset":
-        """Of mixtures whose sources' brightest pixel is `source_scale`."""
-        return MixtureDataset(getattr(self, split), source_scale / 255)
+    def batches(self, split: Split, modality: Modality) -> "MixtureDataset":
+        """Of mixtures, pictured."""
+        return MixtureDataset(getattr(self, split), self.scale, modality)
 
 
 @dataclass(frozen=True)
@@ -68,41 +71,46 @@ class Given:
         there = len(getattr(self, split))
         return torch.arange(there if number is None else min(number, there)).unsqueeze(1)
 
-    def batches(self, split: Split, source_scale: float) -> "GivenMixtures":
-        """Of mixtures as they are."""
-        return GivenMixtures(getattr(self, split))
+    def batches(self, split: Split, modality: Modality) -> "GivenMixtures":
+        """Of mixtures as they are, pictured."""
+        return GivenMixtures(getattr(self, split), modality)
 
 
 class MixtureDataset(Dataset[Batch]):
     """Gathers a plan's signals into a batch of mixtures; its items are whole batches.
 
     Args:
-        signals: (N, C, H, W) of any dtype.
+        signals: (N, *S) of any dtype.
         scale: what a signal is multiplied by to become a source.
+        modality: pictures mixtures.
     """
 
-    def __init__(self, signals: Tensor, scale: float):
-        self.signals, self.scale = signals, scale
+    def __init__(self, signals: Tensor, scale: float, modality: Modality):
+        self.signals, self.scale, self.modality = signals, scale, modality
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, M) -> mixture (B, C, H, W), a sum of sources that is never clipped; sources (B, M, C, H, W), zero
-        beyond count (B,)."""
+        """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, and its picture, mixture (B, C, H, W);
+        sources (B, M, *S), zero beyond count (B,)."""
         there = plan != SILENT
         sources = self.signals[plan.clamp(min=0)].float() * self.scale
-        sources *= there[..., None, None, None]
-        return {"mixture": sources.sum(1), "sources": sources, "count": there.sum(1)}
+        sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
+        signal = sources.sum(1)
+        picture = self.modality.picture(signal)
+        return {"signal": signal, "mixture": picture, "sources": sources, "count": there.sum(1)}
 
 
 class GivenMixtures(Dataset[Batch]):
     """Gathers mixtures whose sources nobody knows; its items are whole batches.
 
     Args:
-        mixtures: (N, C, H, W).
+        signals: (N, *S).
+        modality: pictures them.
     """
 
-    def __init__(self, mixtures: Tensor):
-        self.mixtures = mixtures
+    def __init__(self, signals: Tensor, modality: Modality):
+        self.signals, self.modality = signals, modality
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, 1) -> mixture (B, C, H, W)."""
-        return {"mixture": self.mixtures[plan[:, 0]].float()}
+        """Plan (B, 1) -> signal (B, *S) and its picture, mixture (B, C, H, W)."""
+        signal = self.signals[plan[:, 0]].float()
+        return {"signal": signal, "mixture": self.modality.picture(signal)}

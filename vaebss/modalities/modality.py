@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from vaebss.separation import Separation
+
 
 class Modality(ABC):
     """What is being separated. Separators see its pictures, (B, C, H, W), never the modality.
@@ -16,14 +18,25 @@ class Modality(ABC):
     Attributes:
         kind: its name.
         suffixes: of the files that hold its signals.
+        shape: (C, H, W) of a picture.
+        exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
     """
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    exponent: float
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    def heard(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
+        """The signals (B, K, *S) of what was found in mixtures (B, C, H, W), the pictures of signals (B, *S)."""
+        return self.apply(separation.shares(mixture, self.exponent), signals)
 
     @abstractmethod
     def picture(self, signals: Tensor) -> Tensor:
-        """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more; twice the signal is twice the picture."""
+        """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:

@@ -5,10 +5,15 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
+
+OutputName = Literal["sigmoid", "softplus"]
+OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Softplus}
+SOFT_BIAS = -2.0  # of the last layer before a softplus: most of a spectrogram is faint
 
 
 def hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
@@ -39,13 +44,25 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """One decoder for all sources, the encoder's mirror: (..., D) -> (..., C, H, W), each pixel in (0, 1)."""
+    """One decoder for all sources, the encoder's mirror: (..., D) -> (..., C, H, W).
 
-    def __init__(self, image_shape: Sequence[int], hidden_dims: Sequence[int], latent_dim: int):
+    Args:
+        image_shape: (C, H, W).
+        hidden_dims: widths of the encoder's layers.
+        latent_dim: D.
+        output: "sigmoid" for pixels in (0, 1), "softplus" for any above 0, which begin faint.
+    """
+
+    def __init__(
+        self, image_shape: Sequence[int], hidden_dims: Sequence[int], latent_dim: int, output: OutputName = "sigmoid"
+    ):
         super().__init__()
         self.image_shape = tuple(image_shape)
         widths = [latent_dim, *reversed(hidden_dims)]
-        self.layers = nn.Sequential(*hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape)), nn.Sigmoid())
+        hidden, last = hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape))
+        if output == "softplus":
+            nn.init.constant_(last.bias, SOFT_BIAS)
+        self.layers = nn.Sequential(*hidden, last, OUTPUTS[output]())
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents.flatten(0, -2)).float().view(*latents.shape[:-1], *self.image_shape)

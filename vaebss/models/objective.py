@@ -82,12 +82,11 @@ class ELBO:
             return Bound(distortion, torch.zeros_like(posterior.mean[..., 0]))
         return Bound(distortion, kl_divergence(posterior, self.prior(posterior.mean)))
 
-    def log_joint(self, mixture: Tensor, latents: Tensor, estimates: Tensor, beta: float) -> Tensor:
+    def log_joint(self, mixture: Tensor, latents: Tensor, total: Tensor, beta: float) -> Tensor:
         """log p(x | z) + beta log p(z), what refinement maximises: (..., K, D) -> (...), in nats.
 
-        The mixture (B, C, H, W) may lack leading dimensions of latents and estimates (..., K, C, H, W).
+        The mixture (B, C, H, W) may lack leading dimensions of latents and of its estimate, the total (..., C, H, W).
         """
-        total = estimates.sum(-4)
         mixture = mixture.expand_as(total)
         fit = self.log_likelihood(mixture.flatten(0, -4), total.flatten(0, -4)).view(total.shape[:-3])
         return fit + beta * self.prior(latents).log_prob(latents).sum(-1) if self.variational else fit

@@ -29,12 +29,20 @@ class Separator(nn.Module, ABC):
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
         bounded: whether masked estimates respect that.
+        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
     """
 
-    def __init__(self, num_sources: int, image_shape: tuple[int, ...], source_scale: float, bounded: bool = True):
+    def __init__(
+        self,
+        num_sources: int,
+        image_shape: tuple[int, ...],
+        source_scale: float,
+        bounded: bool = True,
+        exponent: float = 1.0,
+    ):
         super().__init__()
         self.num_sources, self.image_shape = num_sources, tuple(image_shape)
-        self.source_scale, self.bounded = source_scale, bounded
+        self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
 
     @abstractmethod
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +71,7 @@ class Separator(nn.Module, ABC):
             ValueError: the mixture's type, shape, dtype or values are off, or an option is not one of this separator.
         """
         self.check_options(**options)
-        check_mixture(mixture, self.image_shape, self.num_sources)
+        check_mixture(mixture, self.image_shape, self.num_sources, self.source_scale)
         self._warn_of_brightness(mixture)
         model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
         with torch.autocast(self.device.type, enabled=False):
@@ -79,11 +87,12 @@ class Separator(nn.Module, ABC):
         """As `separate`, of mixtures as `_estimate` expects them."""
         estimates, confidence = self._estimate(mixture, **options)
         shares = self.masked(estimates, mixture)
-        return Separation(shares if masked else estimates, active_slots(shares, self.source_scale), confidence)
+        active = active_slots(shares, self.source_scale, self.exponent)
+        return Separation(shares if masked else estimates, active, confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
         """As `mask`, with sources as bright as they can be in this model's mixtures."""
-        return mask(estimates, mixture, self.source_scale if self.bounded else math.inf)
+        return mask(estimates, mixture, self.source_scale if self.bounded else math.inf, self.exponent)
 
     def check_options(self, **options: Any) -> None:
         """Raise a ValueError unless `separate` can take these options."""

@@ -12,10 +12,11 @@ from torch.distributions import Independent, Normal
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.hardware import fastest_autocast
 from vaebss.models import refinement
-from vaebss.models.networks import Decoder, Encoder
+from vaebss.models.networks import OUTPUTS, Decoder, Encoder, OutputName
 from vaebss.models.objective import ELBO, Bound, LikelihoodName, PriorName
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
+from vaebss.separation import add_up
 
 REFINE = 13  # the second number of the address of refinement's noise
 MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
@@ -38,6 +39,8 @@ class VAE(Separator):
         likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance.
         variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
         beta: Weight of the rate in the objective.
+        output: What the decoder ends in: pixels in (0, 1) from a sigmoid, any above 0 from a softplus.
+        exponent: p, sources add up to the mixture as (sum_k s_k^p)^(1/p). On the command line the data sets it.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
         bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
@@ -56,6 +59,8 @@ class VAE(Separator):
         likelihood_scale: float = math.sqrt(0.5),
         variational: bool = True,
         beta: float = 0.5,
+        output: OutputName = "sigmoid",
+        exponent: float = 1.0,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
         bounded: bool = True,
@@ -63,17 +68,22 @@ class VAE(Separator):
     ):
         check_at_least(1, model__num_sources=num_sources, model__latent_dim=latent_dim)
         check_above_zero(model__prior_scale=prior_scale, model__likelihood_scale=likelihood_scale)
-        check_above_zero(model__source_scale=source_scale)
+        check_above_zero(model__exponent=exponent)
+        if not source_scale > 0:
+            raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
         check_at_least(0, model__beta=beta, model__seed=seed)
+        if output not in OUTPUTS:
+            raise ValueError(f"model.output must be one of {', '.join(OUTPUTS)}, not {output!r}")
         if not hidden_dims or min(hidden_dims) < 1:
             raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hidden_dims}")
-        super().__init__(num_sources, image_shape, source_scale, bounded)
+        super().__init__(num_sources, image_shape, source_scale, bounded, exponent)
         self.latent_dim, self.hidden_dims, self.beta, self.seed = latent_dim, tuple(hidden_dims), beta, seed
         self.prior, self.prior_scale, self.variational = prior, prior_scale, variational
         self.likelihood, self.likelihood_scale = likelihood, likelihood_scale
         self.objective = ELBO(prior, prior_scale, likelihood, likelihood_scale, variational)
         self.encoder = Encoder(image_shape, hidden_dims, num_sources, latent_dim)
-        self.decoder = Decoder(image_shape, hidden_dims, latent_dim)
+        self.output = output
+        self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output)
 
     def encode(self, mixture: Tensor) -> Independent:
         """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
@@ -96,7 +106,7 @@ class VAE(Separator):
         latents = posterior.mean
         if self.variational:
             latents = latents + posterior.stddev * torch.randn(latents.shape, generator=noise, device=latents.device)
-        return self.objective(mixture, self.decode(latents).sum(1), posterior)
+        return self.objective(mixture, add_up(self.decode(latents), self.exponent), posterior)
 
     def check_options(self, refine_steps: int = 0, restarts: int = 0, **others: Any) -> None:
         """Raise a ValueError unless `separate` can take these options."""
@@ -111,7 +121,11 @@ class VAE(Separator):
         if refine_steps:
             latents = self._refine(mixture, latents, refine_steps, restarts)
         estimates = self.decode(latents)
-        return estimates, self.objective.log_joint(mixture, latents, estimates, self.beta)
+        return estimates, self._log_joint(mixture, latents, estimates)
+
+    def _log_joint(self, mixture: Tensor, latents: Tensor, estimates: Tensor) -> Tensor:
+        """log p(x | z) + beta log p(z) of latents (..., K, D) and what they decode to: (...)."""
+        return self.objective.log_joint(mixture, latents, add_up(estimates, self.exponent, -4), self.beta)
 
     @torch.inference_mode(False)  # a Trainer's test runs in it, and it knows no gradients
     def _refine(self, mixture: Tensor, latents: Tensor, refine_steps: int, restarts: int) -> Tensor:
@@ -120,7 +134,7 @@ class VAE(Separator):
         noise = generator(self.seed, REFINE, device=latents.device)
 
         def objective_at(candidates: Tensor) -> Tensor:
-            return self.objective.log_joint(mixture, candidates, self.decode(candidates), self.beta)
+            return self._log_joint(mixture, candidates, self.decode(candidates))
 
         def quickly(candidates: Tensor) -> Tensor:
             with fastest_autocast(candidates.device):

@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from vaebss.errors import first_line
 from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, rows_figure, separation_figure
-from vaebss.training.scores import BankScores, Scores, examples
+from vaebss.training.scores import BankScores, Scores, examples, pictured
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -129,10 +129,11 @@ class SeparationPictures(Callback):
             trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
 
     def _figures(self, trainer: Trainer, model: Any) -> Iterator[tuple[str, Figure]]:
-        mixture, truth = examples(trainer.datamodule.val_dataloader(), self.num_mixtures)  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        mixture, truth = pictured(examples(data.val_dataloader(), self.num_mixtures), data.modality)
         yield "val/separations", separation_figure(mixture, model.separate(mixture).sources, truth)
         report = next((callback.report for callback in trainer.callbacks if isinstance(callback, Scores)), {})  # type: ignore[attr-defined]
-        if len(report.get("psnr_paper_by_count", ())) > 1:
+        if len(report.get("confusion", ())) > 2:
             yield "val/counts", confusion_figure(report["confusion"])
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)

@@ -10,8 +10,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from vaebss.metrics.images import mixture_psnr_paper, qualities
+from vaebss.metrics import audio, images
+from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.metrics.separation import SeparationMetrics
+from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.seeding import generator
@@ -19,12 +21,32 @@ from vaebss.separation import Separation
 from vaebss.training.vae import NOISE
 
 Batch = dict[str, Tensor]
-LOGGED = ("psnr_paper", "psnr", "ssim", "si_sdr", "count")
+QUALITIES = {"images": images.qualities, "audio": lambda source_scale: audio.QUALITIES}  # by kind of modality
 
 
-def metrics_of(model: Separator) -> SeparationMetrics:
-    """Those that score a separator."""
-    return SeparationMetrics(model.num_sources, qualities(model.source_scale))
+class Scorer:
+    """Scores of a separator on mixtures of a modality.
+
+    Args:
+        num_slots: K.
+        source_scale: of the mixtures' sources, brightest pixel or infinity.
+        modality: of the mixtures.
+    """
+
+    def __init__(self, num_slots: int, source_scale: float, modality: Modality):
+        self.metrics = SeparationMetrics(num_slots, QUALITIES[modality.kind](source_scale))
+        self.modality = modality
+
+    def add(self, separation: Separation, batch: Batch) -> None:
+        """A batch of mixtures and what was found in them."""
+        heard = self.modality.heard(separation, batch["mixture"], batch["signal"])
+        self.metrics.to(heard.device).update(heard, separation.active, batch["sources"], batch["count"])
+
+    def report(self) -> dict[str, Any]:
+        """As SeparationMetrics gives them, over all devices, and begin anew; empty where nothing was scored."""
+        scores = self.metrics.compute() if self.metrics.update_called else {}
+        self.metrics.reset()
+        return scores
 
 
 class Scores(Callback):
@@ -36,11 +58,7 @@ class Scores(Callback):
 
     def __init__(self):
         self.report: dict[str, Any] = {}
-        self.metrics: SeparationMetrics | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        model: Any = pl_module.model
-        self.metrics = metrics_of(model)
+        self.scorer: Scorer | None = None
 
     def on_validation_batch_end(
         self,
@@ -51,9 +69,12 @@ class Scores(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if "sources" in batch and self.metrics:
-            found, known = outputs["separation"], (batch["sources"], batch["count"])
-            self.metrics.to(pl_module.device).update(found.sources, found.active, *known)
+        if "sources" not in batch:
+            return
+        if self.scorer is None:
+            model: Any = pl_module.model
+            self.scorer = Scorer(model.num_sources, model.source_scale, trainer.datamodule.modality)  # type: ignore[attr-defined]
+        self.scorer.add(outputs["separation"], batch)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -64,11 +85,10 @@ class Scores(Callback):
         self._log(pl_module, "test")
 
     def _log(self, pl_module: LightningModule, stage: str) -> None:
-        if self.metrics is None or not self.metrics.update_called:
+        if self.scorer is None:
             return
-        self.report = self.metrics.compute()
-        self.metrics.reset()
-        main, *others = LOGGED
+        self.report = self.scorer.report()
+        main, *others = (*self.scorer.metrics.qualities, "count")
         pl_module.log(f"{stage}/{main}", self.report[main], prog_bar=True)
         pl_module.log_dict({f"{stage}/{name}": self.report[name] for name in others})
 
@@ -97,22 +117,24 @@ class BankScores:
         return curve
 
 
-def examples(batches: Iterable[Batch], number: int) -> tuple[Tensor, Tensor | None]:
-    """The first mixtures (N, C, H, W) and, where they are known, their sources (N, M, C, H, W), for pictures."""
-    batch = next(iter(batches))
+def examples(batches: Iterable[Batch], number: int) -> Batch:
+    """The first mixtures of a data set, with all that is known of them."""
+    return {name: value[:number] for name, value in next(iter(batches)).items()}
+
+
+def pictured(batch: Batch, modality: Modality) -> tuple[Tensor, Tensor | None]:
+    """Mixtures (B, C, H, W) and, where they are known, their sources (B, M, C, H, W), as pictures."""
     sources = batch.get("sources")
-    return batch["mixture"][:number], None if sources is None else sources[:number]
+    if sources is None:
+        return batch["mixture"], None
+    return batch["mixture"], modality.picture(sources.flatten(0, 1)).unflatten(0, sources.shape[:2])
 
 
-def score(
-    answer: Callable[[Batch], Separation], batches: Iterable[Batch], num_slots: int, source_scale: float
-) -> dict[str, Any]:
-    """Scores of any way to answer batches with so many slots, as SeparationMetrics gives them."""
-    metrics = SeparationMetrics(num_slots, qualities(source_scale))
+def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], scorer: Scorer) -> dict[str, Any]:
+    """Scores of any way to answer batches, as SeparationMetrics gives them."""
     for batch in batches:
-        separation = answer(batch)
-        metrics.update(separation.sources, separation.active, batch["sources"], batch["count"])
-    return metrics.compute()
+        scorer.add(answer(batch), batch)
+    return scorer.report()
 
 
 def quality_by_confidence(confidence: Tensor, psnr: Tensor) -> dict[int, float]:
@@ -122,28 +144,28 @@ def quality_by_confidence(confidence: Tensor, psnr: Tensor) -> dict[int, float]:
 
 
 @torch.no_grad()
-def evaluate(model: Separator, batches: Iterable[Batch], **refinement: Any) -> dict[str, Any]:
+def evaluate(model: Separator, batches: Iterable[Batch], modality: Modality, **refinement: Any) -> dict[str, Any]:
     """How well a separator takes mixtures apart whose sources are known.
 
     Args:
         model: of any kind, in eval mode.
-        batches: of `mixture`, `sources` and `count`.
+        batches: of mixtures and their sources.
+        modality: of the mixtures.
         refinement: options of `separate` for a further column.
 
     Returns:
         Column ("raw", "masked", perhaps "refined") -> scores as SeparationMetrics gives them.
     """
     columns = ("raw", "masked", "refined") if any(refinement.values()) else ("raw", "masked")
-    metrics = {column: metrics_of(model) for column in columns}
+    scorers = {column: Scorer(model.num_sources, model.source_scale, modality) for column in columns}
     for batch in batches:
-        mixture, known = batch["mixture"], (batch["sources"], batch["count"])
-        raw = model.separate(mixture, masked=False)
-        metrics["raw"].update(raw.sources, raw.active, *known)
-        metrics["masked"].update(model.masked(raw.sources, mixture), raw.active, *known)
-        if "refined" in metrics:
-            refined = model.separate(mixture, **refinement)
-            metrics["refined"].update(refined.sources, refined.active, *known)
-    return {column: metric.compute() for column, metric in metrics.items()}
+        raw = model.separate(batch["mixture"], masked=False)
+        scorers["raw"].add(raw, batch)
+        masked = model.masked(raw.sources, batch["mixture"])
+        scorers["masked"].add(Separation(masked, raw.active, raw.confidence), batch)
+        if "refined" in scorers:
+            scorers["refined"].add(model.separate(batch["mixture"], **refinement), batch)
+    return {column: scorer.report() for column, scorer in scorers.items()}
 
 
 @torch.no_grad()

@@ -1,0 +1,151 @@
+"""Notes of musical instruments: cutting, duplicates and splits on made-up tones; rendering where there is a font."""
+
+import sys
+from itertools import combinations
+
+import pytest
+import torch
+
+from vaebss.data import notes
+from vaebss.data.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, load_notes, split_notes
+from vaebss.errors import DataError
+
+FEW = {0: (60, 75), 1: (60, 62), 24: (60, 75), 25: (60, 63)}  # in TimGM6mb, 1 is 0 over again; 25 is unheard
+
+
+def tone(hertz: float, delay: int = 0, samples: int = SAMPLES) -> torch.Tensor:
+    time = torch.arange(samples) / notes.RATE
+    return torch.cat([torch.zeros(delay), torch.sin(2 * torch.pi * hertz * time) * torch.exp(-time)])
+
+
+@pytest.fixture(scope="module")
+def every_note():
+    labels = torch.tensor(
+        [(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)]
+    )
+    return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, "made up")
+
+
+def test_no_note_is_in_two_splits(every_note):
+    played = [set(map(tuple, every_note.labels[split].tolist())) for split in SPLITS]
+    assert not any(first & second for first, second in combinations(played, 2))
+    assert sum(map(len, played)) == sum(high - low + 1 for low, high in RANGES.values())
+
+
+def test_unheard_instruments_are_in_no_other_split(every_note):
+    assert set(every_note.labels["unheard"][:, 0].tolist()) == set(UNHEARD)
+    for split in ("train", "val", "test"):
+        assert not set(every_note.labels[split][:, 0].tolist()) & set(UNHEARD)
+
+
+def test_shares_of_the_splits(every_note):
+    heard = sum(len(getattr(every_note, split)) for split in ("train", "val", "test"))
+    assert len(every_note.test) / heard == pytest.approx(0.15, abs=0.02)
+    assert len(every_note.val) / heard == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_note_goes_into_the_same_split_whatever_else_the_font_has(every_note):
+    some = split_notes(every_note.test[::2], every_note.labels["test"][::2], "made up")
+    assert torch.equal(some.test, every_note.test[::2])
+    assert not len(some.train)
+
+
+@pytest.mark.parametrize("delay", [0, 3_000])
+@pytest.mark.parametrize("samples", [5_000, 40_000])
+def test_notes_are_cut_at_their_onset_and_equally_loud(delay, samples):
+    note = cut(0.2 * tone(440, delay, samples) + 0.01)
+    assert note.shape == (SAMPLES,)
+    assert note.mean().abs() < 1e-6
+    assert note.square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_delayed_note_is_the_same_note():
+    assert torch.allclose(cut(tone(440, 500, 40_000)), cut(tone(440, 3_000, 40_000)), atol=1e-5)
+
+
+def test_silence_is_cut_to_silence():
+    assert not cut(torch.zeros(30_000)).any()
+    assert not cut(1e-6 * tone(440)).any()
+
+
+def test_silent_notes_and_duplicates_are_dropped_at_one_pitch_only():
+    note, other = cut(tone(440)), cut(tone(523))
+    late = cut(torch.cat([tone(440)[40:], torch.zeros(40)]))
+    sounds = torch.stack([note, torch.zeros(SAMPLES), other, -note, late, note, note])
+    pitches = torch.tensor([69, 69, 69, 69, 69, 70, 69])
+    assert distinct(sounds, pitches).tolist() == [True, False, True, False, False, True, False]
+
+
+def test_a_missing_font_is_refused_in_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"none.sf2 cannot be read: No such file or directory$"):
+        load_notes(tmp_path, tmp_path / "none.sf2")
+
+
+def test_a_broken_font_is_refused_in_one_line(tmp_path):
+    pytest.importorskip("symusic")
+    (tmp_path / "broken.sf2").write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match=r"^\S*broken.sf2 cannot be read as a SoundFont: [^\n]*$"):
+        load_notes(tmp_path, tmp_path / "broken.sf2")
+    assert [file.name for file in tmp_path.iterdir()] == ["broken.sf2"]
+
+
+@pytest.mark.parametrize("missing", ["symusic", "pretty_midi"])
+def test_what_is_not_installed_is_said_with_what_to_install(tmp_path, monkeypatch, missing):
+    (tmp_path / "font.sf2").touch()
+    if missing == "symusic":
+        monkeypatch.setitem(sys.modules, "symusic", None)
+    else:
+        monkeypatch.setattr(notes, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install 'vaebss\[audio\]'$"):
+        load_notes(tmp_path, tmp_path / "font.sf2" if missing == "symusic" else None)
+
+
+@pytest.fixture
+def few_notes(monkeypatch):
+    pytest.importorskip("symusic")
+    pytest.importorskip("pretty_midi")
+    monkeypatch.setattr(notes, "RANGES", FEW)
+
+
+@pytest.fixture
+def kept(few_notes, tmp_path):
+    """What was rendered, and the file that keeps it."""
+    rendered = load_notes(tmp_path)
+    (cache,) = tmp_path.iterdir()
+    return rendered, cache
+
+
+def test_a_font_is_rendered_without_duplicates(kept):
+    rendered, _ = kept
+    assert rendered.source == "TimGM6mb"
+    assert rendered.train.dtype == torch.float16
+    assert sum(len(getattr(rendered, split)) for split in ("train", "val", "test")) == 32
+    assert rendered.unheard.shape == (4, SAMPLES)
+    assert torch.allclose(rendered.train.float().square().mean(1), torch.ones(len(rendered.train)), atol=1e-3)
+
+
+def test_what_was_kept_is_what_was_rendered(kept, monkeypatch):
+    rendered, cache = kept
+    monkeypatch.setattr(notes, "_render", None)  # not again
+    again = load_notes(cache.parent)
+    assert all(torch.equal(getattr(again, split), getattr(rendered, split)) for split in SPLITS)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "emptied"])
+def test_a_damaged_cache_is_made_anew(kept, damage):
+    rendered, cache = kept
+    whole = bytearray(cache.read_bytes())
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    cache.write_bytes({"truncated": whole[:-1000], "a bit": damaged, "emptied": b""}[damage])
+    again = load_notes(cache.parent)
+    assert all(torch.equal(getattr(again, split), getattr(rendered, split)) for split in SPLITS)
+    assert cache.read_bytes() == whole
+    assert list(cache.parent.iterdir()) == [cache]
+
+
+def test_another_recipe_is_another_cache(kept, monkeypatch):
+    _, cache = kept
+    monkeypatch.setattr(notes, "RANGES", {24: (60, 62)})
+    assert len(load_notes(cache.parent).train) <= 3
+    assert len(list(cache.parent.iterdir())) == 2

@@ -1,0 +1,155 @@
+"""Sound as a modality: spectrograms in bands, masks that share a signal out, files."""
+
+import sys
+
+import pytest
+import torch
+
+from vaebss.errors import FileError
+from vaebss.modalities.audio import Audio
+
+PAPER = Audio(bands=512, pooled=1, compression=1.0, add="magnitudes")
+SETTINGS = [Audio(), PAPER, Audio(bands=256, pooled=3, compression=0.3), Audio(window=512, hop=128, bands=90)]
+LENGTHS = [16_128, 16_000, 40_001, 100]
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def tone(hertz: float, samples: int = 16_128, rate: int = 16_000) -> torch.Tensor:
+    return 0.3 * torch.sin(2 * torch.pi * hertz * torch.arange(samples) / rate)
+
+
+@pytest.mark.parametrize("audio", SETTINGS)
+@pytest.mark.parametrize("samples", LENGTHS)
+def test_shares_that_sum_to_1_give_parts_that_sum_to_the_signal(audio, samples):
+    signals = noise(2, samples)
+    shares = noise(2, 3, *audio.picture(signals).shape[1:]).softmax(1)
+    parts = audio.apply(shares, signals)
+    assert parts.shape == (2, 3, samples)
+    assert torch.allclose(parts.sum(1), signals, atol=1e-5)
+
+
+def test_the_topmost_bin_is_somebodys():
+    signal = tone(8_000 - 1e-3).unsqueeze(0)
+    shares = torch.zeros(1, 2, *Audio().shape)
+    shares[:, 0] = 1
+    assert torch.allclose(Audio().apply(shares, signal)[:, 0], signal, atol=1e-5)
+
+
+@pytest.mark.parametrize("audio", SETTINGS)
+def test_a_picture_has_its_shape_and_is_not_negative(audio):
+    picture = audio.picture(noise(2, audio.samples))
+    assert picture.shape == (2, *audio.shape)
+    assert picture.min() >= 0
+
+
+@pytest.mark.parametrize("audio", SETTINGS)
+def test_a_louder_signal_has_a_brighter_picture(audio):
+    signals = noise(2, audio.samples)
+    assert torch.allclose(audio.picture(3 * signals), 3**audio.compression * audio.picture(signals), rtol=1e-4)
+
+
+@pytest.mark.parametrize("audio", SETTINGS)
+def test_bands_keep_all_energy_below_the_topmost_bin(audio):
+    weights = audio._triangles
+    assert torch.allclose(weights.sum(0), torch.ones(audio.window // 2))
+    assert (weights.argmax(1).diff() >= 1).all()  # every band has a bin of its own
+
+
+def test_the_papers_picture_is_the_magnitude_of_each_bin():
+    signals = noise(2, 16_128)
+    spectrum = torch.stft(signals, 1024, 256, window=torch.hann_window(1024), pad_mode="constant", return_complex=True)
+    assert PAPER.shape == (1, 512, 64)
+    assert PAPER.exponent == 1
+    assert torch.allclose(PAPER.picture(signals)[:, 0], spectrum[:, :512].abs(), rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_of_distant_tones_add_up_by_the_exponent():
+    audio, tones = Audio(), torch.stack([tone(440), tone(1_760)])
+    whole = audio.picture(tones.sum(0, keepdim=True))
+    added = audio.picture(tones).pow(audio.exponent).sum(0, keepdim=True).pow(1 / audio.exponent)
+    assert (added - whole).abs().sum() < 0.04 * whole.sum()
+
+
+def test_true_shares_of_energy_separate_distant_tones():
+    audio, tones = Audio(), torch.stack([tone(440), tone(1_760)])
+    energies = audio.picture(tones).pow(audio.exponent)
+    parts = audio.apply((energies / energies.sum(0)).unsqueeze(0), tones.sum(0, keepdim=True))[0]
+    assert (parts - tones).square().sum() < 1e-4 * tones.square().sum()
+
+
+@pytest.mark.parametrize("bands", [65, 513])
+def test_too_few_or_too_many_bands_are_refused(bands):
+    with pytest.raises(ValueError, match="bands must be from 66 to 512"):
+        Audio(bands=bands)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    pytest.importorskip("soundfile")
+    signal = 3 * noise(5_000)  # beyond 1: nothing is clipped
+    Audio().write(signal, tmp_path / "sound.wav")
+    (read,) = Audio().read(tmp_path / "sound.wav")
+    assert torch.equal(read, signal.unsqueeze(0))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "precision"),
+    [
+        ("wav", "PCM_U8", 2**-7),
+        ("wav", "PCM_16", 2**-15),
+        ("wav", "PCM_24", 2**-23),
+        ("flac", "PCM_16", 2**-15),
+        ("ogg", "VORBIS", 0.03),
+        ("mp3", "MPEG_LAYER_III", 0.03),
+        ("aiff", "PCM_16", 2**-15),
+    ],
+)
+def test_formats_are_read_to_their_precision(tmp_path, suffix, subtype, precision):
+    soundfile = pytest.importorskip("soundfile")
+    signal, path = tone(440), tmp_path / f"sound.{suffix}"
+    soundfile.write(path, signal.numpy(), 16_000, subtype=subtype)
+    (read,) = Audio().read(path)
+    assert torch.allclose(read[0, 2_000 : len(signal) - 2_000], signal[2_000:-2_000], atol=precision)
+    assert path.suffix in Audio.suffixes
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
+def test_any_rate_is_resampled_and_channels_are_averaged(tmp_path, rate):
+    soundfile = pytest.importorskip("soundfile")
+    mono = tone(440, rate, rate)
+    soundfile.write(tmp_path / "a.wav", torch.stack([mono, 0 * mono, -mono, 4 * mono], 1).numpy(), rate, "FLOAT")
+    (read,) = Audio().read(tmp_path / "a.wav")
+    assert read.shape == (1, 16_000)
+    assert torch.allclose(read[0, 500:-500], tone(440, 16_000)[500:-500], atol=1e-3)
+
+
+def test_silence_is_a_sound_like_any_other(tmp_path):
+    pytest.importorskip("soundfile")
+    Audio().write(torch.zeros(100), tmp_path / "silent.wav")
+    (read,) = Audio().read(tmp_path / "silent.wav")
+    assert torch.equal(read, torch.zeros(1, 100))
+
+
+@pytest.mark.parametrize("content", ["nothing", "garbage", "no samples", "nan", "not there"])
+def test_files_without_sound_are_refused_in_one_line(tmp_path, content):
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "sound.wav"
+    match content:
+        case "nothing":
+            path.touch()
+        case "garbage":
+            path.write_bytes(bytes(range(256)))
+        case "no samples":
+            soundfile.write(path, torch.zeros(0).numpy(), 16_000)
+        case "nan":
+            Audio().write(torch.full((100,), torch.nan), path)
+    with pytest.raises(FileError, match=r"^\S*sound.wav [^\n]*$"):
+        list(Audio().read(path))
+
+
+def test_a_missing_soundfile_is_said_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(ImportError, match=r"pip install 'vaebss\[audio\]'"):
+        list(Audio().read(tmp_path / "sound.wav"))

@@ -1,0 +1,229 @@
+"""Single notes of musical instruments to mix, rendered once from a SoundFont and kept."""
+
+# N notes, T samples
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vaebss.errors import DataError
+from vaebss.seeding import generator
+
+SPLITS = ("train", "val", "test", "unheard")
+RATE = 16_000  # samples a second
+SAMPLES = 16_128  # T, just over a second
+RENDERED_RATE = 48_000  # at which notes are rendered, so that little aliases
+HELD = 1.3  # seconds
+VELOCITY = 100  # one for all: two are nearly one sound once both are as loud
+ONSET, LEAD = 0.02, 80  # a note begins so many samples before it first reaches this share of its peak
+SILENT = 1e-4  # root mean square of a rendering with nothing in it
+ALIKE = 0.8  # correlation from which on two notes of one pitch are one recording
+TEST, VALIDATION = 0.15, 0.05  # shares of notes
+SPLIT_SEED = 2021
+UNHEARD = (19, 25, 42, 57, 71)  # church organ, steel guitar, cello, trombone, clarinet: in no other split
+
+# General MIDI programs, counted from 0, and the lowest and highest pitch that each plays
+RANGES = {
+    **dict.fromkeys(range(6), (33, 96)),  # pianos
+    6: (29, 89),  # harpsichord
+    7: (33, 84),  # clavinet
+    **dict.fromkeys((16, 17, 18, 19), (36, 96)),  # organs
+    20: (36, 84),  # reed organ
+    21: (53, 89),  # accordion
+    22: (60, 84),  # harmonica
+    23: (48, 84),  # bandoneon
+    **dict.fromkeys(range(24, 31), (40, 84)),  # guitars
+    **dict.fromkeys(range(32, 38), (28, 60)),  # basses
+    40: (55, 96),  # violin
+    41: (48, 84),  # viola
+    42: (36, 72),  # cello
+    43: (28, 55),  # contrabass
+    45: (40, 84),  # pizzicato
+    46: (28, 96),  # harp
+    **dict.fromkeys((48, 49), (36, 88)),  # strings
+    56: (54, 82),  # trumpet
+    57: (40, 72),  # trombone
+    58: (28, 58),  # tuba
+    59: (54, 82),  # muted trumpet
+    60: (36, 77),  # horn
+    61: (40, 82),  # brass
+    64: (56, 87),  # soprano saxophone
+    65: (49, 80),  # alto saxophone
+    66: (44, 75),  # tenor saxophone
+    67: (37, 69),  # baritone saxophone
+    68: (58, 89),  # oboe
+    69: (52, 81),  # english horn
+    70: (34, 74),  # bassoon
+    71: (50, 89),  # clarinet
+    72: (74, 102),  # piccolo
+    73: (60, 96),  # flute
+    74: (72, 96),  # recorder
+    75: (60, 91),  # pan flute
+    77: (55, 84),  # shakuhachi
+    79: (60, 89),  # ocarina
+    104: (48, 77),  # sitar
+    105: (48, 84),  # banjo
+    106: (50, 79),  # shamisen
+    107: (48, 84),  # koto
+    110: (55, 91),  # fiddle
+}
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Notes (N, T) float16 of root mean square 1, and what they are: (N, 2), program and pitch of each.
+
+    No (program, pitch) is in two splits. `unheard` are all notes of instruments of which no other split has any. Labels
+    are for whoever checks that; separators learn without.
+    """
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    unheard: Tensor
+    labels: dict[str, Tensor]
+    source: str
+
+
+def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
+    """Notes of a SoundFont, rendered once and kept in `root` under the font's checksum.
+
+    Args:
+        root: folder for what is rendered, made where it is missing.
+        soundfont: a file, .sf2 or .sf3; by default the TimGM6mb that pretty_midi brings.
+
+    Raises:
+        DataError: there is no such font, it cannot be read, or what renders it is not installed.
+    """
+    font = Path(soundfont) if soundfont else _bundled_font()
+    cache = Path(root) / f"notes-{_checksum(font)}.npz"
+    sounds, labels = _kept(cache) or _keep(cache, *_render(font))
+    return split_notes(sounds, labels, font.stem)
+
+
+def split_notes(sounds: Tensor, labels: Tensor, source: str) -> Notes:
+    """Notes (N, T) by their program and pitch (N, 2), which go into the same split whatever the font."""
+    split = _catalogue()
+    names = [split[program, pitch] for program, pitch in labels.tolist()]
+    places = {part: [place for place, name in enumerate(names) if name == part] for part in SPLITS}
+    parts = {part: sounds[places[part]] for part in SPLITS}
+    return Notes(**parts, labels={part: labels[places[part]] for part in SPLITS}, source=source)
+
+
+def _catalogue() -> dict[tuple[int, int], str]:
+    """Every (program, pitch) that is played, and its split."""
+    every = [(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)]
+    draws = torch.rand(len(every), generator=generator(SPLIT_SEED)).tolist()
+
+    def split(program: int, draw: float) -> str:
+        if program in UNHEARD:
+            return "unheard"
+        return "test" if draw < TEST else "val" if draw < TEST + VALIDATION else "train"
+
+    return {note: split(note[0], draw) for note, draw in zip(every, draws, strict=True)}
+
+
+def _render(font: Path) -> tuple[Tensor, Tensor]:
+    """Notes (N, T) float16 and labels (N, 2), without those that are silent or have been heard from another program."""
+    play = _player(font)
+    every = list(_catalogue())
+    sounds = torch.stack([cut(play(program, pitch)) for program, pitch in every])
+    labels = torch.tensor(every)
+    new = distinct(sounds, labels[:, 1])
+    return sounds[new].half(), labels[new]
+
+
+def _player(font: Path) -> Callable[[int, int], Tensor]:
+    """(program, pitch) -> sound (T',) at `RATE`."""
+    try:
+        from scipy.signal import resample_poly
+
+        symusic: Any = import_module("symusic")  # its types are made when it runs
+    except ImportError as error:
+        raise DataError("to render notes: pip install 'vaebss[audio]'") from error
+    try:
+        synthesizer = symusic.Synthesizer(sf_path=str(font), sample_rate=RENDERED_RATE, quality=4)
+    except RuntimeError as error:
+        raise DataError(f"{font} cannot be read as a SoundFont: {' '.join(str(error).split())}") from error
+
+    def play(program: int, pitch: int) -> Tensor:
+        score, track = symusic.Score(480), symusic.Track("", program=program)  # 480 ticks to half a second
+        track.notes.append(symusic.Note(0, round(960 * HELD), pitch, VELOCITY))
+        score.tracks.append(track)
+        sound = synthesizer.render(score, stereo=True).mean(0)
+        return torch.from_numpy(resample_poly(sound, RATE, RENDERED_RATE))
+
+    return play
+
+
+def cut(sound: Tensor) -> Tensor:
+    """Sound (T',) -> its first T samples from just before its onset, mean 0 and root mean square 1; or all silent."""
+    loud = (sound.abs() > ONSET * sound.abs().max()).nonzero()
+    start = max(int(loud[0]) - LEAD, 0) if len(loud) else 0
+    note = functional.pad(sound[start : start + SAMPLES], (0, SAMPLES))[:SAMPLES]
+    note = note - note.mean()
+    loudness = note.square().mean().sqrt()
+    return note / loudness if loudness > SILENT else torch.zeros(SAMPLES)
+
+
+def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
+    """Which of the notes (N, T) are neither silent nor like an earlier one of the same pitch, (N,) bool.
+
+    Programs share recordings, to be filtered, detuned or begun otherwise; then they correlate, at some lag.
+    """
+    new = torch.zeros(len(sounds), dtype=torch.bool)
+    audible, length = sounds.any(1), sounds.shape[1]
+    for pitch in pitches.unique():
+        places = (audible & (pitches == pitch)).nonzero()[:, 0]
+        spectra = torch.fft.rfft(sounds[places].float())
+        heard: list[int] = []
+        for number, spectrum in enumerate(spectra):
+            correlations = torch.fft.irfft(spectra[heard] * spectrum.conj(), length) / length
+            if not (correlations.abs() > ALIKE).any():
+                heard.append(number)
+        new[places[heard]] = True
+    return new
+
+
+def _bundled_font() -> Path:
+    found = find_spec("pretty_midi")
+    if found is None or found.origin is None:
+        raise DataError("the default SoundFont comes with pretty_midi: pip install 'vaebss[audio]'")
+    return Path(found.origin).with_name("TimGM6mb.sf2")
+
+
+def _checksum(font: Path) -> str:
+    """Of the font and of how it is rendered."""
+    recipe = repr((RATE, SAMPLES, RENDERED_RATE, HELD, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES)).encode()
+    try:
+        return hashlib.sha256(font.read_bytes() + recipe).hexdigest()[:16]
+    except OSError as error:
+        raise DataError(f"{font} cannot be read: {error.strerror}") from error
+
+
+def _kept(cache: Path) -> tuple[Tensor, Tensor] | None:
+    """What was kept, if it is there and whole: an archive's own checksums are verified as it is read."""
+    try:
+        with np.load(cache, allow_pickle=False) as kept:
+            return torch.from_numpy(kept["sounds"]), torch.from_numpy(kept["labels"])
+    except Exception:  # missing, or damaged, in any way it likes
+        return None
+
+
+def _keep(cache: Path, sounds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Write a file of another name first, so that there is never half a cache."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = cache.with_suffix(f".{os.getpid()}.npz")
+    np.savez(unfinished, sounds=sounds.numpy(), labels=labels.numpy())
+    unfinished.replace(cache)
+    return sounds, labels

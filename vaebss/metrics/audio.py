@@ -1,0 +1,63 @@
+"""Metrics of separated sound in dB: SI-SDR, SI-SIR and SI-SAR, as the paper's Table III names them.
+
+An estimate e is split into three parts, orthogonal to each other: its projection on its own source, the target; its
+projection on the span of all sources, less the target, which is interference; and the rest, which is artefacts (BSS
+Eval of Vincent et al. 2006 without filters; scale-invariant as in Le Roux et al. 2019,
+"SDR: half-baked or well done?").
+
+    SI-SDR = target : interference + artefacts       SI-SIR = target : interference
+    SI-SAR = target + interference : artefacts
+
+All take estimates (B, M, T), matched, and sources (B, M, T), and give (B, M) float64 in [-100, 100]; an estimate or a
+source that is silent scores -100.
+"""
+
+# B mixtures, M sources, T samples
+
+import torch
+from torch import Tensor
+
+from vaebss.metrics.separation import LARGEST, Quality
+
+LIMIT = LARGEST  # dB
+LEAST = 1e-15  # of an energy that is divided by, where all of the estimate is 1
+
+
+def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
+    """Ratio of signal to distortion."""
+    target, interference, artefacts = _energies(estimates, sources)
+    return _decibels(target, interference + artefacts)
+
+
+def si_sir(estimates: Tensor, sources: Tensor) -> Tensor:
+    """Ratio of signal to interference; 100 for a single source."""
+    target, interference, _ = _energies(estimates, sources)
+    return _decibels(target, interference)
+
+
+def si_sar(estimates: Tensor, sources: Tensor) -> Tensor:
+    """Ratio of signal to artefacts. It does not ask which source the signal comes from."""
+    target, interference, artefacts = _energies(estimates, sources)
+    return _decibels(target + interference, artefacts)
+
+
+def _energies(estimates: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies of target, interference and artefacts, (B, M) each, which sum to 1, or to 0 for silence."""
+    estimates, sources = _unit(estimates), _unit(sources)
+    among = sources @ sources.mT  # (B, M, M), singular where sources are silent or alike
+    onto = estimates @ sources.mT  # (B, M estimates, M sources)
+    target = onto.diagonal(dim1=1, dim2=2).square()
+    spanned = (onto @ torch.linalg.pinv(among, hermitian=True) * onto).sum(2)
+    return target, (spanned - target).clamp(min=0), (estimates.square().sum(2) - spanned).clamp(min=0)
+
+
+def _unit(signals: Tensor) -> Tensor:
+    """Signals as loud as 1 in all, silence staying silence."""
+    return torch.nn.functional.normalize(signals.double(), dim=2, eps=LEAST)
+
+
+def _decibels(signal: Tensor, noise: Tensor) -> Tensor:
+    return 10 * torch.log10((signal / noise.clamp(min=LEAST)).clamp(10 ** (-LIMIT / 10), 10 ** (LIMIT / 10)))
+
+
+QUALITIES: dict[str, Quality] = {"si_sdr": si_sdr, "si_sir": si_sir, "si_sar": si_sar}  # the main one first

@@ -1,0 +1,177 @@
+"""Sound: a spectrogram in bands for the separator, and shares of its bands as masks of the mixture's own spectrum.
+
+A pixel is E^(compression / 2), E being a band's mean energy over a few frames. Energies of different sounds add up,
+give or take the interference of their phases, so that pictures add up as (sum_k u_k^p)^(1/p), p = 2 / compression.
+The paper (Neri et al. 2021) has linear magnitudes of single bins, added plainly:
+Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
+"""
+
+# B signals, K slots, T samples, F bins, N frames, H bands, W pooled frames
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vaebss.errors import FileError
+from vaebss.modalities.modality import Modality
+
+
+@dataclass(frozen=True)
+class Audio(Modality):
+    """Mono signals of one rate, (T,) floats. Their pictures are (1, H, W) >= 0, the lowest band first.
+
+    Args:
+        rate: samples a second.
+        samples: T of the signals whose pictures are of `shape`. Others may be longer or shorter: W follows T.
+        window: samples of a Hann window, twice the number F of bins; the spectrum's topmost bin is not pictured.
+        hop: samples from one frame to the next.
+        bands: H, F at most. One for each bin up to `linear_hz`, from there evenly in log frequency, though never
+            closer than one for each bin. They are triangles that sum to 1 in every bin.
+        linear_hz: up to where every bin has a band of its own.
+        pooled: frames averaged into one.
+        compression: exponent of magnitudes, 1 for none.
+        add: what of the sources adds up to the mixture's, "energies" or (as in the paper) "magnitudes".
+
+    Raises:
+        ValueError: fewer bands than `linear_hz` asks for, or more than bins.
+    """
+
+    kind: ClassVar[str] = "audio"
+    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+    moves: ClassVar[tuple[tuple[int, int], ...]] = ((0, 1), (0, -1))  # in time alone: low notes must not become high
+
+    rate: int = 16_000
+    samples: int = 16_128
+    window: int = 1_024
+    hop: int = 256
+    bands: int = 128
+    linear_hz: float = 1_000.0
+    pooled: int = 4
+    compression: float = 0.5
+    add: Literal["energies", "magnitudes"] = "energies"
+
+    def __post_init__(self):
+        if not self._linear + 1 < self.bands <= self.window // 2:
+            raise ValueError(f"bands must be from {self._linear + 2} to {self.window // 2}, not {self.bands}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(1, H, W) of the picture of a signal of `samples`."""
+        return 1, self.bands, math.ceil((1 + self.samples // self.hop) / self.pooled)
+
+    @property
+    def exponent(self) -> float:  # type: ignore[override]
+        """p: pictures u_k of sources add up as (sum_k u_k^p)^(1/p)."""
+        return (2 if self.add == "energies" else 1) / self.compression
+
+    def picture(self, signals: Tensor) -> Tensor:
+        """Signals (B, T) -> (B, 1, H, W). A signal g > 0 times as loud has a picture g^compression times as bright."""
+        energy = self._triangles.to(signals.device) @ self._spectrum(signals)[:, :-1].abs().square()
+        energy = functional.avg_pool1d(energy, self.pooled, ceil_mode=True)
+        return energy.pow(self.compression / 2).unsqueeze(1)
+
+    def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
+        """Shares (B, K, 1, H, W) of the pictures of signals (B, T) -> parts (B, K, T) of the signals.
+
+        A bin's mask is the mean of its bands' shares, weighted by the triangles; phases are the mixture's. Shares that
+        sum to 1 give parts that sum to the signals, topmost bin included.
+        """
+        spectrum = self._spectrum(signals).unsqueeze(1)  # (B, 1, F + 1, N)
+        masks = (self._triangles.to(signals.device).mT @ shares.squeeze(2)).repeat_interleave(self.pooled, -1)
+        masks = torch.cat([masks, masks[..., -1:, :]], -2)[..., : spectrum.shape[-1]]
+        parts = torch.istft((spectrum * masks).flatten(0, 1), **self._frames(signals), length=signals.shape[-1])
+        return parts.unflatten(0, shares.shape[:2])
+
+    def read(self, path: str | Path) -> Iterator[Tensor]:
+        """The sound of a file, (1, T) float32, at `rate`; the mean of its channels.
+
+        Raises:
+            FileError: broken, empty, or not finite.
+            ImportError: soundfile is not installed.
+        """
+        sound, rate = _load(Path(path))
+        if not len(sound):
+            raise FileError(f"{path} is empty")
+        if not torch.isfinite(sound).all():
+            raise FileError(f"{path} holds NaN or infinity")
+        yield _resampled(sound, rate, self.rate).unsqueeze(0)
+
+    def write(self, signal: Tensor, path: str | Path) -> None:
+        """Signal (T,) -> a WAV file of 32-bit floats, in which nothing is clipped and nothing rounded.
+
+        Raises:
+            FileError: it cannot be written.
+            ImportError: soundfile is not installed.
+        """
+        soundfile = _soundfile()
+        try:
+            soundfile.write(path, signal.float().cpu().numpy(), self.rate, format="WAV", subtype="FLOAT")
+        except (soundfile.SoundFileError, OSError) as error:
+            raise FileError(f"{path} cannot be written: {_reason(error)}") from error
+
+    @property
+    def _linear(self) -> int:
+        """How many bins have a band of their own at least."""
+        return round(self.linear_hz * self.window / self.rate)
+
+    @cached_property
+    def _triangles(self) -> Tensor:
+        """Weight of each bin in each band, (H, F): falls to 0 at the neighbours' centres, sums to 1 over the bands."""
+        own, last = max(self._linear, 1), self.window // 2 - 1
+        band = torch.arange(self.bands, dtype=torch.float64)
+        curve = own * (last / own) ** ((band - own) / (self.bands - 1 - own))
+        centres = torch.where(band < own, band, torch.maximum(band, curve))
+        edges = torch.cat([centres[:1] - 1, centres, centres[-1:] + 1]).unsqueeze(1)
+        bins = torch.arange(last + 1)
+        rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+        falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+        return torch.minimum(rising, falling).clamp(min=0).float()
+
+    def _spectrum(self, signals: Tensor) -> Tensor:
+        """Signals (B, T) -> complex (B, F + 1, N), N = 1 + T // hop."""
+        return torch.stft(signals, **self._frames(signals), pad_mode="constant", return_complex=True)
+
+    def _frames(self, signals: Tensor) -> dict[str, Any]:
+        """What forward and inverse transform share."""
+        window = torch.hann_window(self.window, device=signals.device)
+        return {"n_fft": self.window, "hop_length": self.hop, "window": window}
+
+
+def _load(path: Path) -> tuple[Tensor, int]:
+    """The mean of a file's channels, (T,) float32, and its rate."""
+    soundfile = _soundfile()
+    try:
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+        raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
+    return torch.from_numpy(sound).mean(1), rate
+
+
+def _resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
+    """Sound (T,) at `rate` -> (T',) at the `wanted` one, low-passed."""
+    if rate == wanted:
+        return sound
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, wanted)
+    return torch.from_numpy(resample_poly(sound.numpy(), wanted // common, rate // common))
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ImportError("to read and write sound: pip install 'vaebss[audio]'") from error
+    return soundfile
+
+
+def _reason(error: Exception) -> str:
+    """The last sentence of an error, which for soundfile is the library's own, in one line."""
+    return " ".join(str(getattr(error, "error_string", error)).split())
