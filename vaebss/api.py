@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vaebss.checkpoints import load
-from vaebss.modalities.images import Images, as_images
+from vaebss.modalities.image_files import as_images
+from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -20,9 +21,11 @@ DEFAULT_MODEL = "remix-1to4"
 
 def through(separator: Separator, modality: Modality, signals: Tensor, **options: Any) -> Separation:
     """Take signals (B, *S) apart as the separator sees them; sources (B, K, *S) add up to them."""
-    picture = modality.picture(signals)
+    windows = modality.split(signals)
+    picture = modality.picture(windows)
     found = separator.separate(picture, **options)
-    return Separation(modality.apply(found.shares(picture), signals), found.active, found.confidence)
+    heard = Separation(modality.heard(found, picture, windows), found.active, found.confidence)
+    return modality.join(heard, signals)
 
 
 def separate(
@@ -53,8 +56,8 @@ def separate(
         ValueError: of one line, if the signals or options cannot be.
     """
     separator = model if isinstance(model, Separator) else load(model)
-    images, restore = as_images(signals, separator.image_shape[0])
-    gain = separator.source_scale / (source_max or separator.source_scale)
+    images, restore = as_images(signals)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    whole = through(separator, Images(separator.image_shape, gain), 1 - images if invert else images, **refinement)
+    modality = modality_of(separator, source_max)
+    whole = through(separator, modality, 1 - images if invert else images, **refinement)
     return Separation(restore(whole.sources), whole.active, whole.confidence)

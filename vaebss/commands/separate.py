@@ -1,5 +1,6 @@
 """The command line of separation: a user's own mixtures, files or folders, taken apart into files."""
 
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from vaebss.errors import FileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaebss.modalities.images import Images
+    from vaebss.modalities.modality import Modality
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
 DEFAULT_MODEL = "remix-1to4"
+ARRAYS = (".npy", ".npz")  # files of arrays, whose mixtures are numbered even where there is one
+LOOKED_AT = 100  # files
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image
 
 
@@ -28,20 +31,23 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("inputs", nargs="+", type=str, help="PNG, JPEG, NPY or NPZ files, folders, or - for stdin.")
     parser.add_argument("--ckpt", type=str, default=DEFAULT_MODEL, help="Checkpoint, or a shipped model's name.")
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
-    brightness = "Brightest value that a single source may have in the input, white being 1."
-    parser.add_argument("--source-max", "--source_max", type=float, default=0.5, help=brightness)
-    parser.add_argument("--invert", action="store_true", help="For dark sources on a white background.")
+    brightness = "Brightest value of a single source in the input, white being 1; by default as the mixtures look."
+    parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
+    invert = "For dark sources on a white background; by default as the mixtures look."
+    parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
+    white = "Number that stands for white in arrays of numbers; by default the largest of whole numbers, and 1."
+    parser.add_argument("--white", type=float | None, help=white)
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Refine latents, if it has any.")
     parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
     parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
     options = parser.parse_args(args)
-    if options.source_max <= 0:
+    if options.source_max is not None and not 0 < options.source_max < math.inf:
         raise ValueError(f"--source-max must be above 0, not {options.source_max}")
     return options
 
 
 def separate(
-    inputs: list[str], ckpt: str, out: Path, source_max: float, invert: bool, gpus: int | None, **refinement: int
+    inputs: list[str], ckpt: str, out: Path, gpus: int | None, looks: dict[str, Any], refinement: dict[str, int]
 ) -> int:
     """Separate all inputs, write their sources and a contact sheet; the exit code, 2 if one of them could not be."""
     # What takes time to import only now, so that options are refused at once.
@@ -49,19 +55,20 @@ def separate(
 
     from vaebss.checkpoints import load
     from vaebss.hardware import one_device
-    from vaebss.modalities.images import Images
+    from vaebss.modalities.kinds import modality_of
     from vaebss.pictures import ContactSheet
 
     model = load(ckpt).to(one_device(gpus))
     model.check_options(**refinement)
-    images, sheet, mixtures = Images(model.image_shape, model.source_scale / source_max, invert), ContactSheet(), 0
+    sheet, mixtures = ContactSheet(), 0
     with tempfile.TemporaryDirectory() as piped:
-        files, failed = files_of(inputs, Path(piped))
-        with Written(out, files) as written:
+        files, failed = files_of(inputs, modality_of(model).suffixes, Path(piped))
+        modality = as_they_look(model, files, looks)
+        with Written(out, files, modality.suffix) as written:
             for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
                 try:
-                    for signals, found in separate_file(model, images, path, name, written, refinement):
-                        sheet.add(signals, found.sources)
+                    for signals, found in separate_file(model, modality, path, name, written, refinement):
+                        sheet.add(modality.shown(signals), modality.shown(found.sources))
                         mixtures += len(found)
                 except FileError as error:
                     failed += 1
@@ -72,7 +79,7 @@ def separate(
 
 
 def separate_file(
-    model: "Separator", images: "Images", path: Path, stem: str, written: Written, refinement: dict[str, int]
+    model: "Separator", modality: "Modality", path: Path, stem: str, written: Written, refinement: dict[str, int]
 ) -> "Iterator[tuple[Tensor, Separation]]":
     """Write the sources of every mixture of a file; yields what was read and what was found, part by part.
 
@@ -81,21 +88,37 @@ def separate_file(
     """
     from vaebss.api import through
 
-    names = (f"{stem}_{number:05d}" for number in count()) if path.suffix.lower() in images.several else repeat(stem)
-    told = False
-    for signals in images.read(path):
-        if not told and (note := images.note(signals)):
-            say(f"{path}: {note}")
-        told = True
+    parts = modality.read(path)
+    first, second = next(parts), next(parts, None)
+    several = len(first) > 1 or second is not None or path.suffix.lower().startswith(ARRAYS)
+    names = (f"{stem}_{number:05d}" for number in count()) if several else repeat(stem)
+    if note := modality.note(first):
+        say(f"{path}: {note}")
+    for signals in chain([first], [] if second is None else [second], parts):
         try:
-            found = through(model, images, signals, **refinement)
+            found = through(model, modality, signals, **refinement)
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
         for mixture, name in zip(found, names):  # noqa: B905  # as many names as it takes
             places = written.of(path, name, int(mixture.count), float(mixture.confidence))
             for source, place in zip(mixture.sources[mixture.active], places, strict=True):
-                images.write(source, place)
+                modality.write(source, place)
         yield signals, found
+
+
+def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any]) -> "Modality":
+    """The modality of files; what is not said of pictures is taken from how the first of them look, and told."""
+    from vaebss.modalities.images import Images
+    from vaebss.modalities.kinds import modality_of
+
+    modality = modality_of(model, **options)
+    if isinstance(modality, Images) and None in (options["source_max"], options["invert"]):
+        if looks := modality.look(files[:LOOKED_AT]):
+            options |= {name: value for name, value in looks.items() if options[name] is None}
+            ground = "dark on white" if options["invert"] else "bright on black"
+            say(f"Taken as {ground}, single sources as up to {options['source_max']:.2g} (--invert, --source-max)")
+        modality = modality_of(model, **options)
+    return modality
 
 
 def own_names(files: list[Path]) -> list[str]:
@@ -110,15 +133,15 @@ def own_names(files: list[Path]) -> list[str]:
     return names
 
 
-def files_of(inputs: list[str], piped: Path) -> tuple[list[Path], int]:
+def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple[list[Path], int]:
     """The files of all inputs, and how many inputs have none; what comes through a pipe is put into a folder."""
-    from vaebss.modalities.images import find
+    from vaebss.modalities.image_files import find
 
     files: list[Path] = []
     failed = 0
     for name in inputs:
         try:
-            files += [_stdin(piped)] if name == "-" else find(name)
+            files += [_stdin(piped)] if name == "-" else find(name, suffixes=suffixes)
         except FileError as error:
             failed += 1
             complain(error)
@@ -151,8 +174,8 @@ def run(args: list[str]) -> int:
     """Separate as the options say."""
     options = parse(args)
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-    source_max, invert, out = options.source_max, options.invert, Path(options.out).expanduser()
-    return separate(options.inputs, options.ckpt, out, source_max, invert, options.gpus, **refinement)
+    looks = {"source_max": options.source_max, "invert": options.invert, "white": options.white}
+    return separate(options.inputs, options.ckpt, Path(options.out).expanduser(), options.gpus, looks, refinement)
 
 
 def main(args: list[str] | None = None) -> int:

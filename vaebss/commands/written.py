@@ -16,13 +16,14 @@ class Written:
     Args:
         folder: made where there is none.
         inputs: files that are read in this run, and so stay too.
+        suffix: of the sources' files.
 
     Raises:
         OSError: it cannot be.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]):
-        self.folder, self.list = folder, folder / LIST
+    def __init__(self, folder: Path, inputs: Iterable[Path], suffix: str):
+        self.folder, self.list, self.suffix = folder, folder / LIST, suffix
         folder.mkdir(parents=True, exist_ok=True)
         rows = list(csv.DictReader(self.list.open(newline=""))) if self.list.is_file() else []
         self.rows = {row["name"]: row for row in rows}
@@ -63,4 +64,4 @@ class Written:
             writer.writerows(self.rows.values())
 
     def _source(self, name: str, number: int) -> Path:
-        return self.folder / f"{name}_source{number + 1}.png"
+        return self.folder / f"{name}_source{number + 1}{self.suffix}"

@@ -17,7 +17,8 @@ from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.images import Images, read_mixtures
+from vaebss.modalities.image_files import read_mixtures
+from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 
 EVALUATION_BATCH = 500

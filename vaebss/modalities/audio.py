@@ -10,7 +10,7 @@ Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.errors import FileError
+from vaebss.modalities import windows
 from vaebss.modalities.modality import Modality
+from vaebss.separation import Separation
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Audio(Modality):
 
     kind: ClassVar[str] = "audio"
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+    suffix: ClassVar[str] = ".wav"
+    dims: ClassVar[int] = 1
     moves: ClassVar[tuple[tuple[int, int], ...]] = ((0, 1), (0, -1))  # in time alone: low notes must not become high
 
     rate: int = 16_000
@@ -88,6 +92,21 @@ class Audio(Modality):
         masks = torch.cat([masks, masks[..., -1:, :]], -2)[..., : spectrum.shape[-1]]
         parts = torch.istft((spectrum * masks).flatten(0, 1), **self._frames(signals), length=signals.shape[-1])
         return parts.unflatten(0, shares.shape[:2])
+
+    def split(self, signals: Tensor) -> Tensor:
+        """Signals (B, T) of any length -> windows (B N, samples), see windows.py."""
+        return windows.split(signals, self.samples)
+
+    def join(self, found: Separation, signals: Tensor) -> Separation:
+        """Parts of windows (B N, K, samples) -> of signals (B, K, T)."""
+        parts, active = (part.unflatten(0, (len(signals), -1)) for part in (found.sources, found.active))
+        confidence = found.confidence.unflatten(0, (len(signals), -1)).mean(1)
+        return Separation(*windows.join(parts, active, signals.shape[1]), confidence)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments that make another like this one."""
+        return {"kind": self.kind, **asdict(self)}
 
     def read(self, path: str | Path) -> Iterator[Tensor]:
         """The sound of a file, (1, T) float32, at `rate`; the mean of its channels.

@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,12 +18,16 @@ class Modality(ABC):
     Attributes:
         kind: its name.
         suffixes: of the files that hold its signals.
+        suffix: of the files that it writes.
+        dims: of a signal, as many as S has.
         shape: (C, H, W) of a picture.
         exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
     """
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    suffix: ClassVar[str]
+    dims: ClassVar[int]
     exponent: float
 
     @property
@@ -38,12 +42,30 @@ class Modality(ABC):
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
+    def shown(self, signals: Tensor) -> Tensor:
+        """What a person looks at: signals (..., *S) -> pictures (..., C, H, W)."""
+        flat = signals.flatten(0, -1 - self.dims)
+        return self.picture(flat).unflatten(0, signals.shape[: -self.dims])
+
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
         """Signals of each slot: shares of the pictures (B, K, C, H, W), signals (B, *S) -> (B, K, *S).
 
         Shares that add up to 1 give signals that add up to the mixture.
         """
+
+    def split(self, signals: Tensor) -> Tensor:
+        """Signals (B, *S) as a separator can take them at once, (B N, *S); longer ones in N windows."""
+        return signals
+
+    def join(self, found: Separation, signals: Tensor) -> Separation:
+        """Of what `split` gave -> of the signals."""
+        return found
+
+    @property
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Plain values, `kind` among them, that say in a checkpoint what its mixtures are."""
 
     @abstractmethod
     def read(self, path: Path) -> Iterator[Tensor]:
@@ -52,6 +74,10 @@ class Modality(ABC):
         Raises:
             FileError: it cannot be read; the message is one line that names it.
         """
+
+    def note(self, signals: Tensor) -> str:
+        """What is done to signals before a separator sees them, in one line; empty if nothing."""
+        return ""
 
     @abstractmethod
     def write(self, signal: Tensor, path: Path) -> None:

@@ -7,7 +7,9 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -30,7 +32,12 @@ class Separator(nn.Module, ABC):
         source_scale: brightest pixel of a source.
         bounded: whether masked estimates respect that.
         exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
+
+    Attributes:
+        modality: what its mixtures are pictures of; a label for others, of which it makes nothing.
     """
+
+    modality: Mapping[str, Any] = MappingProxyType({"kind": "images"})
 
     def __init__(
         self,

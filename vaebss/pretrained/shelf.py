@@ -53,7 +53,8 @@ def halved(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the model itself."""
     data = checkpoint.get("datamodule_hyper_parameters", {})
-    return {
+    known = {"modality": checkpoint["modality"]} if "modality" in checkpoint else {}
+    return known | {
         "model_class": checkpoint["model_class"],
         "hyper_parameters": checkpoint["hyper_parameters"],
         "datamodule_hyper_parameters": {key: value for key, value in data.items() if key not in OF_ITS_MACHINE},

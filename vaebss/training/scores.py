@@ -127,7 +127,7 @@ def pictured(batch: Batch, modality: Modality) -> tuple[Tensor, Tensor | None]:
     sources = batch.get("sources")
     if sources is None:
         return batch["mixture"], None
-    return batch["mixture"], modality.picture(sources.flatten(0, 1)).unflatten(0, sources.shape[:2])
+    return batch["mixture"], modality.shown(sources)
 
 
 def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], scorer: Scorer) -> dict[str, Any]:

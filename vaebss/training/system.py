@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebss import __version__
 from vaebss.checkpoints import FORMAT
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -62,6 +63,9 @@ class System(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = {name.removeprefix(HELD): value for name, value in checkpoint["state_dict"].items()}
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, MNISTMixtures):
+            checkpoint["modality"] = data.modality.options
         checkpoint |= {"state_dict": state, "model_class": type(self).__name__, "format": FORMAT, "vaebss": __version__}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
