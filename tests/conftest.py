@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from vaebss import MNISTMixtures, digits
+from vaebss import MNISTMixtures
+from vaebss.commands import fit
+from vaebss.data import digits
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -52,8 +55,8 @@ def no_network(monkeypatch) -> None:
 def run_folder(tmp_path_factory) -> Path:
     """The working folder of a short run of fit.py."""
     folder = tmp_path_factory.mktemp("run")
-    result = script("fit.py", "--gpus", 0, "--data.source", "bundled", *SHORT_RUN, cwd=folder)
-    assert result.returncode == 0, result.stderr
+    with contextlib.chdir(folder):
+        assert fit.main(["--gpus", "0", "--data.source", "bundled", *SHORT_RUN]) == 0
     return folder
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import VAEBSS, CheckpointError
+from vaebss import VAE, VAEBSS, CheckpointError
 
 
 def test_a_checkpoint_opens_as_it_was_saved(checkpoint, random_mixture):
     model = vaebss.load(checkpoint)
-    assert isinstance(model, VAEBSS)
+    assert isinstance(model, VAE)
     assert not model.training
-    assert model.hparams.hidden_dims == (32, 16)
+    assert model.hidden_dims == (32, 16)
     expected = VAEBSS.load_from_checkpoint(checkpoint, map_location="cpu").separate(random_mixture).sources
     torch.testing.assert_close(model.separate(random_mixture).sources, expected)
 

@@ -4,8 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebss.data.mixtures import MixtureDataset, draw_plan
-from vaebss.metrics.separation import match
+from vaebss.data.collections import MixtureDataset
+from vaebss.data.plans import draw_plan
+from vaebss.matching import match
+from vaebss.modalities.images import Images
 from vaebss.separation import mask
 from vaebss.training.student import permutation_invariant_loss
 
@@ -72,7 +74,7 @@ def test_a_plan_depends_on_its_address_alone(seed, epoch, rows, low, more):
 
 @given(seed=seeds, rows=st.integers(1, 20), cut=st.integers(0, 20))
 def test_mixtures_are_sums_however_they_are_batched(seed, rows, cut):
-    dataset = MixtureDataset(images(seed, 10, 1, 4, 4), 0.5)
+    dataset = MixtureDataset(images(seed, 10, 1, 4, 4), 0.5, Images((1, 4, 4)))
     plan = draw_plan(10, rows, (1, 4), seed)
     whole = dataset[plan]
     torch.testing.assert_close(whole["sources"].sum(1), whole["mixture"])

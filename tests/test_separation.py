@@ -35,7 +35,9 @@ def test_vanishing_estimates_stay_finite():
 
 
 def test_every_digit_is_active_and_silence_is_not(digits_module):
-    sources = torch.cat([digits_module.digits.train, digits_module.digits.test]).float().unsqueeze(1) * (0.5 / 255)
+    sources = torch.cat([digits_module.collection.train, digits_module.collection.test]).float().unsqueeze(1) * (
+        0.5 / 255
+    )
     assert active_slots(sources, 0.5).float().mean() > 0.999
     assert not active_slots(torch.zeros_like(sources), 0.5).any()
     assert torch.equal(active_slots(2 * sources, 1.0), active_slots(sources, 0.5))

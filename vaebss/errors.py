@@ -10,6 +10,9 @@ class DataError(RuntimeError):
 class FileError(ValueError):
     """A file that holds no mixtures; the message is one line that names it."""
 
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # others' messages, and names of files, have several
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be opened; the message is one line."""

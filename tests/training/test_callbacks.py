@@ -21,7 +21,7 @@ class Worsening(BoringModel):
 
 
 def test_last_is_the_last_epoch_and_best_the_best(tmp_path):
-    checkpoints = RunCheckpoints("val/elbo")
+    checkpoints = RunCheckpoints("val/elbo", lambda: tmp_path)
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=tmp_path,

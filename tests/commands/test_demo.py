@@ -33,7 +33,7 @@ def test_an_empty_canvas_is_silence():
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_is_shown_is_what_the_model_finds(number, checkpoint, digits_module):
     model = vaebss.load(checkpoint)
-    digits = list(digits_module.digits.test[:number] / 255)
+    digits = list(digits_module.collection.test[:number] / 255)
     mixture, sources, line = take_apart(model, digits)
     separation = model.separate(torch.stack(digits).sum(0, keepdim=True) / 2)
     assert sources.shape == (168, 168 * int(separation.count))

@@ -8,9 +8,11 @@ from conftest import quiet
 from pytorch_lightning import Trainer
 
 import vaebss
-from vaebss import VAEBSS, Remixes, RemixSeparator, Separation
-from vaebss.commands import test as scoring
-from vaebss.training.student import Bank, make_bank, permutation_invariant_loss, quality_by_confidence
+from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
+from vaebss.commands import test
+from vaebss.data.remixes import Bank, make_bank
+from vaebss.training.scores import BankScores, quality_by_confidence
+from vaebss.training.student import permutation_invariant_loss
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
 
@@ -21,15 +23,15 @@ def student(**options) -> RemixSeparator:
 
 
 def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
-    trainer = quiet(reload_dataloaders_every_n_epochs=1, **{"max_epochs": 4} | options)
+    trainer = quiet(callbacks=[Scores()], reload_dataloaders_every_n_epochs=1, **{"max_epochs": 4} | options)
     data.teacher = teacher
     trainer.fit(model, data)
     return trainer
 
 
-def teacher() -> VAEBSS:
+def teacher() -> VAE:
     torch.manual_seed(1)
-    return VAEBSS(hidden_dims=(32, 16)).eval()
+    return VAE(hidden_dims=(32, 16)).eval()
 
 
 def test_estimates_add_up_exactly(random_mixture):
@@ -103,7 +105,7 @@ def test_every_round_has_a_bank_of_its_own(tmp_path):
     make = data._make_bank
     data._make_bank = lambda separator, number: makers.append((type(separator), number)) or make(separator, number)
     train(data, student())
-    assert makers == [(VAEBSS, 0), (RemixSeparator, 1)]
+    assert makers == [(VAE, 0), (Masker, 1)]
     assert Bank.load(data.bank_path).round == 1
     assert len(data.bank.images) > 60  # of nearly every slot of every mixture
 
@@ -111,7 +113,7 @@ def test_every_round_has_a_bank_of_its_own(tmp_path):
 def test_a_bank_of_more_sources_than_slots_is_refused():
     data = Remixes(source="bundled", keep=(1.0,), **SMALL)
     data.setup()
-    data.bank = Bank(data.digits.train[:20].half() / 510, (1, 3), 0)
+    data.bank = Bank(data.collection.train[:20].half() / 510, (1, 3), 0)
     with pytest.raises(ValueError, match="3 sources"):
         train(data, student())
 
@@ -130,7 +132,7 @@ def test_workers_change_nothing():
 def test_a_student_learns_from_a_bank():
     data = Remixes(source="bundled", keep=(1.0,), **SMALL | {"epoch_size": 1600, "epochs_per_round": 1})
     data.setup()
-    sources = data.digits.train[:200].half() / 510
+    sources = data.collection.train[:200].half() / 510
     data.bank = Bank(sources, (2, 2), 0)  # an ideal one, so that the test is quick
     model = student(widths=(8, 16, 32), average_decay=0.9)
     trainer = train(data, model, max_epochs=1)
@@ -156,13 +158,13 @@ def spoil(data: Remixes) -> None:
     """Replace the true sources of mixtures, though not the pseudo-sources of remixes, by noise."""
     loader = data._loader
 
-    def noisy(images, plans):
-        for batch in loader(images, plans):
+    def noisy(split, plans):
+        for batch in loader(split, plans):
             yield batch | {"sources": torch.rand_like(batch["sources"]) / 2}
 
     class Loader:
-        def __init__(self, images, plans):
-            self.again, self.length = lambda: noisy(images, copy.copy(plans)), len(plans)
+        def __init__(self, split, plans):
+            self.again, self.length = lambda: noisy(split, copy.copy(plans)), len(plans)
 
         def __iter__(self):
             return self.again()
@@ -193,9 +195,9 @@ def test_a_student_opens_without_its_teacher(tmp_path, random_mixture):
     trainer = train(data, model, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     opened = vaebss.load(tmp_path / "student.ckpt")
-    assert isinstance(opened, RemixSeparator)
+    assert isinstance(opened, Masker)
     torch.testing.assert_close(opened.separate(random_mixture).sources, model.separate(random_mixture).sources)
-    assert scoring.main(["--ckpt", str(tmp_path / "student.ckpt"), "--data.test_mixtures=20", "--gpus=0"]) == 0
+    assert test.main(["--ckpt", str(tmp_path / "student.ckpt"), "--data.test_mixtures=20", "--gpus=0"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["n"] == 20
     assert "rate" not in results
@@ -205,15 +207,15 @@ def test_the_average_separates_and_follows_the_network(random_mixture):
     model = student(average_decay=0.5)
     before = model.separate(random_mixture).sources
     with torch.no_grad():
-        for weight in model.network.parameters():
+        for weight in model.model.network.parameters():
             weight += 0.1
     assert torch.equal(model.separate(random_mixture).sources, before)
-    start = [weight.clone() for weight in model.average.parameters()]
-    model.average.n_averaged += 1  # as after a first step
+    start = [weight.clone() for weight in model.model.average.parameters()]
+    model.model.average.n_averaged += 1  # as after a first step
     model.on_train_batch_end(None, None, 0)
-    for old, new in zip(start, model.average.parameters(), strict=True):
+    for old, new in zip(start, model.model.average.parameters(), strict=True):
         torch.testing.assert_close(new - old, torch.full_like(old, 0.05))
-    assert not any(weight.requires_grad for weight in model.average.parameters())
+    assert not any(weight.requires_grad for weight in model.model.average.parameters())
 
 
 def pixel_by_pixel(mixture):
@@ -223,16 +225,16 @@ def pixel_by_pixel(mixture):
 
 def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(random_mixture, monkeypatch):
     model, orders = student(), itertools.cycle([[0, 1], [1, 0]])
-    monkeypatch.setattr(model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
+    monkeypatch.setattr(model.model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
     mixture = random_mixture / 2  # nowhere brighter than a source
-    labelled = model.label(mixture)
+    labelled = model.model.label(mixture)
     torch.testing.assert_close(labelled.sources, pixel_by_pixel(mixture) * mixture.unsqueeze(1))
     torch.testing.assert_close(labelled.confidence, torch.ones(5))
 
 
 def test_opinions_that_differ_are_less_sure_and_still_add_up(random_mixture):
     model = student(num_sources=3)
-    labelled = model.label(random_mixture)
+    labelled = model.model.label(random_mixture)
     assert ((labelled.confidence > 0) & (labelled.confidence < 1)).all()
     torch.testing.assert_close(labelled.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
-    assert (model.label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()
+    assert (model.model.label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()

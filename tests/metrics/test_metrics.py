@@ -9,7 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
-from vaebss.metrics.separation import MAX_PSNR, PSNR_OFFSET, SeparationMetrics, assignments, match, psnr_paper, ssim
+from vaebss.matching import assignments, match
+from vaebss.metrics.images import PSNR_OFFSET, psnr_paper, qualities, si_sdr, ssim
+from vaebss.metrics.separation import LARGEST, SeparationMetrics
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -17,7 +19,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def score(estimates, sources, count=None, active=None, source_scale=0.5) -> dict:
-    metric = SeparationMetrics(estimates.shape[1], source_scale)
+    metric = SeparationMetrics(estimates.shape[1], qualities(source_scale))
     count = torch.full((len(sources),), sources.shape[1]) if count is None else count
     active = estimates.flatten(2).sum(2) > 0 if active is None else active
     metric.update(estimates, active, sources, count)
@@ -46,9 +48,9 @@ def test_every_permutation_scores_the_same():
 def test_the_truth_scores_the_cap():
     sources = images(10, 2)
     scores = score(sources.flip(1), sources)
-    assert scores["psnr_paper"] == pytest.approx(MAX_PSNR)
-    assert scores["psnr"] == pytest.approx(MAX_PSNR - PSNR_OFFSET)
-    assert scores["psnr_paper_median"] == pytest.approx(MAX_PSNR)
+    assert scores["psnr_paper"] == pytest.approx(LARGEST)
+    assert scores["psnr"] == pytest.approx(LARGEST - PSNR_OFFSET)
+    assert scores["psnr_paper_median"] == pytest.approx(LARGEST)
     assert scores["ssim"] == pytest.approx(1, abs=1e-6)
     assert scores["count"] == 1
 
@@ -84,7 +86,7 @@ def test_sources_that_outnumber_the_slots_are_scored_as_silence():
     scores = score(sources[:, :1], sources)
     missed = psnr_paper(torch.zeros_like(sources[:, 1]), sources[:, 1])
     taken = psnr_paper(torch.zeros_like(sources[:, 0]), sources[:, 0])
-    assert scores["psnr_paper"] == pytest.approx((MAX_PSNR + missed.mean().item()) / 2, abs=1e-3)
+    assert scores["psnr_paper"] == pytest.approx((LARGEST + missed.mean().item()) / 2, abs=1e-3)
     assert missed.mean() != taken.mean()
     assert scores["count"] == 0
 
@@ -100,7 +102,7 @@ def test_spare_slots_count_against_the_count_alone():
     sources = images(5, 2)
     spare = torch.cat([sources, images(5, 1, seed=3)], 1)
     scores = score(spare, sources)
-    assert scores["psnr_paper"] == pytest.approx(MAX_PSNR)
+    assert scores["psnr_paper"] == pytest.approx(LARGEST)
     assert scores["count"] == 0
     assert scores["confusion"][2] == [0, 0, 0, 5]
 
@@ -109,7 +111,7 @@ def test_absent_sources_are_not_scored():
     sources = images(4, 3)
     sources[:, 1:] = 0
     scores = score(sources, sources, count=torch.ones(4, dtype=torch.long))
-    assert scores["psnr_paper_by_count"] == {1: pytest.approx(MAX_PSNR)}
+    assert scores["psnr_paper_by_count"] == {1: pytest.approx(LARGEST)}
     assert scores["confusion"][1] == [0, 4, 0, 0]
 
 
@@ -124,7 +126,7 @@ def test_quantiles_are_those_of_the_values():
 def test_batches_add_up_to_the_whole():
     estimates, sources = images(12, 3), images(12, 2, seed=1)
     count, active = torch.tensor([1, 2] * 6), torch.ones(12, 3, dtype=torch.bool)
-    whole, parts = SeparationMetrics(3), SeparationMetrics(3)
+    whole, parts = SeparationMetrics(3, qualities(0.5)), SeparationMetrics(3, qualities(0.5))
     whole.update(estimates, active, sources, count)
     for part in range(0, 12, 5):
         chosen = slice(part, part + 5)
@@ -171,7 +173,7 @@ MNIST_ROOT = Path(os.environ.get("MNIST_ROOT", "data"))
 def test_trivial_answers_score_as_published_elsewhere(answer, psnr, similarity):
     data = MNISTMixtures(root=str(MNIST_ROOT), source="mnist")
     data.setup()
-    metric = SeparationMetrics(2)
+    metric = SeparationMetrics(2, qualities(0.5))
     for batch in data.test_dataloader():
         x = batch["mixture"].unsqueeze(1)
         estimates = {"silence": [0 * x, 0 * x], "mixture in one slot": [x, 0 * x], "equal share": [x / 2, x / 2]}[

@@ -4,7 +4,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from vaebss import MNISTMixtures
-from vaebss.data.mixtures import SILENT, draw_plan
+from vaebss.data.plans import SILENT, draw_plan
 
 
 def epoch(data: MNISTMixtures, number: int = 0) -> dict[str, torch.Tensor]:
@@ -141,7 +141,7 @@ def given(tmp_path) -> MNISTMixtures:
 def test_given_mixtures_come_without_sources(given):
     assert given.image_shape == (3, 32, 32)
     batches = [*given.train_dataloader(), *given.val_dataloader()]
-    assert {tuple(batch) for batch in batches} == {("mixture",)}
+    assert {tuple(batch) for batch in batches} == {("signal", "mixture")}
     seen = torch.cat([batch["mixture"] for batch in batches])
     assert len(seen.flatten(1).unique(dim=0)) == len(seen) == 32 + 3  # whole batches of 37, and 3 held out
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from vaebss import checkpoints
 from vaebss.commands import separate as separating
-from vaebss.modalities.images import read_images
+from vaebss.modalities.image_files import read_images
 
 
 @pytest.fixture
