@@ -11,12 +11,11 @@ from vaebss.modalities.image_files import as_images
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
+from vaebss.pretrained.shelf import DEFAULT_MODEL
 from vaebss.separation import Separation
 
 if TYPE_CHECKING:
     import numpy as np
-
-DEFAULT_MODEL = "remix-1to4"
 
 
 def through(separator: Separator, modality: Modality, signals: Tensor, **options: Any) -> Separation:

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 import torch
 from conftest import quiet
@@ -66,9 +63,3 @@ def test_true_remixes_are_of_training_digits():
         sources = (batch["sources"] * 510).round().flatten(0, 1).flatten(1)
         assert all(tuple(source) in digits for source in sources.int().tolist())
         torch.testing.assert_close(batch["mixture"], batch["sources"].sum(1))
-
-
-def test_training_never_comes_near_the_ceilings():
-    program = "import sys, vaebss.commands.remix, vaebss.commands.test, vaebss.baselines; print('vaebss.baselines.ceilings' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import script
 from PIL import Image
 
 from vaebss import MNISTMixtures, load
-from vaebss.commands import separate as separating
+from vaebss.commands import fit, remix, separate, test
 
 TINY = ("--gpus=0", "--data.epoch_size=64", "--data.batch_size=16")
 
@@ -26,25 +25,26 @@ def folder(request, tmp_path):
     return tmp_path / "mixtures"
 
 
-def test_a_folder_trains_both_stages_and_can_be_separated(folder, tmp_path):
-    given = (*TINY, "--data.mixtures", folder)
-    fit = script("fit.py", *given, "--trainer.max_epochs=2", "--model.hidden_dims=[32,16]", cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
-    assert "psnr" not in fit.stdout + fit.stderr
+def test_a_folder_trains_both_stages_and_can_be_separated(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = [*TINY, "--data.mixtures", str(folder)]
+    assert fit.main([*given, "--trainer.max_epochs=2", "--model.hidden_dims=[32,16]"]) == 0
+    printed = capsys.readouterr()
+    assert "psnr" not in printed.out + printed.err
     teacher = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
-    assert not load(teacher).hparams.bounded  # nobody knows how bright the sources are
+    assert not load(teacher).bounded  # nobody knows how bright the sources are
 
     small = ("--data.keep=[0.9,0.9]", "--data.epochs_per_round=1", "--model.widths=[4,6,8]", "--model.bottleneck=16")
-    remix = script("remix.py", *given, *small, "--teacher", teacher, "--data.refine_steps=2", cwd=tmp_path)
-    assert remix.returncode == 0, remix.stderr
+    assert remix.main([*given, *small, "--teacher", str(teacher), "--data.refine_steps=2"]) == 0
     student = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
-    assert not load(student).hparams.bounded
+    assert not load(student).bounded
 
-    assert separating.main([str(folder), "--ckpt", str(student), "--out", str(tmp_path / "out"), "--gpus=0"]) == 0
+    assert separate.main([str(folder), "--ckpt", str(student), "--out", str(tmp_path / "out"), "--gpus=0"]) == 0
     shape = np.asarray(Image.open(next((tmp_path / "out").glob("*_source1.png")))).shape
     assert shape == np.asarray(Image.open(folder / "00.png")).shape
 
-    test = script("test.py", "--ckpt", student, cwd=tmp_path)
-    assert test.returncode == 2
-    assert "nobody knows" in test.stderr
-    assert test.stderr.count("\n") == 1
+    capsys.readouterr()
+    assert test.main(["--ckpt", str(student)]) == 2
+    error = capsys.readouterr().err
+    assert "nobody knows" in error
+    assert error.count("\n") == 1

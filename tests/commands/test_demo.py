@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import vaebss
-from vaebss.commands.demo import as_digit, drawn, take_apart
+from vaebss.commands.page import as_digit, drawn, take_apart
 
 
 def test_a_drawing_becomes_a_centred_digit():

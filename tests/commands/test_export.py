@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import vaebss
-from vaebss import RemixSeparator
-from vaebss.commands import export as exporting
+from vaebss import Masker
+from vaebss.commands import export
+from vaebss.models import onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -15,11 +16,11 @@ onnxruntime = pytest.importorskip("onnxruntime")
 @pytest.fixture(params=["VAE", "student"])
 def model(request, checkpoint):
     torch.manual_seed(0)
-    return vaebss.load(checkpoint) if request.param == "VAE" else RemixSeparator(3, (4, 6, 8), 16).eval()
+    return vaebss.load(checkpoint) if request.param == "VAE" else Masker(3, (4, 6, 8), 16).eval()
 
 
 def test_onnxruntime_gives_the_same_answers_for_any_number_of_mixtures(model, tmp_path):
-    assert exporting.export(model, tmp_path / "model.onnx") < 1e-4
+    assert onnx.export(model, tmp_path / "model.onnx") < 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     mixture = torch.rand(7, 1, 28, 28) / 2
     sources, active = session.run(None, {"mixture": mixture.numpy()})
@@ -29,13 +30,13 @@ def test_onnxruntime_gives_the_same_answers_for_any_number_of_mixtures(model, tm
 
 
 def test_a_file_that_differs_is_refused(tmp_path, monkeypatch, checkpoint):
-    monkeypatch.setattr(exporting, "TOLERANCE", -1)
+    monkeypatch.setattr(onnx, "TOLERANCE", -1)
     with pytest.raises(ValueError, match="differs"):
-        exporting.export(vaebss.load(checkpoint), tmp_path / "model.onnx")
+        onnx.export(vaebss.load(checkpoint), tmp_path / "model.onnx")
 
 
 def test_the_printed_example_runs(tmp_path, checkpoint, capsys):
-    assert exporting.main(["--ckpt", str(checkpoint), "--out", str(tmp_path / "model.onnx")]) == 0
+    assert export.main(["--ckpt", str(checkpoint), "--out", str(tmp_path / "model.onnx")]) == 0
     example = capsys.readouterr().out.split("To use it:")[1]
     result = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
     assert result.stdout.startswith("(5, 2, 1, 28, 28)"), result.stderr

@@ -3,22 +3,24 @@ import pytest
 import torch
 from PIL import Image
 
-from vaebss import checkpoints
-from vaebss.commands import separate as separating
+from vaebss import api, checkpoints
+from vaebss.commands import separate
 from vaebss.modalities.image_files import read_images
+from vaebss.modalities.kinds import modality_of
 
 
 @pytest.fixture
 def mixtures(tmp_path) -> np.ndarray:
     array = np.random.default_rng(0).random((3, 28, 28), dtype=np.float32)
-    np.save(tmp_path / "three.npy", array)
+    np.save(tmp_path / "three.npy", array[:, None])
     for number, mixture in enumerate(array):
         Image.fromarray((mixture * 255).astype(np.uint8)).save(tmp_path / f"{number}.png")
     return array
 
 
 def run(checkpoint, *args) -> int:
-    return separating.main(["--ckpt", str(checkpoint), "--gpus", "0", *map(str, args)])
+    given = () if "--source-max" in args else ("--source-max", "0.5")
+    return separate.main(["--ckpt", str(checkpoint), "--gpus", "0", *given, *map(str, args)])
 
 
 def total(out, name: str) -> np.ndarray:
@@ -99,6 +101,5 @@ def test_a_picture_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monke
 def test_estimates_are_those_of_the_model(tmp_path, checkpoint, mixtures):
     model = checkpoints.load(checkpoint)
     (images,) = read_images(tmp_path / "three.npy")
-    options = separating.parse([str(tmp_path), "--source-max", "0.25"])
-    found = separating.in_own_size(model, images, options)
+    found = api.through(model, modality_of(model, source_max=0.25), images)
     torch.testing.assert_close(found.sources, model.separate(images * 2).sources / 2)

@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
 from vaebss.matching import assignments, match
-from vaebss.metrics.images import PSNR_OFFSET, psnr_paper, qualities, si_sdr, ssim
+from vaebss.metrics.images import PSNR_OFFSET, psnr_paper, qualities, ssim
 from vaebss.metrics.separation import LARGEST, SeparationMetrics
 
 

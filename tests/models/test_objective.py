@@ -6,8 +6,10 @@ from torch.distributions import Independent, Laplace, Normal, kl_divergence
 
 from vaebss.models.objective import ELBO, Bound, warmed_up
 
+UNIT_VARIANCE = math.sqrt(0.5)
 
-def elbo(prior="normal", prior_scale=1.0, likelihood="laplace", likelihood_scale=math.sqrt(0.5), variational=True):
+
+def elbo(prior="normal", prior_scale=1.0, likelihood="laplace", likelihood_scale=UNIT_VARIANCE, variational=True):
     return ELBO(prior, prior_scale, likelihood, likelihood_scale, variational)
 
 

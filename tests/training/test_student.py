@@ -11,7 +11,7 @@ import vaebss
 from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
 from vaebss.data.remixes import Bank, make_bank
-from vaebss.training.scores import BankScores, quality_by_confidence
+from vaebss.training.scores import quality_by_confidence
 from vaebss.training.student import permutation_invariant_loss
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}

@@ -15,6 +15,7 @@ from vaebss.models import pruning
 from vaebss.models.vae import VAE
 from vaebss.training import starts
 from vaebss.training.callbacks import RunConfig
+from vaebss.training.scores import Scores
 from vaebss.training.vae import VAEBSS
 
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
@@ -91,7 +92,7 @@ def best_start(cli: TrainCLI, run: Run) -> starts.Start:
             RunConfig(cli.parser, cli.config, save_to_log_dir=False),
             starts.StopAfter(cli.config.start_epochs),
         )
-        trainer = side_trainer(cli, run.folder / "starts" / f"seed_{seed}", *callbacks)
+        trainer = side_trainer(cli, run.folder / "starts" / f"seed_{seed}", Scores(), *callbacks)
         trainer.fit(model, data)
         started.append(starts.start_of(trainer, seed))
     best, lines = starts.choose(started, cli.model.model.num_sources)

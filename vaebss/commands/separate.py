@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.written import SHEET, Written
 from vaebss.errors import FileError
+from vaebss.pretrained.shelf import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
-DEFAULT_MODEL = "remix-1to4"
 ARRAYS = (".npy", ".npz")  # files of arrays, whose mixtures are numbered even where there is one
 LOOKED_AT = 100  # files
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image

@@ -5,14 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from vaebss import __version__
-from vaebss.checkpoints import FORMAT, build, read
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.data.mixtures import MNISTMixtures
 from vaebss.pretrained import shelf
-from vaebss.training.scores import evaluate
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
@@ -20,8 +15,8 @@ SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si
 SCORES += ("count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
 
 
-def ship(args: list[str]) -> None:
-    """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
+def parse(args: list[str]) -> Any:
+    """Options."""
     parser = OneLineErrors(prog=program("ship"), description="Put a trained model into the package, with its card.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint of fit.py or remix.py.")
     parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
@@ -30,6 +25,13 @@ def ship(args: list[str]) -> None:
     parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST, whose test digits score it.")
     options = parser.parse_args(args)
     shelf.check_name(options.name)
+    return options
+
+
+def ship(options: Any) -> None:
+    """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
+    from vaebss.checkpoints import FORMAT, read  # only now, so that options are refused at once
+
     checkpoint = read(options.ckpt)
     data = checkpoint.get("datamodule_hyper_parameters", {})
     facts: dict[str, Any] = {
@@ -53,6 +55,12 @@ def ship(args: list[str]) -> None:
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
     """Of a checkpoint's contents on test mixtures, which are of `options` and else those that it was trained for."""
+    from tqdm import tqdm
+
+    from vaebss.checkpoints import build
+    from vaebss.data.mixtures import MNISTMixtures
+    from vaebss.training.scores import evaluate
+
     kept = checkpoint["datamodule_hyper_parameters"]
     of_mixtures = {name: kept[name] for name in ("num_mixed", "source_scale") if name in kept}
     data = MNISTMixtures(**of_mixtures | options)
@@ -76,4 +84,4 @@ def _commit() -> str | None:
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/ship.py."""
-    return run_cleanly("ship", lambda: ship(sys.argv[1:] if args is None else args))
+    return run_cleanly("ship", lambda: ship(parse(sys.argv[1:] if args is None else args)))

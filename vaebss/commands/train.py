@@ -40,7 +40,7 @@ class TrainParser(OneLineErrors, LightningArgumentParser):
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         groups: Any = self._action_groups
-        groups.sort(key=lambda group: "rainer" in str(group.title))
+        groups.sort(key=lambda group: any(action.dest.startswith("trainer") for action in group._group_actions))
         return super().format_help(*args, **kwargs)
 
 
@@ -73,7 +73,11 @@ class TrainCLI(LightningCLI):
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"description": self.description, "prog": program(self.command)},
+            parser_kwargs={
+                "description": self.description,
+                "prog": program(self.command),
+                "usage": "%(prog)s [options]",  # there are too many to list them twice
+            },
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -3,11 +3,13 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # names are known at once, weights take PyTorch
+    import torch
 
 FOLDER = Path(__file__).parent
+DEFAULT_MODEL = "remix-1to4"
 OF_ITS_MACHINE = ("root", "source", "mixtures", "num_workers")  # what a user's own data is, and where
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -30,10 +32,12 @@ def card(name: str) -> dict[str, Any]:
 
 def read_shipped(name: str) -> dict[str, Any]:
     """A shipped model as the contents of a checkpoint, its weights in single precision again."""
+    import torch
+
     return opened(torch.load(FOLDER / f"{name}.pt", map_location="cpu", weights_only=True), card(name))
 
 
-def opened(weights: dict[str, torch.Tensor], card: dict[str, Any]) -> dict[str, Any]:
+def opened(weights: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str, Any]:
     """Weights as they are kept on disk and their card, as the contents of a checkpoint."""
     options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
@@ -41,7 +45,7 @@ def opened(weights: dict[str, torch.Tensor], card: dict[str, Any]) -> dict[str, 
     return card | {"hyper_parameters": options, "state_dict": state}
 
 
-def halved(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def halved(state_dict: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Weights as they are kept on disk.
 
     Of a student, the average alone: it stands in for the network that it follows, and both take the room of one.
@@ -82,6 +86,8 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     Raises:
         ValueError: the name is not one.
     """
+    import torch
+
     check_name(name)
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)

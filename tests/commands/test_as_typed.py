@@ -1,0 +1,160 @@
+"""What a user types, each in a process of its own: the three commands of the README, kills, stops and errors."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY, SHORT_RUN, script
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def wait_for(condition, seconds: float = 120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_three_commands_as_typed(tmp_path):
+    short = [option for option in SHORT_RUN if "epoch" in option or "mixtures" in option or "hidden" in option]
+    fit = script("fit.py", "--gpus", 1, "--data.source", "bundled", *short, cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert f"--ckpt {last.relative_to(tmp_path)}" in fit.stdout
+    test = script("test.py", "--ckpt", last.relative_to(tmp_path), cwd=tmp_path)
+    assert test.returncode == 0, test.stderr
+    assert (last.parent / "separations.png").is_file()
+    board = subprocess.run(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", "lightning_logs", "--inspect"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "val/psnr_paper" in board.stdout
+
+
+def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path):
+    options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=6"]
+    assert script("fit.py", *options, cwd=tmp_path).returncode == 0
+    whole = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    killed = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: killed.is_file() and torch.load(killed, weights_only=True)["epoch"] >= 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert torch.load(killed, weights_only=True)["epoch"] < 5
+    result = script("fit.py", "--ckpt", killed, "--gpus", 0, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "lightning_logs" / "version_2").exists()
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(killed)[name]), name
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_a_checkpoint_and_says_how_to_go_on(stop, tmp_path):
+    options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
+    )
+    last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    wait_for(lambda: last.is_file() and torch.load(last, weights_only=True)["global_step"] > 0)
+    process.send_signal(stop)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in output
+    assert "state_dict" in torch.load(last, weights_only=True)
+
+
+REMIX_RUN = (
+    "--gpus=0",
+    "--data.source=bundled",
+    "--data.num_mixtures=60",
+    "--data.epoch_size=960",
+    "--data.epochs_per_round=3",
+    "--data.keep=[0.5,0.5]",
+    "--data.val_mixtures=16",
+    "--model.widths=[4,6,8]",
+    "--model.bottleneck=16",
+)
+
+
+def killed_chain(folder, *options, watched, steps) -> None:
+    """Start remix.py and kill it once a checkpoint has so many steps."""
+    command = [sys.executable, REPOSITORY / "scripts" / "remix.py", *REMIX_RUN, *map(str, options)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    wait_for(lambda: watched.is_file() and torch.load(watched, weights_only=True)["global_step"] >= steps)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("steps", [10, 40])
+def test_a_killed_chain_goes_on_in_its_round(steps, checkpoint, tmp_path):
+    run = tmp_path / "lightning_logs" / "version_0"
+    last = run / "checkpoints" / "last.ckpt"
+    killed_chain(tmp_path, "--teacher", checkpoint, watched=last, steps=steps)
+    result = script("remix.py", "--ckpt", last, "--gpus", 0, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert torch.load(last, weights_only=True)["global_step"] == 60
+    assert torch.load(run / "bank.pt", weights_only=True)["round"] == 1
+
+
+def test_an_error_is_one_line_and_comes_whole_where_it_is_asked_for(tmp_path):
+    (tmp_path / "results.json").write_text("old")
+    short = script("test.py", "--ckpt", "missing.ckpt", cwd=tmp_path)
+    assert short.returncode == 2
+    assert short.stderr.count("\n") == 1
+    assert "missing.ckpt" in short.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "test.py"), "--ckpt", "missing.ckpt"]
+    environment = dict(os.environ) | {"VAEBSS_TRACEBACK": "1"}
+    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert whole.returncode not in (0, 2)
+    assert "Traceback" in whole.stderr
+
+
+AT_ONCE = """
+import sys
+from contextlib import suppress
+def asked(command, *args):
+    from importlib import import_module
+    sys.argv = ["x.py"]
+    with suppress(SystemExit):
+        import_module(f"vaebss.commands.{command}").main([*args])
+for command in ("separate", "export", "demo", "ship"):
+    asked(command, "--help")
+    asked(command, "--no-such-option")
+asked("separate", "x.png", "--source-max", "0")
+import vaebss
+heavy = {"torch", "pytorch_lightning", "torchmetrics", "torchvision", "matplotlib"}
+print("before", sorted(heavy & set(sys.modules)), file=sys.stderr)
+import torch
+vaebss.load("remix-k2").separate(torch.rand(2, 1, 28, 28) / 2)
+print("after", sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_what_does_not_train_need_not_wait_for_what_does(tmp_path):
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "before []" in done.stderr
+    assert "after ['torch']" in done.stderr
+
+
+def test_the_console_command_answers_without_torch(tmp_path):
+    program = "import sys; from vaebss.__main__ import main; sys.argv = ['vaebss', '--help']; main()"
+    program += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")

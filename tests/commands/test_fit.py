@@ -1,0 +1,191 @@
+"""fit.py and test.py, in process: what a run leaves, how it is resumed, started from others and scored."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, SHORT_RUN
+
+from vaebss import hardware
+from vaebss.commands import fit, remix, test
+from vaebss.commands.run import RunFolder
+
+RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def last(folder, number: int = 0):
+    return folder / "lightning_logs" / f"version_{number}" / "checkpoints" / "last.ckpt"
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_what_was_promised(run_folder, checkpoint):
+    version = checkpoint.parents[1]
+    assert (version / "checkpoints" / "best.ckpt").is_file()
+    config = yaml.safe_load((version / "config.yaml").read_text())
+    assert config["model"]["hidden_dims"] == [32, 16]
+    assert config["data"]["source"] == "bundled"
+    assert list(version.glob("events.out.tfevents.*"))
+    assert not list(version.rglob("*.part"))
+
+
+def test_tensorboard_shows_curves_and_pictures(checkpoint):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(checkpoint.parents[1]), size_guidance={"images": 0})
+    events.Reload()
+    scalars = {"loss", "elbo", "distortion", "rate", "psnr", "psnr_paper", "active", "count"}
+    assert {f"val/{name}" for name in scalars} <= set(events.Tags()["scalars"])
+    assert {"val/separations", "samples of the prior"} <= set(events.Tags()["images"])
+
+
+def test_test_scores_a_run(checkpoint, tmp_path, capsys):
+    refine = ["--refine-steps=2", "--restarts=1", "--gpus=0"]
+    assert test.main(["--ckpt", str(checkpoint), "--out", str(tmp_path / "out"), *refine]) == 0
+    printed = capsys.readouterr().out
+    assert "PSNR (paper scale)" in printed
+    assert "64 test mixtures of bundled digits" in printed
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["data"] == "bundled"
+    assert results["n"] == 64
+    for kind in ("raw", "masked", "refined"):
+        assert results[kind]["psnr_paper"] - results[kind]["psnr"] == pytest.approx(6.0206, abs=1e-3)
+        assert set(results[kind]) >= {"psnr_paper_median", "psnr_paper_worst_decile", "ssim", "count"}
+    assert results["loss"] == pytest.approx(results["distortion"] + 0.5 * results["rate"], rel=1e-5)
+    assert (tmp_path / "out" / "separations.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_masks_may_be_scored_without_their_bound(checkpoint, tmp_path):
+    scores = []
+    for bounded in ("true", "false"):
+        options = ("--gpus", "0", "--out", str(tmp_path / bounded), "--bounded", bounded)
+        assert test.main(["--ckpt", str(checkpoint), *options]) == 0
+        results = json.loads((tmp_path / bounded / "results.json").read_text())
+        assert results["bounded"] == (bounded == "true")
+        scores.append(results["masked"]["psnr_paper"])
+    assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_one_of_its_script(path, capsys):
+    main = remix.main if path.stem.startswith("remix") else fit.main
+    with pytest.raises(SystemExit) as stop:
+        main(["--config", str(path), "--print_config"])
+    assert stop.value.code == 0
+    given = yaml.safe_load(path.read_text())
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert {key: found[part][key] for part in given for key in given[part]} == {
+        key: value for options in given.values() for key, value in options.items()
+    }
+
+
+def test_one_gpu_without_a_gpu_is_the_cpu(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert hardware.trainer_devices(1) == {"accelerator": "cpu", "devices": 1}
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert hardware.trainer_devices(0) == hardware.trainer_devices(None) == {"accelerator": "cpu", "devices": 1}
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="more GPUs"):
+        hardware.trainer_devices(2)
+
+
+def test_gpus_are_used_where_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert hardware.trainer_devices(2) == hardware.trainer_devices(None) == {"accelerator": "gpu", "devices": 2}
+    assert hardware.trainer_devices(0) == {"accelerator": "cpu", "devices": 1}
+    with pytest.raises(ValueError, match="more GPUs"):
+        hardware.trainer_devices(3)
+    assert hardware.one_device(1) == hardware.one_device(None) == torch.device("cuda")
+    with pytest.raises(ValueError, match="one device"):
+        hardware.one_device(2)
+
+
+def test_a_resumed_run_refuses_other_options_by_name(checkpoint, capsys):
+    assert fit.main(["--ckpt", str(checkpoint), "--model.beta=0.3"]) == 2
+    assert "--model.beta 0.3" in capsys.readouterr().err
+    assert fit.main(["--ckpt", str(checkpoint), "--model.beta=0.5", "--gpus=0"]) == 0
+
+
+def test_a_run_stopped_between_epochs_goes_on_as_if_never_stopped(here):
+    assert fit.main([*RUN, "--trainer.max_epochs=4"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.FitCLI, "callbacks", (lambda: fit.starts.StopAfter(2),))
+        assert fit.main([*RUN, "--trainer.max_epochs=4"]) == 0
+    assert torch.load(last(here, 1), weights_only=True)["epoch"] == 1
+    assert fit.main(["--ckpt", str(last(here, 1)), "--gpus=0"]) == 0
+    assert not last(here, 2).exists()
+    for name, value in weights(last(here)).items():
+        assert torch.equal(value, weights(last(here, 1))[name]), name
+
+
+def test_init_starts_a_new_run_from_weights(checkpoint, here):
+    still = ["--data.epoch_size=32", "--data.batch_size=32", "--model.lr=1e-12", "--model.lr_min=0"]
+    assert fit.main(["--init", str(checkpoint), *RUN[:2], "--trainer.max_epochs=1", *still]) == 0
+    layer = "decoder.layers.0.weight"
+    torch.testing.assert_close(weights(last(here))[layer], weights(checkpoint)[layer])
+
+
+def test_init_brings_the_options_of_its_model(checkpoint, tmp_path, capsys):
+    dim = torch.load(checkpoint, weights_only=True)
+    dim["hyper_parameters"]["source_scale"] = 0.25
+    torch.save(dim, tmp_path / "dim.ckpt")
+    model = fit.FitCLI(["--init", str(tmp_path / "dim.ckpt"), "--gpus", "0"]).model
+    assert model.model.source_scale == 0.25
+    assert model.model.hidden_dims == (32, 16)
+    assert remix.main(["--teacher", str(tmp_path / "dim.ckpt"), "--gpus", "0"]) == 2
+    assert "source_scale" in capsys.readouterr().err
+
+
+def test_the_best_of_several_starts_goes_on_as_if_it_had_been_the_only_one(here, capsys):
+    assert fit.main([*RUN, "--starts=2", "--start_epochs=1"]) == 0
+    printed = capsys.readouterr().out
+    elbos = [float(value) for value in re.findall(r"ELBO (-?[\d.]+), rate", printed)]
+    best = max(range(2), key=elbos.__getitem__)
+    assert len(elbos) == 2
+    assert f"Going on with seed {best}" in printed
+    assert (here / "lightning_logs" / "version_0" / "starts.png").read_bytes().startswith(b"\x89PNG")
+    assert fit.main([*RUN, f"--seed_everything={best}"]) == 0
+    for name, value in weights(last(here, 1)).items():
+        assert torch.equal(value, weights(last(here))[name]), name
+    assert fit.main(["--ckpt", str(last(here)), "--gpus=0"]) == 0
+
+
+def test_runs_begun_together_have_folders_of_their_own(here):
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: RunFolder(str(here)).path, range(40)))
+    assert sorted(path.name for path in paths) == sorted(f"version_{number}" for number in range(40))
+
+
+def test_a_renamed_run_goes_on_in_its_own_folder(here):
+    assert fit.main([*RUN, "--trainer.max_epochs=1"]) == 0
+    other = here / "lightning_logs" / "mine"
+    last(here).parents[1].rename(other)
+    assert fit.main([*RUN, "--trainer.max_epochs=1"]) == 0
+    before = last(here).read_bytes()
+    assert fit.main(["--ckpt", str(other / "checkpoints" / "last.ckpt"), "--gpus=0"]) == 0
+    assert last(here).read_bytes() == before
+    assert sorted(path.name for path in (here / "lightning_logs").iterdir()) == ["mine", "version_0"]
+
+
+def test_a_dry_run_leaves_nothing_behind(here, capsys):
+    assert fit.main([*RUN, "--trainer.fast_dev_run=true"]) == 0
+    assert not list(here.iterdir())
+    assert "Score it" not in capsys.readouterr().out
+
+
+def test_a_run_without_a_logger_has_a_folder_too(here):
+    for _ in range(2):
+        assert fit.main([*RUN, "--trainer.max_epochs=1", "--trainer.logger=false"]) == 0
+    assert last(here).is_file()
+    assert last(here, 1).is_file()

@@ -1,0 +1,47 @@
+"""remix.py in process."""
+
+import pytest
+import torch
+
+from vaebss.commands import remix
+
+REMIX_RUN = [
+    "--gpus=0",
+    "--data.source=bundled",
+    "--data.num_mixtures=60",
+    "--data.epoch_size=960",
+    "--data.epochs_per_round=3",
+    "--data.keep=[0.5,0.5]",
+    "--data.val_mixtures=16",
+    "--model.widths=[4,6,8]",
+    "--model.bottleneck=16",
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_trainer_options_hold_for_the_teacher_and_the_place_of_the_logs(here):
+    options = ["--trainer.default_root_dir", str(here / "there"), "--trainer.limit_train_batches=2"]
+    assert remix.main([*REMIX_RUN, *options, "--teacher-epochs=1"]) == 0
+    run = here / "there" / "lightning_logs" / "version_0"
+    assert torch.load(run / "teacher" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 12
+    assert torch.load(run / "bank.pt", weights_only=True)["round"] == 1
+    assert [path.name for path in here.iterdir()] == ["there"]
+
+
+def test_a_run_takes_no_other_runs_bank_or_teacher(here):
+    short = ["--trainer.limit_train_batches=2", "--teacher-epochs=1", "--trainer.logger=false"]
+    for seed in (0, 1):
+        assert remix.main([*REMIX_RUN, *short, f"--seed_everything={seed}"]) == 0
+    banks = [torch.load(here / "lightning_logs" / f"version_{n}" / "bank.pt", weights_only=True) for n in (0, 1)]
+    assert not torch.equal(banks[0]["images"][:10], banks[1]["images"][:10])
+
+
+def test_a_dry_run_leaves_nothing_behind(here, checkpoint):
+    assert remix.main([*REMIX_RUN, "--teacher", str(checkpoint), "--trainer.fast_dev_run=true"]) == 0
+    assert not list(here.iterdir())
