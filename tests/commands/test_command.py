@@ -6,11 +6,11 @@ import pytest
 from vaebss.__main__ import COMMANDS, main
 
 
-def answer(monkeypatch, capsys, *args: str) -> tuple[int, str]:
+def answer(monkeypatch, capsys, *args: str) -> tuple[int | str | None, str]:
     """Exit code and all that is printed."""
     monkeypatch.setattr(sys, "argv", ["vaebss", *args])
     try:
-        code = main()
+        code: int | str | None = main()
     except SystemExit as stop:
         code = stop.code
     printed = capsys.readouterr()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import SHORT_RUN
 
-from vaebss import load
+from vaebss import VAE, load
 from vaebss.commands import fit
 from vaebss.models import pruning
 
@@ -21,6 +21,8 @@ def test_a_run_with_fewer_slots_drops_the_most_silent(tmp_path, monkeypatch, cap
         "Of 4 slots these are kept, the busiest on validation mixtures: 2 (90 %), 4 (60 %)" in capsys.readouterr().out
     )
     many, few = (load(first.parents[2] / f"version_{n}" / "checkpoints" / "last.ckpt") for n in (0, 1))
+    assert isinstance(many, VAE)
+    assert isinstance(few, VAE)
     kept = pruning.pruned(many, [1, 3]).encoder.state_dict()
     for name in few.encoder.by_slot:
         torch.testing.assert_close(few.encoder.state_dict()[name], kept[name])

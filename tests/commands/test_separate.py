@@ -25,7 +25,7 @@ def run(checkpoint, *args) -> int:
 
 def total(out, name: str) -> np.ndarray:
     """The sum of a mixture's sources as written."""
-    return sum(np.asarray(Image.open(path)).astype(int) for path in out.glob(f"{name}_source*.png"))
+    return np.sum([np.asarray(Image.open(path)).astype(int) for path in out.glob(f"{name}_source*.png")], 0)
 
 
 def test_sources_of_every_file_add_up(tmp_path, checkpoint, mixtures, capsys):

@@ -147,7 +147,9 @@ def _halves_scored_by(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path):
-    torch.multiprocessing.spawn(_halves_scored_by, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
+        _halves_scored_by, (str(tmp_path),), nprocs=2
+    )
     whole = score(images(10, 3), images(10, 2, seed=1))
     for rank in range(2):
         parts = torch.load(tmp_path / f"{rank}.pt")
