@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import REPOSITORY, SHORT_RUN, script
 
+from vaebss.commands import fit, remix
+
 
 def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
@@ -24,12 +26,12 @@ def wait_for(condition, seconds: float = 120):
 
 def test_the_three_commands_as_typed(tmp_path):
     short = [option for option in SHORT_RUN if "epoch" in option or "mixtures" in option or "hidden" in option]
-    fit = script("fit.py", "--gpus", 1, "--data.source", "bundled", *short, cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
+    trained = script("fit.py", "--gpus", 1, "--data.source", "bundled", *short, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
     last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
-    assert f"--ckpt {last.relative_to(tmp_path)}" in fit.stdout
-    test = script("test.py", "--ckpt", last.relative_to(tmp_path), cwd=tmp_path)
-    assert test.returncode == 0, test.stderr
+    assert f"--ckpt {last.relative_to(tmp_path)}" in trained.stdout
+    scored = script("test.py", "--ckpt", last.relative_to(tmp_path), cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
     assert (last.parent / "separations.png").is_file()
     board = subprocess.run(
         [sys.executable, "-m", "tensorboard.main", "--logdir", "lightning_logs", "--inspect"],
@@ -41,20 +43,19 @@ def test_the_three_commands_as_typed(tmp_path):
     assert "val/psnr_paper" in board.stdout
 
 
-def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path):
+def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=6"]
-    assert script("fit.py", *options, cwd=tmp_path).returncode == 0
+    assert fit.main(options) == 0
     whole = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     killed = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options], cwd=tmp_path, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, REPOSITORY / "scripts" / "fit.py", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     wait_for(lambda: killed.is_file() and torch.load(killed, weights_only=True)["epoch"] >= 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert torch.load(killed, weights_only=True)["epoch"] < 5
-    result = script("fit.py", "--ckpt", killed, "--gpus", 0, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    assert fit.main(["--ckpt", str(killed), "--gpus", "0"]) == 0
     assert not (tmp_path / "lightning_logs" / "version_2").exists()
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(killed)[name]), name
@@ -101,25 +102,23 @@ def killed_chain(folder, *options, watched, steps) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("steps", [10, 40])
-def test_a_killed_chain_goes_on_in_its_round(steps, checkpoint, tmp_path):
+def test_a_killed_chain_goes_on_in_its_round(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     run = tmp_path / "lightning_logs" / "version_0"
     last = run / "checkpoints" / "last.ckpt"
-    killed_chain(tmp_path, "--teacher", checkpoint, watched=last, steps=steps)
-    result = script("remix.py", "--ckpt", last, "--gpus", 0, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    killed_chain(tmp_path, "--teacher", checkpoint, watched=last, steps=10)
+    assert remix.main(["--ckpt", str(last), "--gpus", "0"]) == 0
     assert torch.load(last, weights_only=True)["global_step"] == 60
     assert torch.load(run / "bank.pt", weights_only=True)["round"] == 1
 
 
 def test_an_error_is_one_line_and_comes_whole_where_it_is_asked_for(tmp_path):
-    (tmp_path / "results.json").write_text("old")
-    short = script("test.py", "--ckpt", "missing.ckpt", cwd=tmp_path)
+    short = script("separate.py", "x.png", "--ckpt", "missing.ckpt", cwd=tmp_path)
     assert short.returncode == 2
     assert short.stderr.count("\n") == 1
     assert "missing.ckpt" in short.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "test.py"), "--ckpt", "missing.ckpt"]
+    assert not list(tmp_path.iterdir())
+    command = [sys.executable, str(REPOSITORY / "scripts" / "separate.py"), "x.png", "--ckpt", "missing.ckpt"]
     environment = dict(os.environ) | {"VAEBSS_TRACEBACK": "1"}
     whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
     assert whole.returncode not in (0, 2)

@@ -32,6 +32,7 @@ def test_ratios_are_within_rounds():
 def test_a_short_benchmark_writes_its_figures(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmarking, "BATCHES", (32, 128, 256))
     monkeypatch.setattr(benchmarking, "SIZES", (1_000,))
+    monkeypatch.setattr(benchmarking, "SEPARATED", 100)
     monkeypatch.setattr(benchmarking, "SOURCES", (1, 2))
     assert benchmarking.main(["--rounds=1", "--steps=2", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "benchmark.json").read_text())

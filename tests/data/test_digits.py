@@ -69,7 +69,7 @@ class Mirror(SimpleHTTPRequestHandler):
         self.send_header("Content-Encoding", "gzip")
         super().end_headers()
 
-    def log_message(self, *args):
+    def log_message(self, format: str, *args):
         pass
 
 

@@ -48,11 +48,11 @@ def test_every_option_trains(options):
         assert model.trainer.callback_metrics["val/rate"] == 0
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_every_seed_separates(seed):
     """The warm-up by default is the safe one: digits do not fall into parts that all slots share."""
     torch.manual_seed(seed)
-    data = MNISTMixtures(source="bundled", epoch_size=500 * 128, batch_size=128, seed=seed)
+    data = MNISTMixtures(source="bundled", epoch_size=320 * 128, batch_size=128, seed=seed)
     model = VAEBSS(seed=seed)
     trainer = quiet(max_epochs=1, callbacks=[Scores()])
     trainer.fit(model, data)

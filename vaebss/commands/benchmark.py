@@ -24,6 +24,7 @@ from vaebss.pictures import benchmark_figure
 BARE_BATCH = 128
 BATCHES = (32, 128, 256, 512, 1024)
 SOURCES = (1, 2, 3, 4)
+SEPARATED = 5_000  # mixtures
 SIZES = (1_000, 10_000, 60_000)  # images to draw mixtures from
 
 
@@ -51,8 +52,8 @@ def benchmark(images: Tensor, rounds: int, steps: int) -> dict[str, Any]:
         f"naive loop, batch {PAPER_BATCH}": naive(images, steps),
         f"bare step, batch {BARE_BATCH}": bare(images, steps, BARE_BATCH),
         "matmul": matmul,
-        "separate": separating(images, 5_000),
-        "separate, refined": separating(images, 500, refine_steps=60),
+        "separate": separating(images, SEPARATED),
+        "separate, refined": separating(images, SEPARATED // 10, refine_steps=60),
     }
     contenders |= {_batch(size): ours(images, max(10, steps * BARE_BATCH // size), size) for size in BATCHES}
     contenders |= {_sources(k): ours(images, max(10, steps // 2), 256, k) for k in SOURCES if k != 2}
