@@ -1,7 +1,9 @@
-"""Which device to use, and in which precision."""
+"""What a program runs on: which device, in which precision, from which commit."""
 
+import subprocess
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,16 @@ def trainer_devices(gpus: int | None) -> dict[str, Any]:
     if wanted > found:
         raise ValueError(f"--gpus {wanted} asks for more GPUs than there are ({found})")
     return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
+
+
+def commit() -> str | None:
+    """Of the working tree that this package lies in, if it is one."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return None
+    return found.stdout.strip() or None
 
 
 def one_device(gpus: int | None) -> torch.device:

@@ -26,6 +26,11 @@ def save_image(image: Tensor, path: Path) -> None:
     Image.fromarray(array, MODES[len(image)]).save(path)
 
 
+def as_image(figure: Figure) -> Image.Image:
+    """The figure drawn."""
+    return Image.open(io.BytesIO(as_png(figure)))
+
+
 def as_png(figure: Figure) -> bytes:
     """What a file of the figure would hold."""
     file = io.BytesIO()

@@ -47,7 +47,7 @@ def test_tensorboard_shows_curves_and_pictures(checkpoint):
     events.Reload()
     scalars = {"loss", "elbo", "distortion", "rate", "psnr", "psnr_paper", "active", "count"}
     assert {f"val/{name}" for name in scalars} <= set(events.Tags()["scalars"])
-    assert {"val/separations", "samples of the prior"} <= set(events.Tags()["images"])
+    assert {"val/separations", "val/prior_samples"} <= set(events.Tags()["images"])
 
 
 def test_test_scores_a_run(checkpoint, tmp_path, capsys):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -60,7 +61,12 @@ class RunLogger(TensorBoardLogger):
 
     def __init__(self, folder: RunFolder, purge_step: int | None = None):
         self.folder = folder
-        super().__init__(folder.logs.parent, folder.logs.name, purge_step=purge_step)
+        super().__init__(folder.logs.parent, folder.logs.name, default_hp_metric=False, purge_step=purge_step)
+
+    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+        """As TensorBoard's, in a file of plain values: any YAML reader can open it."""
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in dict(params).items()}
+        super().log_hyperparams(plain, metrics, step)
 
     @property
     def log_dir(self) -> str:
@@ -125,7 +131,15 @@ class Run:
                 "another process of this run has ended; what is wrong with it stands above, if it could say so. Go on "
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
+        self._compare(model, data)
         self._tell()
+
+    def _compare(self, model: LightningModule, data: LightningDataModule) -> None:
+        """The run's own score, which knows no source, for TensorBoard's table of runs."""
+        score = self.trainer.callback_metrics.get(str(self.checkpoints.monitor))
+        if isinstance(self.trainer.logger, RunLogger) and score is not None:
+            self.trainer.logger.log_hyperparams({**data.hparams, **model.hparams}, {"hp_metric": float(score)})
+            self.trainer.logger.finalize("success")
 
     def _tell(self) -> None:
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)

@@ -1,8 +1,6 @@
 """The command line of shipping: a checkpoint becomes a model of the package, with a card of how it scores."""
 
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from vaebss import __version__
@@ -31,12 +29,13 @@ def parse(args: list[str]) -> Any:
 def ship(options: Any) -> None:
     """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
     from vaebss.checkpoints import FORMAT, read  # only now, so that options are refused at once
+    from vaebss.hardware import commit
 
     checkpoint = read(options.ckpt)
     data = checkpoint.get("datamodule_hyper_parameters", {})
     facts: dict[str, Any] = {
         "command": options.command,
-        "commit": _commit(),
+        "commit": commit(),
         "vaebss": __version__,
         "format": FORMAT,
         "seed": data.get("seed"),
@@ -73,13 +72,6 @@ def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None,
         column: {score: results[column][score] for score in SCORES if score in results[column]} for column in columns
     }
     return {"n": data.hparams.test_mixtures, "num_mixed": data.hparams.num_mixed} | chosen
-
-
-def _commit() -> str | None:
-    """Of the working tree, if it is one."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """What the two training commands share: options from the classes' own signatures, and what a resumed run must keep."""
 
 import math
+import re
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -22,11 +23,19 @@ from vaebss.data.mixtures import NOTES, MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
-from vaebss.training.callbacks import FiniteTraining, RunCheckpoints, RunConfig, SeparationPictures, WholeCheckpoints
+from vaebss.training.callbacks import (
+    FiniteTraining,
+    RunCard,
+    RunCheckpoints,
+    RunConfig,
+    SeparationPictures,
+    WholeCheckpoints,
+)
 from vaebss.training.scores import Scores
 from vaebss.training.system import System
 
 MAX_VALUES = 10_000  # in a configuration file
+CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
@@ -127,9 +136,20 @@ class TrainCLI(LightningCLI):
             trainer.accelerator, trainer.devices = devices["accelerator"], devices["devices"]
         if trainer.precision is None:
             trainer.precision = fastest_precision(str(trainer.accelerator))
+        if trainer.precision in ("16-true", "bf16-true"):
+            raise ValueError(f"--trainer.precision {trainer.precision} is too coarse to train in: use a mixed one")
+        if trainer.overfit_batches:
+            self._overfit(trainer.overfit_batches)
+
+    def _overfit(self, batches: float) -> None:
+        """On a list of so many batches of mixtures, or of such a share of an epoch: Lightning would repeat samples."""
+        data = self.config.data
+        number = batches if isinstance(batches, int) else max(1, int(batches * data.epoch_size / data.batch_size))
+        data.num_mixtures = data.epoch_size = int(number * data.batch_size)
+        self.config.trainer.overfit_batches = 0.0
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        pictures = [SeparationPictures(), *(callback() for callback in self.callbacks)]
+        pictures = [RunCard(), SeparationPictures(), *(callback() for callback in self.callbacks)]
         mine = (*self.base_callbacks(self.monitor, lambda: self.folder.path), Scores(), *pictures)
         self.trainer_defaults["callbacks"] = list(mine)
         if self.config.trainer.logger in (None, True):
@@ -214,6 +234,12 @@ def flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def cause(error: Exception) -> str:
+    """What is wrong, in one line; of an option of several types, what is wrong with the class that it names."""
+    told = CLASS_PATH.search(str(error))
+    return f"{told[1].rpartition('.')[2]}: {told[2]}" if told else first_line(error)
+
+
 def train(command: str, run: Callable[[], None]) -> int:
     """Exit code of a training command; what Lightning knows to be the user's is one line too."""
 
@@ -221,7 +247,11 @@ def train(command: str, run: Callable[[], None]) -> int:
         torch.set_float32_matmul_precision("high")
         try:
             run()
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ImportError, ValueError) as error:
+            raise ValueError(cause(error)) from error
+        except RuntimeError as error:
+            if "conditioned on metric" not in str(error):  # of a callback that watches what nobody logs
+                raise
             raise ValueError(first_line(error)) from error
 
     return run_cleanly(command, main)

@@ -16,6 +16,11 @@ OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Sof
 SOFT_BIAS = -2.0  # of the last layer before a softplus: most of a spectrogram is faint
 
 
+def single(tensor: Tensor) -> Tensor:
+    """In single precision at least."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
     """From the first width to the last: linear maps, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
@@ -65,7 +70,7 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*hidden, last, OUTPUTS[output]())
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.layers(latents.flatten(0, -2)).float().view(*latents.shape[:-1], *self.image_shape)
+        return single(self.layers(latents.flatten(0, -2))).view(*latents.shape[:-1], *self.image_shape)
 
 
 class MaskUNet(nn.Module):
@@ -113,7 +118,7 @@ class MaskUNet(nn.Module):
         for level, convolutions in enumerate(self.up):
             features = interpolate(features, scale_factor=2) if level else features
             features = convolutions(torch.cat([features, skips.pop()], 1))
-        return self.masks(features).float().unflatten(1, (self.num_sources, -1))
+        return single(self.masks(features)).unflatten(1, (self.num_sources, -1))
 
 
 def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:

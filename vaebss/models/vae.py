@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.hardware import fastest_autocast
 from vaebss.models import refinement
-from vaebss.models.networks import OUTPUTS, Decoder, Encoder, OutputName
+from vaebss.models.networks import OUTPUTS, Decoder, Encoder, OutputName, single
 from vaebss.models.objective import ELBO, Bound, LikelihoodName, PriorName
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
@@ -88,7 +88,7 @@ class VAE(Separator):
     def encode(self, mixture: Tensor) -> Independent:
         """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
         # Under autocast the encoder answers in half precision, too coarse for variances and the rate.
-        mean, log_variance = self.encoder(mixture).float().chunk(2, dim=-1)
+        mean, log_variance = single(self.encoder(mixture)).chunk(2, dim=-1)
         stddev = (0.5 * log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)).exp()
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
 

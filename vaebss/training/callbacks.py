@@ -1,6 +1,8 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures in TensorBoard."""
 
+import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from vaebss import __version__
 from vaebss.errors import first_line
+from vaebss.hardware import commit
 from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, rows_figure, separation_figure
+from vaebss.training.boards import add_figure, add_text
 from vaebss.training.scores import BankScores, Scores, examples, pictured
 
 
@@ -122,11 +126,11 @@ class SeparationPictures(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
         due = trainer.current_epoch % self.every_n_epochs == 0 or last
-        if not (due and isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero):
+        if not (due and trainer.loggers and trainer.is_global_zero):
             return
         model: Any = pl_module.model
         for tag, figure in self._figures(trainer, model):
-            trainer.logger.experiment.add_figure(tag, figure, trainer.global_step)
+            add_figure(trainer, tag, figure)
 
     def _figures(self, trainer: Trainer, model: Any) -> Iterator[tuple[str, Figure]]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -137,7 +141,26 @@ class SeparationPictures(Callback):
             yield "val/counts", confusion_figure(report["confusion"])
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
-            yield "samples of the prior", rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
+            yield "val/prior_samples", rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
+
+
+class RunCard(Callback):
+    """Writes down what a run is: the command, the code and packages, the data and the model."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = trainer.datamodule.hparams  # type: ignore[attr-defined]
+        model: Any = pl_module.model
+        told = {
+            "command": " ".join(sys.argv),
+            "commit": commit(),
+            "vaebss": __version__,
+            "PyTorch": torch.__version__,
+            "Lightning": version("pytorch-lightning"),
+            "data": f"{data.mixtures or data.source}, {data.num_mixed} mixed, {data.epoch_size} mixtures an epoch",
+            "model": f"{type(model).__name__}, K = {model.num_sources}",
+        }
+        rows = "\n".join(f"| {name} | {value} |" for name, value in told.items())
+        add_text(trainer, "run", f"| | |\n|---|---|\n{rows}")
 
 
 class BankReport(Callback):
@@ -154,12 +177,13 @@ class BankReport(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        logger = trainer.logger
-        if data.bank.round == self.round or not isinstance(logger, TensorBoardLogger) or not trainer.is_global_zero:
+        if data.bank.round == self.round or not trainer.is_global_zero:
             return
         self.round = data.bank.round
         rows = data.bank.images[:32].split(8)
         figure = rows_figure({f"pseudo-sources {row + 1}": images for row, images in enumerate(rows)})
-        logger.experiment.add_figure("bank", figure, trainer.global_step)
+        add_figure(trainer, "bank/pseudo_sources", figure)
         for percent, psnr in (self.scores.by_confidence() if self.scores else {}).items():
-            logger.experiment.add_scalar(f"bank/psnr_paper of the surest, round {self.round + 1}", psnr, percent)
+            name = f"bank/psnr_paper_by_confidence/round_{self.round + 1}"
+            for logger in trainer.loggers:
+                logger.log_metrics({name: psnr}, percent)

@@ -44,6 +44,7 @@ class RemixSeparator(System):
         estimates = self.model(mixture) * mixture.unsqueeze(1)
         loss = permutation_invariant_loss(estimates, batch["sources"], self.model.source_scale).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(mixture))
+        self.log_rate()
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
@@ -30,7 +29,6 @@ class System(LightningModule):
         """To be called once, in __init__."""
         self.model = model
         self.save_hyperparameters(model.options | training)
-        self.example_input_array = torch.zeros(2, *model.image_shape)
 
     def forward(self, mixture: Tensor) -> Tensor:
         return self.model(mixture)
@@ -52,6 +50,11 @@ class System(LightningModule):
         means = {f"{stage}/active": count, f"{stage}/confidence": confidence}
         self.log_dict(means, batch_size=len(mixture), sync_dist=True)
         return {"separation": separation}
+
+    def log_rate(self) -> None:
+        """The learning rate of this step."""
+        optimizer: Any = self.optimizers()
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def cosine(self, step: int) -> float:
         """Factor of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""

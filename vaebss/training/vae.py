@@ -80,6 +80,8 @@ class VAEBSS(System):
         due = (self.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
         if due or not torch.isfinite(loss):
             self._log("train", loss, bound)
+            self.log("train/beta", warmed_up(self.model.beta, self.global_step, self.hparams.warmup_steps))
+            self.log_rate()
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
@@ -98,7 +100,8 @@ class VAEBSS(System):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and a learning rate that is set before every step."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        clipped = self.trainer.gradient_clip_val is not None  # which the fused one cannot be in mixed precision
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=not clipped)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

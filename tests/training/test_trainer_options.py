@@ -1,0 +1,134 @@
+"""Whatever of Lightning's Trainer is asked for works, or is refused in one line that says why."""
+
+import pytest
+import torch
+import yaml
+from conftest import SHORT_RUN
+
+from vaebss.commands import fit
+
+RUN = ["--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=1", "--data.epoch_size=256"]
+CPU = [*RUN, "--gpus=0"]
+
+WORK = [
+    ["gradient_clip_val=0.5", "precision=bf16-mixed"],
+    ["gradient_clip_val=0.5", "gradient_clip_algorithm=value"],
+    ["overfit_batches=1"],
+    ["overfit_batches=0.5"],
+    ["precision=64-true"],
+    ["precision=bf16-mixed"],
+    ["limit_train_batches=1"],
+    ["limit_val_batches=0"],
+    ["val_check_interval=0.5"],
+    ["check_val_every_n_epoch=2"],
+    ["num_sanity_val_steps=2"],
+    ["max_steps=1"],
+    ["max_time=00:00:00:01"],
+    ["accumulate_grad_batches=2"],
+    ["log_every_n_steps=0"],
+    ["deterministic=true"],
+    ["inference_mode=false"],
+    ["profiler=simple"],
+    ["detect_anomaly=true"],
+    ["reload_dataloaders_every_n_epochs=1"],
+    ["callbacks=EarlyStopping", "callbacks.monitor=val/elbo"],
+    ["callbacks=LearningRateMonitor"],
+    ["callbacks=StochasticWeightAveraging", "callbacks.swa_lrs=0.01"],
+    ["logger=CSVLogger", "logger.save_dir=."],
+    ["logger=false"],
+    ["enable_autolog_hparams=false"],
+]
+
+REFUSED = [
+    (["precision=16-true"], "too coarse"),
+    (["precision=bf16-true"], "too coarse"),
+    (["precision=transformer-engine"], "transformer_engine"),
+    (["enable_checkpointing=false"], "enable_checkpointing"),
+    (["callbacks=EarlyStopping", "callbacks.monitor=val/nothing"], "val/nothing"),
+    (["logger=WandbLogger"], "WandbLogger: Requirement 'wandb"),
+    (["callbacks=RichProgressBar"], "RichProgressBar"),
+    (["accelerator=tpu"], "torch_xla"),
+    (["accelerator=gpu"], "gpu"),
+    (["accelerator=mps"], "MPSAccelerator"),
+    (["strategy=nonsense"], "nonsense"),
+    (["accelerator=cpu", "devices=0"], "devices"),
+    (["num_nodes=0"], "num_nodes"),
+]
+
+
+def trainer(options: list[str]) -> list[str]:
+    return [f"--trainer.{option}" for option in options]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", WORK, ids=" ".join)
+def test_works(options, here):
+    assert fit.main([*CPU, *trainer(options)]) == 0
+    last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert all(torch.isfinite(value).all() for value in torch.load(last, weights_only=True)["state_dict"].values())
+
+
+@pytest.mark.parametrize(("options", "named"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_is_refused_in_one_line(options, named, here, capsys):
+    if named in ("gpu", "MPSAccelerator") and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        pytest.skip("there is one")
+    if "RichProgressBar" in named or "wandb" in named:
+        try:
+            __import__("rich" if "Rich" in named else "wandb")
+            pytest.skip("it is installed")
+        except ImportError:
+            pass
+    device = [] if any(option.startswith("accelerator") for option in options) else ["--gpus=0"]
+    assert fit.main([*RUN, *device, *trainer(options)]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(error) == 1
+    assert named in error[0]
+
+
+def test_overfitting_is_to_the_same_batches(here):
+    assert fit.main([*CPU, "--trainer.max_epochs=3", "--trainer.overfit_batches=1"]) == 0
+    last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    assert kept["global_step"] == 3
+    assert kept["datamodule_hyper_parameters"]["num_mixtures"] == 128
+
+
+def test_a_home_folder_is_one(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    assert fit.main([*CPU, "--trainer.default_root_dir=~/runs"]) == 0
+    assert [path.name for path in here.iterdir()] == ["home"]
+    assert (here / "home" / "runs" / "lightning_logs" / "version_0" / "config.yaml").is_file()
+
+
+def test_loggers_other_than_tensorboard_get_pictures_and_the_run_card(here):
+    assert fit.main([*CPU, *trainer(["logger=CSVLogger", "logger.save_dir=csv"])]) == 0
+    made = {path.name for path in (here / "csv").rglob("*")}
+    assert {"run.md", "metrics.csv", "separations_2.png", "prior_samples_2.png"} <= made
+    assert (here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_what_tensorboard_shows_of_a_run(checkpoint):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = checkpoint.parents[1]
+    assert yaml.safe_load((run / "hparams.yaml").read_text())["hidden_dims"] == [32, 16]
+    events = EventAccumulator(str(run), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert not [tag for kind in ("scalars", "images", "tensors") for tag in tags[kind] if " " in tag]
+    assert events.Scalars("hp_metric")[-1].value == pytest.approx(events.Scalars("val/elbo")[-1].value)
+    assert "run/text_summary" in tags["tensors"]
+
+
+def test_rates_have_curves(here):
+    assert (
+        fit.main([*CPU, "--trainer.log_every_n_steps=1", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=."])
+        == 0
+    )
+    header = next((here / "lightning_logs").rglob("metrics.csv")).read_text().splitlines()[0]
+    assert {"train/lr", "train/beta", "train/loss"} <= set(header.split(","))

@@ -1,0 +1,54 @@
+"""Pictures and texts for whichever logger a run has."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from vaebss.pictures import as_image
+
+
+def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
+    """Show a figure in every logger that can take one: TensorBoard, W&B, MLflow; beside a CSV file it is a PNG."""
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            _add_figure(logger, tag, figure, trainer.global_step)
+
+
+def _add_figure(logger: Any, tag: str, figure: Figure, step: int) -> None:
+    match type(logger).__name__:  # the packages of some may not be there
+        case _ if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(tag, figure, step)
+        case _ if isinstance(logger, CSVLogger):
+            path = Path(logger.log_dir) / f"{tag}_{step}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+        case "WandbLogger":
+            image: Image.Image = as_image(figure)
+            logger.log_image(tag, [image], step=step)
+        case "MLFlowLogger":
+            logger.experiment.log_figure(logger.run_id, figure, f"{tag}_{step}.png")
+
+
+def add_text(trainer: Trainer, tag: str, text: str) -> None:
+    """Show Markdown in every logger that can take it."""
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            _add_text(logger, tag, text, trainer.global_step)
+
+
+def _add_text(logger: Any, tag: str, text: str, step: int) -> None:
+    match type(logger).__name__:
+        case _ if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, text, step)
+        case _ if isinstance(logger, CSVLogger):
+            path = Path(logger.log_dir) / f"{tag}.md"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        case "WandbLogger":
+            logger.log_text(tag, ["text"], [[text]])
+        case "MLFlowLogger":
+            logger.experiment.log_text(logger.run_id, text, f"{tag}.md")
