@@ -137,7 +137,7 @@ class SeparationPictures(Callback):
         mixture, truth = pictured(examples(data.val_dataloader(), self.num_mixtures), data.modality)
         yield "val/separations", separation_figure(mixture, model.separate(mixture).sources, truth)
         report = next((callback.report for callback in trainer.callbacks if isinstance(callback, Scores)), {})  # type: ignore[attr-defined]
-        if len(report.get("confusion", ())) > 2:
+        if sum(map(any, report.get("confusion", ()))) > 1:
             yield "val/counts", confusion_figure(report["confusion"])
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
