@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vaebss.separation import active_slots, check_mixture, mask
+from vaebss.separation import active_slots, add_up, check_mixture, mask, sharpness
 
 
 def test_masked_estimates_add_up_to_the_mixture(random_mixture):
@@ -32,6 +32,26 @@ def test_where_nothing_is_estimated_slots_share_alike():
 def test_vanishing_estimates_stay_finite():
     tiny = torch.full((1, 2, 1, 1, 1), torch.finfo(torch.float32).tiny)
     torch.testing.assert_close(mask(tiny, torch.ones(1, 1, 1, 1)).flatten(), torch.tensor([0.5, 0.5]))
+
+
+def test_sharpness_is_the_largest_share_weighted_by_the_mixture():
+    estimates = torch.tensor([[3.0, 1.0], [1.0, 1.0]]).view(1, 2, 1, 1, 2)  # shares of 3/4 and 1/2
+    mixture = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)
+    assert sharpness(estimates, mixture).item() == pytest.approx((0.75 + 3 * 0.5) / 4)
+    assert sharpness(estimates, 0 * mixture).item() == 1
+    assert sharpness(estimates, mixture, exponent=2.0).item() == pytest.approx((0.9 + 9 * 0.5) / 10)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 4.0])
+def test_masked_estimates_add_up_by_their_exponent(exponent, random_mixture):
+    masked = mask(torch.rand(5, 3, 1, 28, 28), random_mixture, exponent=exponent)
+    torch.testing.assert_close(add_up(masked, exponent), random_mixture, atol=1e-5, rtol=1e-4)
+
+
+def test_where_scale_is_unknown_a_slot_is_active_by_its_share():
+    masked = torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1, 1)
+    assert active_slots(masked, float("inf"), exponent=1.0).tolist() == [[True, True, True]]
+    assert active_slots(masked, float("inf"), exponent=4.0).tolist() == [[True, True, False]]
 
 
 def test_every_digit_is_active_and_silence_is_not(digits_module):

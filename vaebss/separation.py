@@ -32,7 +32,7 @@ class Separation:
     Attributes:
         sources: (B, K, *S), estimates of the sources in the mixture's own scale.
         active: (B, K) bool, the slots that hold a source.
-        confidence: (B,), the model's own objective for its answer; higher is surer.
+        confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
     """
 
     sources: Tensor
@@ -155,6 +155,24 @@ def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf, expone
         taking = torch.where(masked < most, masked + FAINT, 0.0)
         masked = torch.minimum(masked, most) + excess * taking / taking.sum(1, keepdim=True).clamp(min=FAINT)
     return masked
+
+
+def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tensor:
+    """How much of a mixture the masks give to one slot alone: the largest share of each pixel, averaged.
+
+    Args:
+        estimates: (B, K, C, H, W), non-negative.
+        mixture: (B, C, H, W), non-negative, the weights of the average.
+        exponent: p, as in `add_up`; shares and weights are of p-th powers.
+
+    Returns:
+        (B,), from 1 / K, all slots alike everywhere, to 1; 1 for silence, which leaves no doubt.
+    """
+    powers, weights = estimates.pow(exponent), mixture.pow(exponent)
+    whole = powers.sum(1)
+    largest = torch.where(whole > 0, powers.amax(1) / whole, 1 / estimates.shape[1])
+    total = weights.flatten(1).sum(1)
+    return torch.where(total > 0, (largest * weights).flatten(1).sum(1) / total, 1.0)
 
 
 def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0) -> Tensor:

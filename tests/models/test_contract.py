@@ -60,6 +60,12 @@ def test_a_training_model_answers_as_at_rest_and_stays_as_it_is(model, random_mi
     torch.testing.assert_close(model.eval().separate(random_mixture).sources, answer)
 
 
+def test_confidence_means_the_same_for_all(model, random_mixture):
+    confidence = model.separate(random_mixture).confidence
+    assert ((confidence >= 1 / model.num_sources - 1e-6) & (confidence <= 1 + 1e-6)).all()
+    assert (model.separate(torch.zeros(2, 1, 28, 28)).confidence == 1).all()
+
+
 def test_two_threads_get_the_answers_of_one(model, random_mixture):
     mixtures = [random_mixture * scale for scale in torch.linspace(0.1, 0.9, 8)]
     alone = [model.separate(mixture).sources for mixture in mixtures]
@@ -85,9 +91,11 @@ def test_another_thread_may_call_the_model_in_training_meanwhile(model, random_m
     thread = threading.Thread(target=train)
     model.eval()
     thread.start()
-    answers = [model.separate(random_mixture).sources for _ in range(10)]
-    stop.set()
-    thread.join()
+    try:
+        answers = [model.separate(random_mixture).sources for _ in range(10)]
+    finally:
+        stop.set()
+        thread.join()
     assert model.training
     for answer in answers:
         torch.testing.assert_close(answer.sum(1), random_mixture, atol=1e-5, rtol=0)

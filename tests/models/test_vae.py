@@ -65,19 +65,19 @@ def test_silence_has_no_source(model):
     assert (separation.count == 0).all()
 
 
-def test_confidence_prefers_mixtures_that_the_model_explains(model):
+def test_labels_prefer_mixtures_that_the_model_explains(model):
     explained = model.sample(12).view(4, 3, 1, 28, 28).sum(1)
     noise = torch.rand(4, 1, 28, 28) * 3
-    assert model.separate(explained).confidence.min() > model.separate(noise).confidence.max()
+    assert model.label(explained).confidence.min() > model.label(noise).confidence.max()
 
 
 @pytest.mark.parametrize("options", [{}, {"prior": "laplace"}, {"likelihood": "bernoulli"}, {"variational": False}])
 def test_refinement_raises_the_objective_of_every_mixture(options, random_mixture):
     torch.manual_seed(0)
     model = VAE(hidden_dims=(32, 16), **options).eval()
-    amortised = model.separate(random_mixture).confidence
-    refined = model.separate(random_mixture, refine_steps=20)
-    restarted = model.separate(random_mixture, refine_steps=20, restarts=5)
+    amortised = model.separate(random_mixture, ranked=True).confidence
+    refined = model.separate(random_mixture, ranked=True, refine_steps=20)
+    restarted = model.separate(random_mixture, ranked=True, refine_steps=20, restarts=5)
     assert (refined.confidence > amortised).all()
     assert (restarted.confidence >= refined.confidence - 0.05).all()
     torch.testing.assert_close(restarted.sources.sum(1), random_mixture, atol=1e-5, rtol=0)

@@ -43,7 +43,7 @@ class GLO(Separator):
     """Explains a mixture as the sum of K decoded latents, found by gradient descent, within a ball.
 
     Taking a mixture apart fits its latents to it while the decoder is fixed: from several starting points for a while,
-    and from there on with the best. The confidence is minus the squared error.
+    and from there on with the best. What ranks answers is minus the squared error.
 
     Args:
         num_sources: K.

@@ -47,7 +47,7 @@ class MixIT(Separator):
     """Takes sums of two mixtures apart into 2 K outputs, and so a mixture into its K brightest outputs.
 
     The network answers 2 K masks that add up to 1 in every pixel; the K brightest outputs are masked again so that they
-    add up to the mixture. The confidence is the share of brightness that they keep.
+    add up to the mixture. What ranks answers is the share of brightness that they keep.
 
     Args:
         num_sources: K, sources in each mixture.

@@ -22,7 +22,7 @@ class NMF(Separator):
     Components are parts of digits, far more than K, and a mixture does not say which parts are of one digit. Over
     many mixtures it shows: parts of the same digits appear together. So the components are grouped by spectral
     clustering, with the positive correlation of their activations over training mixtures as affinity. A group's share
-    of the reconstruction, times the mixture, is a slot's estimate; the confidence is minus the squared error.
+    of the reconstruction, times the mixture, is a slot's estimate; what ranks answers is minus the squared error.
 
     Args:
         num_sources: K.

@@ -11,7 +11,7 @@ from vaebss.models.separator import Separator
 
 
 class Trivial(Separator):
-    """Gives every slot a fixed share of the mixture; the confidence is 0, for there is no model.
+    """Gives every slot a fixed share of the mixture; nothing ranks them.
 
     Args:
         num_sources: K.

@@ -14,7 +14,7 @@ from vaebss.hardware import fastest_autocast
 from vaebss.matching import match
 from vaebss.models.networks import MaskUNet
 from vaebss.models.separator import Separator
-from vaebss.separation import Separation
+from vaebss.separation import Separation, sharpness
 
 MOVES = ((1, 1), (-1, -1))  # pixels by which a mixture is moved for a second and a third opinion
 FAINT = 1e-7  # least of an estimate in a geometric mean
@@ -23,9 +23,8 @@ FAINT = 1e-7  # least of an estimate in a geometric mean
 class Masker(Separator):
     """A network's shares of every pixel, times the mixture.
 
-    `confidence` is the sharpness of the masks: the largest share of each pixel, averaged with the mixture as weight,
-    between 1 / K and 1. With the option `opinions` of `separate` it is the agreement of so many opinions, see `label`.
-    Estimates that are not masked lack the bound on their brightness alone.
+    What ranks answers is the sharpness of the masks; with the option `opinions` of `separate` it is the agreement of so
+    many opinions, see `label`. Estimates that are not masked lack the bound on their brightness alone.
 
     Args:
         num_sources: K, slots.
@@ -72,15 +71,13 @@ class Masker(Separator):
         `confidence` is 1 less the share of the mixture that the opinions give to different slots: it tells good
         estimates from bad ones far better than the masks' sharpness does. There are no latents to refine.
         """
-        return self.separate(mixture, opinions=1 + len(MOVES))
+        return self.separate(mixture, ranked=True, opinions=1 + len(MOVES))
 
     def _estimate(self, mixture: Tensor, opinions: int = 0) -> tuple[Tensor, Tensor]:
         if opinions:
             return self._opinions(mixture)
-        shares = self(mixture)
-        sharpness = (shares.amax(1) * mixture).flatten(1).sum(1)
-        total = mixture.flatten(1).sum(1)
-        return shares * mixture.unsqueeze(1), torch.where(total > 0, sharpness / total, 1.0)
+        estimates = self(mixture) * mixture.unsqueeze(1)
+        return estimates, sharpness(estimates, mixture)
 
     def _opinions(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         with fastest_autocast(mixture.device):

@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vaebss.separation import Separation, active_slots, check_mixture, mask
+from vaebss.separation import Separation, active_slots, check_mixture, mask, sharpness
 
 CHUNK = 1_000  # mixtures separated at once, to bound memory
 ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
@@ -53,14 +53,14 @@ class Separator(nn.Module, ABC):
 
     @abstractmethod
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimates (B, K, C, H, W), not yet masked, and confidence (B,) of mixtures (B, C, H, W).
+        """Estimates (B, K, C, H, W), not yet masked, and (B,) what ranks them, of mixtures (B, C, H, W).
 
         They are checked, on the model's device and in float32; the model is in eval mode. A subclass names the options
         that it has, each 0 by default.
         """
 
     @torch.no_grad()
-    def separate(self, mixture: Tensor, *, masked: bool = True, **options: Any) -> Separation:
+    def separate(self, mixture: Tensor, *, masked: bool = True, ranked: bool = False, **options: Any) -> Separation:
         """Take mixtures apart. The model stays as it is: it may be training, also in another thread.
 
         Args:
@@ -68,11 +68,12 @@ class Separator(nn.Module, ABC):
                 to K is accepted.
             masked: scale the estimates, pixel by pixel, so that they add up to the mixture; and, if the model is
                 `bounded`, none is brighter than source_scale.
+            ranked: answer as confidence what ranks this model's answers best: its own objective, in units of its own.
             options: what this kind of separator can do beyond that, such as a VAE's refine_steps.
 
         Returns:
             Separation on the mixture's device, float32. `active` follows `separation.active_slots`, always of masked
-            estimates; `confidence` is the model's own.
+            estimates; `confidence` follows `separation.sharpness` unless it is `ranked`.
 
         Raises:
             ValueError: the mixture's type, shape, dtype or values are off, or an option is not one of this separator.
@@ -83,16 +84,17 @@ class Separator(nn.Module, ABC):
         model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
         with torch.autocast(self.device.type, enabled=False):
             chunks = (chunk.to(self.device, torch.float32) for chunk in mixture.split(CHUNK))
-            parts = [model.answer(chunk, masked, **wanted) for chunk in chunks]
+            parts = [model.answer(chunk, masked, ranked, **wanted) for chunk in chunks]
         return Separation.cat(parts).to(mixture.device)
 
     def label(self, mixture: Tensor, **options: Any) -> Separation:
-        """The best answer that the model has, masked, for others to learn from; `confidence` ranks the mixtures."""
-        return self.separate(mixture, **options)
+        """The best answer that the model has, masked and ranked, for others to learn from."""
+        return self.separate(mixture, ranked=True, **options)
 
-    def answer(self, mixture: Tensor, masked: bool = True, **options: Any) -> Separation:
+    def answer(self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any) -> Separation:
         """As `separate`, of mixtures as `_estimate` expects them."""
-        estimates, confidence = self._estimate(mixture, **options)
+        estimates, rank = self._estimate(mixture, **options)
+        confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
         shares = self.masked(estimates, mixture)
         active = active_slots(shares, self.source_scale, self.exponent)
         return Separation(shares if masked else estimates, active, confidence)

@@ -27,7 +27,7 @@ class VAE(Separator):
 
     Options of `separate`: `refine_steps`, gradient steps on the latents of each mixture from the encoder's answer (60
     are plenty, each costs about as much as that answer); and `restarts`, how many other starts to refine, of which the
-    best objective wins. `confidence` is log p(x | z) + beta log p(z) at the answer, in nats.
+    best objective wins. What ranks answers is log p(x | z) + beta log p(z) at them, in nats.
 
     Args:
         num_sources: K, sources that the model assumes; spare slots may stay silent.
