@@ -1,12 +1,15 @@
 """The call that users want first, and what it answers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import vaebss
-from vaebss import Separation
+from vaebss import VAE, Separation
+from vaebss.modalities.audio import Audio
 
 
 def test_every_public_name_is_there():
@@ -39,6 +42,8 @@ def test_arrays_and_tensors_give_the_same_whatever_their_layout(digits):
         torch.testing.assert_close(plain(vaebss.separate(signals, "remix-k2").sources), answer.sources)
     single = vaebss.separate(digits[0], vaebss.load("remix-k2"))
     assert single.sources.shape == (2, 28, 28)
+    assert int(single.count) == 2
+    assert repr(single) == "Separation(1 mixture of 28 x 28, K = 2: 2 sources found)"
     torch.testing.assert_close(single.sources, answer.sources[0], atol=1e-5, rtol=1e-4)
 
 
@@ -62,6 +67,23 @@ def test_what_cannot_be_separated_is_one_line():
         with pytest.raises(ValueError, match="the array") as error:
             vaebss.separate(wrong)
         assert "\n" not in str(error.value)
+
+
+def test_sounds_come_at_any_rate_one_or_many():
+    torch.manual_seed(0)
+    audio = Audio()
+    model = VAE(hidden_dims=(8, 6), output="softplus", exponent=4.0, image_shape=audio.shape, source_scale=math.inf)
+    model.modality = audio.options
+    tones = torch.sin(torch.arange(40_000) * 2 * math.pi * torch.tensor([[220.0], [331.0]]) / 44_100)
+    answer = vaebss.separate(tones.numpy(), model, sample_rate=44_100)
+    assert answer.sources.shape == (2, 2, 40_000)
+    inner = slice(2_000, -2_000)  # resampling rings at the ends
+    torch.testing.assert_close(answer.sources.sum(1)[:, inner], tones[:, inner], atol=2e-3, rtol=0)
+    assert vaebss.separate(tones[0, :9_000], model).sources.shape == (2, 9_000)
+    with pytest.raises(ValueError, match="shape"):
+        vaebss.separate(np.zeros((2, 3, 4)), model)
+    with pytest.raises(ValueError, match="sample_rate"):
+        vaebss.separate(np.zeros((28, 28)), "remix-k2", sample_rate=8_000)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vaebss.checkpoints import load
-from vaebss.modalities.image_files import as_images
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
@@ -35,17 +34,19 @@ def separate(
     invert: bool = False,
     refine_steps: int = 0,
     restarts: int = 0,
+    sample_rate: int | None = None,
 ) -> Separation:
     """Take mixtures of any size apart.
 
     Args:
-        signals: pictures (H, W), (B, H, W), (H, W, 3) or (B, C, H, W), a tensor or an array; whole numbers are divided
-            by the largest of their type, so that white is 1.
+        signals: a tensor or an array. Pictures (H, W), (B, H, W), (H, W, 3) or (B, C, H, W); whole numbers are divided
+            by the largest of their type, so that white is 1. Sounds (T,) or (B, T), for a model of sound.
         model: that separates: a shipped model's name, a checkpoint's path, or what `vaebss.load` gave.
         source_max: brightest value of a single source, white being 1; by default the model's own source_scale.
         invert: for dark sources on a white background.
         refine_steps: gradient steps on each mixture's latents, if the model has any.
         restarts: other starts to refine; the best objective wins.
+        sample_rate: of sounds, in samples a second; by default the model's.
 
     Returns:
         Separation of sources (B, K, *S), or (K, *S) of a single mixture, in the signals' own shape and scale; of an
@@ -55,8 +56,11 @@ def separate(
         ValueError: of one line, if the signals or options cannot be.
     """
     separator = model if isinstance(model, Separator) else load(model)
-    images, restore = as_images(signals)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    modality = modality_of(separator, source_max)
-    whole = through(separator, modality, 1 - images if invert else images, **refinement)
-    return Separation(restore(whole.sources), whole.active, whole.confidence)
+    modality = modality_of(separator, source_max, invert)
+    taken, restore = modality.taken(signals, sample_rate)
+    whole = through(separator, modality, taken, **refinement)
+    sources = restore(whole.sources)
+    if sources.shape[:2] == whole.active.shape:
+        return Separation(sources, whole.active, whole.confidence)
+    return Separation(sources, whole.active[0], whole.confidence[0])  # of a single signal

@@ -9,7 +9,7 @@ Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 # B signals, K slots, T samples, F bins, N frames, H bands, W pooled frames
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,19 @@ class Audio(Modality):
         parts = torch.istft((spectrum * masks).flatten(0, 1), **self._frames(signals), length=signals.shape[-1])
         return parts.unflatten(0, shares.shape[:2])
 
+    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Sounds (T,) or (B, T), floats of any rate, by default `rate` -> (B, T') at `rate`."""
+        sounds = torch.as_tensor(signals).float()
+        if sounds.ndim not in (1, 2) or not sounds.numel() or not torch.isfinite(sounds).all():
+            raise ValueError(f"sounds must have shape (T,) or (B, T) and be finite, not {tuple(sounds.shape)}")
+        wanted = sample_rate or self.rate
+
+        def restore(sources: Tensor) -> Tensor:
+            whole = _resampled(sources, self.rate, wanted)[..., : sounds.shape[-1]]
+            return whole if sounds.ndim == 2 else whole[0]
+
+        return _resampled(torch.atleast_2d(sounds), wanted, self.rate), restore
+
     def split(self, signals: Tensor) -> Tensor:
         """Signals (B, T) of any length -> windows (B N, samples), see windows.py."""
         return windows.split(signals, self.samples)
@@ -174,13 +187,13 @@ def _load(path: Path) -> tuple[Tensor, int]:
 
 
 def _resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
-    """Sound (T,) at `rate` -> (T',) at the `wanted` one, low-passed."""
+    """Sound (..., T) at `rate` -> (..., T') at the `wanted` one, low-passed."""
     if rate == wanted:
         return sound
     from scipy.signal import resample_poly
 
     common = math.gcd(rate, wanted)
-    return torch.from_numpy(resample_poly(sound.numpy(), wanted // common, rate // common))
+    return torch.from_numpy(resample_poly(sound.numpy(), wanted // common, rate // common, axis=-1))
 
 
 def _soundfile() -> Any:

@@ -2,7 +2,7 @@
 
 # B mixtures, K slots
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import KINDS, describe, read_images, single_brightness, with_channels
+from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
 from vaebss.modalities.modality import Modality
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -45,6 +45,13 @@ class Images(Modality):
     def options(self) -> dict[str, Any]:
         """Their size is the separator's."""
         return {"kind": self.kind}
+
+    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """See `as_images`; pictures have no rate."""
+        if sample_rate is not None:
+            raise ValueError("sample_rate is of sound, and this model takes pictures apart")
+        images, restore = as_images(signals)
+        return 1 - images if self.invert else images, restore
 
     def picture(self, signals: Tensor) -> Tensor:
         """(B, c, h, w) of any size, grey or colour -> (B, C, H, W)."""

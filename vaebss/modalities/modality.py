@@ -3,7 +3,7 @@
 # B mixtures, K slots, S the shape of a signal
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +52,16 @@ class Modality(ABC):
         """Signals of each slot: shares of the pictures (B, K, C, H, W), signals (B, *S) -> (B, K, *S).
 
         Shares that add up to 1 give signals that add up to the mixture.
+        """
+
+    @abstractmethod
+    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Signals as a user has them, a tensor or an array, one or many -> (B, *S).
+
+        And what brings sources (B, K, *S) into their shape, K coming after B, or first where there is none.
+
+        Raises:
+            ValueError: of one line, if they are no signals.
         """
 
     def split(self, signals: Tensor) -> Tensor:
