@@ -1,0 +1,78 @@
+"""Laws of every modality: how signals are pictured, and how shares of pictures become signals again."""
+
+import pytest
+import torch
+
+from vaebss.modalities.audio import Audio
+from vaebss.modalities.images import Images
+from vaebss.modalities.windows import join, split
+from vaebss.separation import Separation
+
+MODALITIES = {
+    "own size": (Images((1, 28, 28)), (1, 28, 28)),
+    "larger": (Images((1, 28, 28), gain=0.5), (1, 61, 40)),
+    "a line": (Images((1, 28, 28)), (1, 1, 90)),
+    "colour for a grey model": (Images((1, 28, 28)), (3, 30, 31)),
+    "grey for a colour model": (Images((3, 28, 28)), (1, 30, 31)),
+    "sound": (Audio(), (16_128,)),
+}
+
+
+@pytest.fixture(params=MODALITIES)
+def case(request):
+    modality, shape = MODALITIES[request.param]
+    return modality, torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_pictures_are_of_the_separators_size_and_never_negative(case):
+    modality, signals = case
+    picture = modality.picture(signals)
+    assert picture.shape == (4, *modality.shape)
+    assert picture.min() >= 0
+
+
+def test_twice_the_signal_is_as_much_more_of_the_picture(case):
+    modality, signals = case
+    growth = 2 ** getattr(modality, "compression", 1.0)
+    torch.testing.assert_close(modality.picture(2 * signals), growth * modality.picture(signals))
+
+
+def test_shares_that_add_up_give_signals_that_add_up(case):
+    modality, signals = case
+    shares = torch.rand(4, 3, *modality.shape, generator=torch.Generator().manual_seed(1)).softmax(1)
+    torch.testing.assert_close(modality.apply(shares, signals).sum(1), signals, atol=1e-5, rtol=0)
+
+
+def test_what_is_found_is_heard_and_adds_up(case):
+    modality, signals = case
+    picture = modality.picture(signals)
+    shares = torch.rand(4, 2, *modality.shape).softmax(1)
+    found = shares.pow(1 / modality.exponent) * picture.unsqueeze(1)
+    separation = Separation(found, torch.ones(4, 2, dtype=torch.bool), torch.ones(4))
+    torch.testing.assert_close(modality.heard(separation, picture, signals).sum(1), signals, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [10, 64, 96, 100, 1000])
+def test_windows_of_long_signals_are_joined_whatever_the_order_of_their_slots(samples):
+    generator = torch.Generator().manual_seed(samples)
+    sources = torch.randn(2, 3, samples, generator=generator)  # two signals of three sources
+    parts = split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
+    shuffled = parts.clone()
+    for signal in shuffled:
+        for number, window in enumerate(signal):
+            signal[number] = window[torch.randperm(3, generator=generator)]
+    assert split(sources.sum(1), 64).shape == (2 * parts.shape[1], 64)
+    joined, active = join(shuffled, torch.ones(shuffled.shape[:3], dtype=torch.bool), samples)
+    torch.testing.assert_close(joined.sum(1), sources.sum(1))
+    assert active.all()
+    for found, truth in zip(joined, sources, strict=True):
+        unlike = (found.unsqueeze(1) - truth.unsqueeze(0)).abs().amax(2)
+        assert (unlike.amin(1) < 1e-5).all()
+
+
+def test_a_slot_that_is_silent_in_every_window_stays_silent():
+    active = torch.tensor([[[True, False], [True, False]]])
+    parts = torch.stack([torch.ones(1, 2, 64), torch.zeros(1, 2, 64)], 2)
+    joined, found = join(parts, active, 90)
+    assert found.tolist() == [[True, False]]
+    torch.testing.assert_close(joined[0], torch.stack([torch.ones(90), torch.zeros(90)]))

@@ -1,0 +1,105 @@
+"""The call that users want first, and what it answers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vaebss
+from vaebss import Separation
+
+
+def test_every_public_name_is_there():
+    for name in vaebss.__all__:
+        assert getattr(vaebss, name)
+    assert set(vaebss.__all__) <= set(dir(vaebss))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(vaebss, "no_such_name")  # noqa: B009
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    """Two mixtures of two digits at half brightness, (2, 28, 28) uint8."""
+    from vaebss.data.digits import load_digits
+
+    images = load_digits("bundled", "nowhere").test[:4, 0].float()
+    return (images[:2] / 2 + images[2:] / 2).byte().numpy()
+
+
+def test_arrays_and_tensors_give_the_same_whatever_their_layout(digits):
+    answer = vaebss.separate(digits, "remix-k2")
+    assert answer.sources.shape == (2, 2, 28, 28)
+    torch.testing.assert_close(answer.sources.sum(1), torch.from_numpy(digits / 255).float(), atol=1e-5, rtol=0)
+    same = {
+        "floats": (digits / 255, lambda sources: sources),
+        "tensor": (torch.from_numpy(digits)[:, None], lambda sources: sources[:, :, 0]),
+        "channels last": (digits[..., None], lambda sources: sources[..., 0]),
+    }
+    for signals, plain in same.values():
+        torch.testing.assert_close(plain(vaebss.separate(signals, "remix-k2").sources), answer.sources)
+    single = vaebss.separate(digits[0], vaebss.load("remix-k2"))
+    assert single.sources.shape == (2, 28, 28)
+    torch.testing.assert_close(single.sources, answer.sources[0], atol=1e-5, rtol=1e-4)
+
+
+def test_brightness_and_ground_are_the_users(digits):
+    answer = vaebss.separate(digits, "remix-k2")
+    faint = vaebss.separate(digits / 255 / 5, "remix-k2", source_max=0.1)
+    torch.testing.assert_close(faint.sources * 5, answer.sources, atol=1e-4, rtol=0)
+    inverse = vaebss.separate(255 - digits, "remix-k2", invert=True)
+    torch.testing.assert_close(inverse.sources, answer.sources, atol=1e-4, rtol=0)
+
+
+def test_other_sizes_and_colours_add_up():
+    signals = np.random.default_rng(0).random((3, 40, 31, 3), dtype=np.float32) / 2
+    answer = vaebss.separate(signals, "vae-k2", refine_steps=1)
+    assert answer.sources.shape == (3, 2, 40, 31, 3)
+    np.testing.assert_allclose(answer.numpy().sum(1), signals, atol=1e-5)
+
+
+def test_what_cannot_be_separated_is_one_line():
+    for wrong in (np.zeros((2, 2)), np.full((28, 28), -1.0), np.zeros((3, 28, 28)), np.array(["a"])):
+        with pytest.raises(ValueError, match="the array") as error:
+            vaebss.separate(wrong)
+        assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def separation() -> Separation:
+    sources = torch.rand(3, 2, 1, 6, 5)
+    active = torch.tensor([[True, True], [True, False], [False, False]])
+    return Separation(sources, active, torch.tensor([0.1, 0.2, 0.3]))
+
+
+def test_a_separation_tells_what_it_is(separation):
+    assert repr(separation) == "Separation(3 mixtures of 1 x 6 x 5, K = 2: 0 to 2 sources found)"
+    assert repr(separation[0]) == "Separation(1 mixture of 1 x 6 x 5, K = 2: 2 sources found)"
+    assert len(separation) == 3
+
+
+def test_a_separation_is_a_sequence_of_mixtures(separation):
+    assert separation.count.tolist() == [2, 1, 0]
+    assert [int(mixture.count) for mixture in separation] == [2, 1, 0]
+    assert torch.equal(separation[1].sources, separation.sources[1])
+    assert torch.equal(separation[1:].active, separation.active[1:])
+    assert torch.equal(separation[-1].confidence, torch.tensor(0.3))
+    with pytest.raises(IndexError):
+        separation[3]
+    assert separation.numpy().shape == (3, 2, 1, 6, 5)
+
+
+def test_a_separation_is_saved_and_drawn(separation, tmp_path):
+    paths = separation.save(tmp_path / "out")
+    assert [path.name for path in paths] == ["00000_source1.png", "00000_source2.png", "00001_source1.png"]
+    written = np.asarray(Image.open(paths[1])) / 255
+    np.testing.assert_allclose(written, separation.sources[0, 1, 0], atol=0.5 / 255 + 1e-6)
+    assert [axes.get_ylabel() for axes in separation.plot().axes][:2] == ["mixture", "estimate 1"]
+    assert separation[0]._repr_png_().startswith(b"\x89PNG")
+
+
+def test_shares_add_up_to_one_also_in_the_dark(separation):
+    mixture = separation.sources.sum(1)
+    mixture[0] = 0
+    shares = separation.shares(mixture)
+    torch.testing.assert_close(shares[1:].sum(1), torch.ones(2, 1, 6, 5))
+    torch.testing.assert_close(shares[0], torch.full((2, 1, 6, 5), 0.5))
