@@ -54,6 +54,15 @@ def test_matching_undoes_any_permutation_of_slots(seed, slots, sources):
     torch.testing.assert_close((before - truth[here]).square().sum(), (after - truth[here]).square().sum())
 
 
+@given(seed=seeds, slots=slots, sources=st.integers(2, 4))
+def test_matching_does_not_look_beyond_the_count(seed, slots, sources):
+    estimates, truth = images(seed, 3, slots, 1, 4, 4), images(seed + 1, 3, sources, 1, 4, 4)
+    count = torch.randint(1, sources, (3,), generator=torch.Generator().manual_seed(seed))
+    here = torch.arange(sources) < count.unsqueeze(1)
+    other = torch.where(here[..., None, None, None], truth, 9 * images(seed + 2, *truth.shape))
+    assert torch.equal(match(estimates, truth, count)[here], match(estimates, other, count)[here])
+
+
 @given(seed=seeds, slots=slots)
 def test_the_remix_loss_knows_no_order(seed, slots):
     estimates, truth = images(seed, 2, slots, 1, 4, 4), images(seed + 1, 2, slots, 1, 4, 4)

@@ -3,6 +3,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -10,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
 from vaebss.matching import assignments, match
-from vaebss.metrics.images import PSNR_OFFSET, psnr_paper, qualities, ssim
+from vaebss.metrics.images import PSNR_OFFSET, mixture_psnr_paper, psnr_paper, qualities, si_sdr, ssim
 from vaebss.metrics.separation import LARGEST, SeparationMetrics
 
 
@@ -115,12 +116,35 @@ def test_absent_sources_are_not_scored():
     assert scores["confusion"][1] == [0, 4, 0, 0]
 
 
-def test_quantiles_are_those_of_the_values():
-    estimates, sources = images(40, 1), images(40, 1, seed=1) * torch.linspace(0.1, 1, 40).view(40, 1, 1, 1, 1)
-    values = psnr_paper(estimates.flatten(0, 1), sources.flatten(0, 1))
+@pytest.mark.parametrize("number", [40, 41])
+def test_quantiles_are_those_of_the_values(number):
+    brightness = torch.linspace(0.1, 1, number).view(number, 1, 1, 1, 1)
+    estimates, sources = images(number, 1), images(number, 1, seed=1) * brightness
+    values = psnr_paper(estimates.flatten(0, 1), sources.flatten(0, 1)).numpy()
     scores = score(estimates, sources)
-    assert scores["psnr_paper_median"] == pytest.approx(values.quantile(0.5, interpolation="lower").item(), abs=0.01)
-    assert scores["psnr_paper_worst_decile"] == pytest.approx(values.sort().values[3].item(), abs=0.01)
+    for name, share in (("median", 0.5), ("worst_decile", 0.1)):
+        expected = np.quantile(values, share, method="inverted_cdf")
+        assert scores[f"psnr_paper_{name}"] == pytest.approx(expected, abs=0.01)
+
+
+def test_si_sdr_is_its_definition():
+    estimates, sources = images(20), images(20, seed=1)
+    estimates[:10] = 0.3 * sources[:10] + 0.02 * estimates[:10]
+    e, s = (tensor.flatten(1).double().numpy() for tensor in (estimates, sources))
+    target = (e * s).sum(1, keepdims=True) / (s * s).sum(1, keepdims=True) * s
+    expected = 10 * np.log10((target**2).sum(1) / ((target - e) ** 2).sum(1))
+    np.testing.assert_allclose(si_sdr(estimates, sources), expected, atol=1e-3)
+    assert (si_sdr(sources, sources) <= 100).all()
+
+
+def test_the_quality_of_a_mixture_is_the_mean_over_its_sources_in_any_order():
+    sources, noise = images(6, 3), 0.1 * images(6, 3, seed=1)
+    count = torch.tensor([1, 2, 3] * 2)
+    sources *= (torch.arange(3) < count.unsqueeze(1)).view(6, 3, 1, 1, 1)
+    found = mixture_psnr_paper((sources + noise)[:, [2, 0, 1]], sources, count, 0.5)
+    errors = noise.square().mean((2, 3, 4))
+    expected = [(-10 * errors[row, :number].log10()).mean() for row, number in enumerate(count.tolist())]
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)
 
 
 def test_batches_add_up_to_the_whole():

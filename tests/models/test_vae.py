@@ -91,15 +91,47 @@ def test_refinement_repeats_itself_and_leaves_no_gradients(model, random_mixture
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_other_starts_find_better_answers_and_another_seed_others(random_mixture):
+    torch.manual_seed(0)
+    model = VAE(hidden_dims=(32, 16), seed=1).eval()
+    refined = model.separate(random_mixture, refine_steps=5).confidence
+    restarted = model.separate(random_mixture, refine_steps=5, restarts=6).confidence
+    assert (restarted > refined).any()
+    model.seed = 2
+    assert not torch.equal(model.separate(random_mixture, refine_steps=5, restarts=6).confidence, restarted)
+
+
 def test_refinement_refuses_impossible_numbers(model, random_mixture):
     for options in ({"refine_steps": -1}, {"restarts": 2}, {"refine_steps": 1, "restarts": -1}):
         with pytest.raises(ValueError, match="restarts"):
             model.separate(random_mixture, **options)
 
 
+def test_the_posterior_is_what_the_encoder_says(model, random_mixture, monkeypatch):
+    mean, log_variance = torch.randn(5, 3, 20), torch.randn(5, 3, 20)
+    log_variance[0, 0, :2] = torch.tensor([-99.0, 99.0])
+    monkeypatch.setattr(model.encoder, "forward", lambda mixture: torch.cat([mean, log_variance], -1))
+    posterior = model.encode(random_mixture)
+    assert torch.equal(posterior.mean, mean)
+    torch.testing.assert_close(posterior.variance.log(), log_variance.clamp(-20, 20))
+
+
+def test_the_bound_draws_its_latents_from_the_posterior(model, random_mixture, monkeypatch):
+    drawn, said = [], torch.cat([torch.zeros(5, 3, 20), torch.linspace(-4, 4, 20).expand(5, 3, 20)], -1)
+    monkeypatch.setattr(model.encoder, "forward", lambda mixture: said)
+    monkeypatch.setattr(model, "decode", lambda latents: drawn.append(latents) or torch.zeros(5, 3, 1, 28, 28))
+    posterior = model.encode(random_mixture)
+    for number in range(400):
+        model.bound(random_mixture, torch.Generator().manual_seed(number))
+    standard = (torch.stack(drawn) - posterior.mean) / posterior.stddev
+    torch.testing.assert_close(standard.mean(), torch.tensor(0.0), atol=0.02, rtol=0)
+    torch.testing.assert_close(standard.flatten(1).std(0).mean(), torch.tensor(1.0), atol=0.02, rtol=0)
+
+
 def test_samples_are_sources(model):
     samples = model.sample(7)
     assert samples.shape == (7, 1, 28, 28)
+    assert len(samples.flatten(1).unique(dim=0)) == 7
     assert samples.min() >= 0
     assert samples.max() <= 1
 

@@ -45,7 +45,7 @@ def train(folder, devices: int, frozen: bool, steps: int) -> None:
     torch.manual_seed(0)
     batch = 2 * BATCH // devices
     data = MNISTMixtures(source="bundled", batch_size=batch, epoch_size=steps * 2 * BATCH, val_mixtures=64)
-    strategy = "ddp_spawn" if devices > 1 else "auto"
+    strategy = "ddp_fork" if devices > 1 else "auto"
     trainer = quiet(max_epochs=1, devices=devices, strategy=strategy, limit_val_batches=0)
     trainer.fit(Recorded(str(folder), frozen), data)
 
