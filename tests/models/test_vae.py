@@ -94,11 +94,11 @@ def test_refinement_repeats_itself_and_leaves_no_gradients(model, random_mixture
 def test_other_starts_find_better_answers_and_another_seed_others(random_mixture):
     torch.manual_seed(0)
     model = VAE(hidden_dims=(32, 16), seed=1).eval()
-    refined = model.separate(random_mixture, refine_steps=5).confidence
-    restarted = model.separate(random_mixture, refine_steps=5, restarts=6).confidence
+    refined = model.label(random_mixture, refine_steps=5).confidence
+    restarted = model.label(random_mixture, refine_steps=5, restarts=6).confidence
     assert (restarted > refined).any()
     model.seed = 2
-    assert not torch.equal(model.separate(random_mixture, refine_steps=5, restarts=6).confidence, restarted)
+    assert not torch.equal(model.label(random_mixture, refine_steps=5, restarts=6).confidence, restarted)
 
 
 def test_refinement_refuses_impossible_numbers(model, random_mixture):
