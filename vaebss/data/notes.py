@@ -4,18 +4,17 @@
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
+from vaebss.data.soundfont import Sound, SoundFont
 from vaebss.errors import DataError
 from vaebss.seeding import generator
 
@@ -23,11 +22,11 @@ SPLITS = ("train", "val", "test", "unheard")
 RATE = 16_000  # samples a second
 SAMPLES = 16_128  # T, just over a second
 RENDERED_RATE = 48_000  # at which notes are rendered, so that little aliases
-HELD = 1.3  # seconds
+RENDERED = 76_800  # samples: longer than T, since some notes begin late
 VELOCITY = 100  # one for all: two are nearly one sound once both are as loud
 ONSET, LEAD = 0.02, 80  # a note begins so many samples before it first reaches this share of its peak
 SILENT = 1e-4  # root mean square of a rendering with nothing in it
-ALIKE = 0.8  # correlation from which on two notes of one pitch are one recording
+ALIKE = 0.85  # correlation from which on two notes of one pitch are one recording
 TEST, VALIDATION = 0.15, 0.05  # shares of notes
 SPLIT_SEED = 2021
 UNHEARD = (19, 25, 42, 57, 71)  # church organ, steel guitar, cello, trombone, clarinet: in no other split
@@ -100,10 +99,10 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
 
     Args:
         root: folder for what is rendered, made where it is missing.
-        soundfont: a file, .sf2 or .sf3; by default the TimGM6mb that pretty_midi brings.
+        soundfont: a .sf2 file; by default the TimGM6mb that pretty_midi brings.
 
     Raises:
-        DataError: there is no such font, it cannot be read, or what renders it is not installed.
+        DataError: there is no such font, or it cannot be read.
     """
     font = Path(soundfont) if soundfont else _bundled_font()
     cache = Path(root) / f"notes-{_checksum(font)}.npz"
@@ -135,35 +134,15 @@ def _catalogue() -> dict[tuple[int, int], str]:
 
 def _render(font: Path) -> tuple[Tensor, Tensor]:
     """Notes (N, T) float16 and labels (N, 2), without those that are silent or have been heard from another program."""
-    play = _player(font)
-    every = list(_catalogue())
-    sounds = torch.stack([cut(play(program, pitch)) for program, pitch in every])
+    played, every = SoundFont(font), list(_catalogue())
+    sounds = torch.stack([cut(_at_rate(played.play(*note, VELOCITY, RENDERED, RENDERED_RATE))) for note in every])
     labels = torch.tensor(every)
     new = distinct(sounds, labels[:, 1])
     return sounds[new].half(), labels[new]
 
 
-def _player(font: Path) -> Callable[[int, int], Tensor]:
-    """(program, pitch) -> sound (T',) at `RATE`."""
-    try:
-        from scipy.signal import resample_poly
-
-        symusic: Any = import_module("symusic")  # its types are made when it runs
-    except ImportError as error:
-        raise DataError("to render notes: pip install 'vaebss[audio]'") from error
-    try:
-        synthesizer = symusic.Synthesizer(sf_path=str(font), sample_rate=RENDERED_RATE, quality=4)
-    except RuntimeError as error:
-        raise DataError(f"{font} cannot be read as a SoundFont: {' '.join(str(error).split())}") from error
-
-    def play(program: int, pitch: int) -> Tensor:
-        score, track = symusic.Score(480), symusic.Track("", program=program)  # 480 ticks to half a second
-        track.notes.append(symusic.Note(0, round(960 * HELD), pitch, VELOCITY))
-        score.tracks.append(track)
-        sound = synthesizer.render(score, stereo=True).mean(0)
-        return torch.from_numpy(resample_poly(sound, RATE, RENDERED_RATE))
-
-    return play
+def _at_rate(sound: Sound) -> Tensor:
+    return torch.from_numpy(resample_poly(sound, RATE, RENDERED_RATE)).float()
 
 
 def cut(sound: Tensor) -> Tensor:
@@ -204,7 +183,7 @@ def _bundled_font() -> Path:
 
 def _checksum(font: Path) -> str:
     """Of the font and of how it is rendered."""
-    recipe = repr((RATE, SAMPLES, RENDERED_RATE, HELD, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES)).encode()
+    recipe = repr((RATE, SAMPLES, RENDERED_RATE, RENDERED, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES)).encode()
     try:
         return hashlib.sha256(font.read_bytes() + recipe).hexdigest()[:16]
     except OSError as error:
