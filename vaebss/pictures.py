@@ -1,10 +1,10 @@
 """Pictures of mixtures taken apart, as matplotlib figures: for TensorBoard and for files."""
 
-# N mixtures, K slots, M true sources
+# N mixtures, K slots, M true sources, S the shape of a signal
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from vaebss.matching import match
 GAP = 2  # pixels between images
 SHEET = 12  # mixtures on a contact sheet
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
+PIXELS_AN_INCH = 36  # of a row, where that makes it neither small nor large
+QUIET = -60  # dB below the loudest, which is black
+
+Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
 
 
 def save_image(image: Tensor, path: Path) -> None:
@@ -38,13 +42,16 @@ def as_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def separation_figure(mixture: Tensor, estimates: Tensor, sources: Tensor | None = None) -> Figure:
+def separation_figure(
+    mixture: Tensor, estimates: Tensor, sources: Tensor | None = None, draw: Callable[[Rows], Figure] | None = None
+) -> Figure:
     """A column a mixture: the mixture, the estimate of each slot, their sum and, where known, each slot's true source.
 
     Args:
-        mixture: (N, C, H, W).
-        estimates: (N, K, C, H, W).
-        sources: (N, M, C, H, W) or None.
+        mixture: (N, *S).
+        estimates: (N, K, *S).
+        sources: (N, M, *S) or None.
+        draw: rows of signals; by default as images, or as curves where they are lines.
     """
     rows = {"mixture": mixture}
     rows |= {f"estimate {k + 1}": estimate for k, estimate in enumerate(estimates.unbind(1))}
@@ -53,18 +60,23 @@ def separation_figure(mixture: Tensor, estimates: Tensor, sources: Tensor | None
         slots = torch.full((len(sources),), estimates.shape[1], device=sources.device)
         truth = match(sources, estimates, slots)
         rows |= {f"source {k + 1}": source for k, source in enumerate(truth.unbind(1))}
-    return rows_figure(rows)
+    return (draw or (curves_figure if mixture.ndim == 2 else rows_figure))(rows)
 
 
 class ContactSheet:
-    """The first mixtures, of one size, and what was found in them."""
+    """The first mixtures, of one size, and what was found in them.
 
-    def __init__(self):
+    Args:
+        draw: rows of signals.
+    """
+
+    def __init__(self, draw: Callable[[Rows], Figure]):
+        self.draw = draw
         self.mixtures: list[Tensor] = []
         self.estimates: list[Tensor] = []
 
     def add(self, mixtures: Tensor, estimates: Tensor) -> None:
-        """Take note of the first of (N, C, H, W) and (N, K, C, H, W)."""
+        """Take note of the first of (N, *S) and (N, K, *S)."""
         room = SHEET - sum(map(len, self.mixtures))
         if room > 0 and all(mixtures.shape[1:] == earlier.shape[1:] for earlier in self.mixtures):
             self.mixtures.append(mixtures[:room])
@@ -73,16 +85,19 @@ class ContactSheet:
     def save(self, path: Path) -> None:
         """Draw it, if there is anything to draw."""
         if self.mixtures:
-            separation_figure(torch.cat(self.mixtures), torch.cat(self.estimates)).savefig(path)
+            separation_figure(torch.cat(self.mixtures), torch.cat(self.estimates), draw=self.draw).savefig(path)
 
 
-def comparison_figure(mixture: Tensor, sources: Tensor | None, estimates: dict[str, Tensor]) -> Figure:
+def comparison_figure(
+    mixture: Tensor, sources: Tensor | None, estimates: dict[str, Tensor], draw: Callable[[Rows], Figure]
+) -> Figure:
     """A column a mixture, a row a method, its slots side by side in the order of the sources that they match.
 
     Args:
-        mixture: (N, C, H, W).
-        sources: (N, M, C, H, W).
-        estimates: method -> (N, K, C, H, W), of these mixtures.
+        mixture: (N, *S).
+        sources: (N, M, *S).
+        estimates: method -> (N, K, *S), of these mixtures.
+        draw: rows of signals.
     """
     assert sources is not None  # nobody compares without
     slots = max(images.shape[1] for images in (sources, *estimates.values()))
@@ -90,11 +105,11 @@ def comparison_figure(mixture: Tensor, sources: Tensor | None, estimates: dict[s
     every = torch.full((len(sources),), slots, device=sources.device)
     rows = {"mixture": _with_slots(mixture.unsqueeze(1), slots), "sources": sources}
     rows |= {label: match(_with_slots(images, slots), sources, every) for label, images in estimates.items()}
-    return rows_figure({label: torch.cat(images.unbind(1), -1) for label, images in rows.items()}, width=12)
+    return draw({label: torch.cat(images.unbind(1), -1) for label, images in rows.items()})
 
 
 def _with_slots(images: Tensor, slots: int) -> Tensor:
-    """(N, K, C, H, W) -> (N, slots, C, H, W), the last ones silent."""
+    """(N, K, *S) -> (N, slots, *S), the last ones silent."""
     silence = images.new_zeros(len(images), slots - images.shape[1], *images.shape[2:])
     return torch.cat([images, silence], 1)
 
@@ -175,16 +190,16 @@ def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence
     return figure
 
 
-def rows_figure(rows: dict[str, Tensor], width: float = 7) -> Figure:
+def rows_figure(rows: Rows) -> Figure:
     """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all.
 
     Args:
         rows: label -> images, all of one shape.
-        width: of a row, in inches.
     """
     brightest = max(float(images.max()) for images in rows.values())
     strips = {label: _strip(images) for label, images in rows.items()}
     height, pixels = next(iter(strips.values())).shape[:2]
+    width = min(max(pixels / PIXELS_AN_INCH, 7.0), 12.0)
     row_height = width * height / pixels
     figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=120)
     for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
@@ -195,7 +210,55 @@ def rows_figure(rows: dict[str, Tensor], width: float = 7) -> Figure:
     return figure
 
 
-def _strip(images: Tensor) -> Tensor:
+def curves_figure(rows: Rows, width: float = 12) -> Figure:
+    """Labelled rows of lines (N, T), side by side, all in one scale.
+
+    Args:
+        rows: label -> lines.
+        width: of a row, in inches.
+    """
+    figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=120)
+    panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, (label, lines) in zip(panels, rows.items(), strict=True):
+        gapped = torch.nn.functional.pad(
+            lines.detach().float().cpu(), (0, max(1, lines.shape[1] // 20)), value=math.nan
+        )
+        axes.plot(gapped.flatten(), linewidth=0.6, color="black")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def spectrograms_figure(rows: Rows, pitches: dict[float, str], frames_per_second: float, width: float = 12) -> Figure:
+    """Labelled rows of spectrograms, side by side, all in one scale of decibels.
+
+    Args:
+        rows: label -> magnitudes (N, 1, H, W), the lowest band first.
+        pitches: place of a band -> its label.
+        frames_per_second: W in a second.
+        width: of a row, in inches.
+    """
+    loudest = max(float(images.max()) for images in rows.values()) or 1.0
+    figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=120)
+    panels = figure.subplots(len(rows), squeeze=False, sharex=True)[:, 0]
+    for axes, (label, images) in zip(panels, rows.items(), strict=True):
+        decibels = 20 * (images / loudest).clamp(min=10 ** (QUIET / 20)).log10()
+        strip = _strip(decibels, QUIET)[..., 0]
+        axes.imshow(strip, cmap="magma", vmin=QUIET, vmax=0, origin="lower", aspect="auto", interpolation="nearest")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_yticks(list(pitches), list(pitches.values()), fontsize=6)
+        axes.spines[:].set_visible(False)
+    frames = images.shape[-1]
+    starts = [GAP + number * (frames + 2 * GAP) for number in range(len(images))]
+    ticks = {
+        start + share * frames: f"{share * frames / frames_per_second:.2g} s" for start in starts for share in (0, 0.5)
+    }
+    panels[-1].set_xticks(list(ticks), list(ticks.values()), fontsize=6)
+    return figure
+
+
+def _strip(images: Tensor, between: float = 0.0) -> Tensor:
     """(N, C, H, W) -> (H, W', C), side by side."""
-    padded = torch.nn.functional.pad(images.detach().float().cpu(), (GAP, GAP))
+    padded = torch.nn.functional.pad(images.detach().float().cpu(), (GAP, GAP), value=between)
     return padded.permute(2, 0, 3, 1).flatten(1, 2)

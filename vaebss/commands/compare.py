@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaebss.baselines.methods import (
@@ -34,7 +33,7 @@ from vaebss.hardware import one_device
 from vaebss.matching import MAX_SLOTS
 from vaebss.models.vae import VAE
 from vaebss.pictures import comparison_figure, slots_figure
-from vaebss.training.scores import Scorer, examples, mean_nats, pictured, score
+from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 
 PICTURED = 8  # mixtures
 HEADER = (
@@ -102,8 +101,7 @@ def compare(options: Any) -> None:
         "results": [],
     }
     first = examples(data.test_dataloader(), PICTURED)
-    mixture, sources = pictured(first, data.modality)
-    pictures: dict[str, Tensor] = {}
+    shown: dict[str, Apart] = {}
     device = one_device(options.gpus).type
     for num_sources, methods in _plan(options, say=print):
         models: Models = {}
@@ -114,10 +112,12 @@ def compare(options: Any) -> None:
             result, answer = _run(method, setting, data, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            pictures[f"{method}, K = {num_sources}"] = answer(first).sources
+            shown[f"{method}, K = {num_sources}"] = apart(answer(first), first, data.modality)
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
-    figures = {"comparison.png": comparison_figure(mixture, sources, pictures)}
+    mixture, _, truth = next(iter(shown.values()))
+    estimates = {label: taken.estimates for label, taken in shown.items()}
+    figures = {"comparison.png": comparison_figure(mixture, truth, estimates, data.modality.figure)}
     if len(options.num_sources) > 1:
         figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
     for name, figure in figures.items():

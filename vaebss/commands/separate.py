@@ -60,15 +60,16 @@ def separate(
 
     model = load(ckpt).to(one_device(gpus))
     model.check_options(**refinement)
-    sheet, mixtures = ContactSheet(), 0
+    mixtures = 0
     with tempfile.TemporaryDirectory() as piped:
         files, failed = files_of(inputs, modality_of(model).suffixes, Path(piped))
         modality = as_they_look(model, files, looks)
+        sheet = ContactSheet(modality.figure)
         with Written(out, files, modality.suffix) as written:
             for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
                 try:
                     for signals, found in separate_file(model, modality, path, name, written, refinement):
-                        sheet.add(modality.shown(signals), modality.shown(found.sources))
+                        sheet.add(signals, found.sources)
                         mixtures += len(found)
                 except FileError as error:
                     failed += 1

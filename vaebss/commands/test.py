@@ -12,11 +12,12 @@ from vaebss.checkpoints import build, read
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import one_device
+from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, separation_figure
 from vaebss.pretrained.shelf import available
-from vaebss.training.scores import evaluate, examples, mean_nats, pictured
+from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
@@ -78,7 +79,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.prepare_data()
     data.setup("test")
     drawn = data.hparams
-    print(f"Separating {drawn.test_mixtures} test mixtures of {drawn.source} digits, M = {drawn.num_mixed}", flush=True)
+    print(f"Separating {drawn.test_mixtures} test mixtures of {named(data)}, M = {drawn.num_mixed}", flush=True)
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
     results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement)
     results |= mean_nats(model, data.test_dataloader()) if isinstance(model, VAE) else {}
@@ -86,6 +87,13 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     if has_counts(results):
         print(count_table(results.get("refined", results["masked"])))
     print("Written:", ", ".join(map(str, write(results, model, data, out))))
+
+
+def named(data: MNISTMixtures) -> str:
+    """What is mixed."""
+    if data.modality.audible:
+        return "notes of instruments never heard" if data.hparams.unheard else "notes"
+    return f"{data.hparams.source} digits"
 
 
 def folder_for(options: Any) -> Path:
@@ -108,14 +116,28 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
     """Results as a file and as pictures; their paths."""
-    mixture, sources = pictured(examples(data.test_dataloader(), PICTURED), data.modality)
-    figures = {"separations.png": separation_figure(mixture, model.separate(mixture).sources, sources)}
+    first = examples(data.test_dataloader(), PICTURED)
+    shown = apart(model.separate(first["mixture"]), first, data.modality)
+    figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
     if has_counts(results):
         figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
     (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
     for name, figure in figures.items():
         figure.savefig(out / name)
-    return [out / "results.json", *(out / name for name in figures)]
+    sounds = [write_sounds(shown, data.modality, out / "examples")] if data.modality.audible else []
+    return [out / "results.json", *(out / name for name in figures), *sounds]
+
+
+def write_sounds(shown: Apart, modality: Modality, folder: Path) -> Path:
+    """Mixtures, what was found in them and their true sources, to listen to; the folder."""
+    folder.mkdir(exist_ok=True)
+    for number, mixture in enumerate(shown.signals, 1):
+        sounds = {"mixture": mixture}
+        sounds |= {f"estimate{k}": estimate for k, estimate in enumerate(shown.estimates[number - 1], 1)}
+        sounds |= {f"source{m}": source for m, source in enumerate(shown.sources[number - 1], 1)}
+        for name, sound in sounds.items():
+            modality.write(sound, folder / f"{number}_{name}{modality.suffix}")
+    return folder
 
 
 def has_counts(results: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 # B mixtures, M sources in each at most, N signals, S the shape of a signal
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,7 @@ class Collection:
         train, val, test: (N, *S), no signal in two splits.
         source: name of the set that they come from.
         scale: what a signal is multiplied by to become a source in a mixture.
+        vary: makes other mixtures (B, *S) of training mixtures and their plan, see `detuning`.
     """
 
     train: Tensor
@@ -34,6 +36,7 @@ class Collection:
     test: Tensor
     source: str
     scale: float = 1.0
+    vary: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
         """Of a fixed list of so many mixtures, see `draw_plan`; None where all are to be fresh."""
@@ -41,7 +44,7 @@ class Collection:
 
     def batches(self, split: Split, modality: Modality) -> "MixtureDataset":
         """Of mixtures, pictured."""
-        return MixtureDataset(getattr(self, split), self.scale, modality)
+        return MixtureDataset(getattr(self, split), self.scale, modality, self.vary if split == "train" else None)
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,28 @@ class MixtureDataset(Dataset[Batch]):
         signals: (N, *S) of any dtype.
         scale: what a signal is multiplied by to become a source.
         modality: pictures mixtures.
+        vary: makes other mixtures of these and their plan; nobody knows their sources.
     """
 
-    def __init__(self, signals: Tensor, scale: float, modality: Modality):
-        self.signals, self.scale, self.modality = signals, scale, modality
+    def __init__(
+        self,
+        signals: Tensor,
+        scale: float,
+        modality: Modality,
+        vary: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ):
+        self.signals, self.scale, self.modality, self.vary = signals, scale, modality, vary
 
     def __getitem__(self, plan: Tensor) -> Batch:
         """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, and its picture, mixture (B, C, H, W);
-        sources (B, M, *S), zero beyond count (B,)."""
+        where they are known sources (B, M, *S), zero beyond count (B,)."""
         there = plan != SILENT
         sources = self.signals[plan.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
         signal = sources.sum(1)
+        if self.vary:
+            signal = self.vary(signal, plan)
+            return {"signal": signal, "mixture": self.modality.picture(signal)}
         picture = self.modality.picture(signal)
         return {"signal": signal, "mixture": picture, "sources": sources, "count": there.sum(1)}
 

@@ -5,6 +5,7 @@ Samplers draw plans in the main process; the data set only gathers, a whole batc
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from vaebss.data.collections import Collection, Given, Split
+from vaebss.data.detuning import detuned
 from vaebss.data.digits import SourceName, load_digits
 from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
@@ -45,6 +47,7 @@ class MNISTMixtures(LightningDataModule):
         source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. Nobody
             knows that of a note's spectrogram.
         level: Loudness of a note in a mixture, root mean square.
+        detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
         num_mixtures: Train on a fixed list of so many mixtures, as from a folder; by default all are fresh.
@@ -72,6 +75,7 @@ class MNISTMixtures(LightningDataModule):
         num_mixed: int | list[int] = 2,
         source_scale: float = 0.5,
         level: float = 0.25,
+        detune: float = 0.0,
         batch_size: int = 256,
         epoch_size: int = 30_000,
         num_mixtures: int | None = None,
@@ -89,7 +93,7 @@ class MNISTMixtures(LightningDataModule):
         sizes = ("batch_size", "epoch_size", "num_mixtures", "train_size", "val_mixtures", "test_mixtures")
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
-        check_at_least(0, data__num_workers=num_workers, data__seed=seed)
+        check_at_least(0, data__num_workers=num_workers, data__seed=seed, data__detune=detune)
         check_above_zero(data__level=level)
         if not (0 < source_scale <= 1 or source == NOTES):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
@@ -137,7 +141,8 @@ class MNISTMixtures(LightningDataModule):
     def _notes(self) -> Collection:
         notes = load_notes(self.hparams.root, self.hparams.soundfont)
         test = notes.unheard if self.hparams.unheard else notes.test
-        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level)
+        vary = partial(detuned, semitones=self.hparams.detune) if self.hparams.detune else None
+        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level, vary)
 
     def _digits(self) -> Collection:
         digits = load_digits(self.hparams.source, self.hparams.root)

@@ -2,13 +2,14 @@
 
 A pixel is E^(compression / 2), E being a band's mean energy over a few frames of spectra divided by sqrt(window).
 Energies of different sounds add up, give or take the interference of their phases, so that pictures add up as
-(sum_k u_k^p)^(1/p), p = 2 / compression. The paper (Neri et al. 2021) has linear magnitudes of single bins, added plainly:
-Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
+(sum_k u_k^p)^(1/p), p = 2 / compression. The paper (Neri et al. 2021) has linear magnitudes of single bins, added
+plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 """
 
 # B signals, K slots, T samples, F bins, N frames, H bands, W pooled frames
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,14 +17,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
 from vaebss.errors import FileError
 from vaebss.modalities import windows
 from vaebss.modalities.modality import Modality
+from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
 
+MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
 AT_ONCE = 16  # signals to picture: as many spectra as a CPU's cache holds make it twice as fast
 
 
@@ -51,6 +55,7 @@ class Audio(Modality):
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
     suffix: ClassVar[str] = ".wav"
     dims: ClassVar[int] = 1
+    audible: ClassVar[bool] = True
     moves: ClassVar[tuple[tuple[int, int], ...]] = ((0, 1), (0, -1))  # in time alone: low notes must not become high
 
     rate: int = 16_000
@@ -86,6 +91,13 @@ class Audio(Modality):
         energy = spectrum.real.square() + spectrum.imag.square()
         energy = self._triangles.to(energy.device) @ functional.avg_pool1d(energy, self.pooled, ceil_mode=True)
         return energy.pow(self.compression / 2).unsqueeze(1)
+
+    def drawn(self, rows: Rows) -> Figure:
+        """As spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
+        magnitudes = {label: pictures.pow(1 / self.compression) for label, pictures in rows.items()}
+        edges = (self._centres * self.rate / self.window).tolist()
+        pitches = {bisect_left(edges, hertz): f"{hertz} Hz" for hertz in MARKED if hertz < edges[-1]}
+        return spectrograms_figure(magnitudes, pitches, self.rate / (self.hop * self.pooled))
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
         """Shares (B, K, 1, H, W) of the pictures of signals (B, T) -> parts (B, K, T) of the signals.
@@ -159,15 +171,20 @@ class Audio(Modality):
         """How many bins have a band of their own at least."""
         return round(self.linear_hz * self.window / self.rate)
 
-    @cached_property
-    def _triangles(self) -> Tensor:
-        """Weight of each bin in each band, (H, F): falls to 0 at the neighbours' centres, sums to 1 over the bands."""
+    @property
+    def _centres(self) -> Tensor:
+        """The place of each band among the bins, (H,) float64."""
         own, last = max(self._linear, 1), self.window // 2 - 1
         band = torch.arange(self.bands, dtype=torch.float64)
         curve = own * (last / own) ** ((band - own) / (self.bands - 1 - own))
-        centres = torch.where(band < own, band, torch.maximum(band, curve))
+        return torch.where(band < own, band, torch.maximum(band, curve))
+
+    @cached_property
+    def _triangles(self) -> Tensor:
+        """Weight of each bin in each band, (H, F): falls to 0 at the neighbours' centres, sums to 1 over the bands."""
+        centres = self._centres
         edges = torch.cat([centres[:1] - 1, centres, centres[-1:] + 1]).unsqueeze(1)
-        bins = torch.arange(last + 1)
+        bins = torch.arange(self.window // 2)
         rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
         falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
         return torch.minimum(rising, falling).clamp(min=0).float()

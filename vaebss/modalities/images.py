@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
 from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
 from vaebss.modalities.modality import Modality
-from vaebss.pictures import save_image
+from vaebss.pictures import Rows, rows_figure, save_image
 from vaebss.separation import Separation
 
 
@@ -76,9 +77,10 @@ class Images(Modality):
             shares = resized.unflatten(0, shares.shape[:2])
         return shares * signals.unsqueeze(1)
 
-    def shown(self, signals: Tensor) -> Tensor:
-        """Pictures are."""
-        return signals
+    def drawn(self, rows: Rows) -> Figure:
+        return rows_figure(rows)
+
+    figure = drawn  # pictures are as they are
 
     def note(self, signals: Tensor) -> str:
         """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from vaebss.pictures import Rows
 from vaebss.separation import Separation
 
 
@@ -20,6 +22,7 @@ class Modality(ABC):
         suffixes: of the files that hold its signals.
         suffix: of the files that it writes.
         dims: of a signal, as many as S has.
+        audible: whether signals are to be listened to.
         shape: (C, H, W) of a picture.
         exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
     """
@@ -28,6 +31,7 @@ class Modality(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     suffix: ClassVar[str]
     dims: ClassVar[int]
+    audible: ClassVar[bool] = False
     exponent: float
 
     @property
@@ -42,10 +46,13 @@ class Modality(ABC):
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
-    def shown(self, signals: Tensor) -> Tensor:
-        """What a person looks at: signals (..., *S) -> pictures (..., C, H, W)."""
-        flat = signals.flatten(0, -1 - self.dims)
-        return self.picture(flat).unflatten(0, signals.shape[: -self.dims])
+    @abstractmethod
+    def drawn(self, rows: Rows) -> Figure:
+        """Labelled rows of pictures (N, C, H, W)."""
+
+    def figure(self, rows: Rows) -> Figure:
+        """Labelled rows of signals (N, *S), for a person to look at."""
+        return self.drawn({label: self.picture(signals) for label, signals in rows.items()})
 
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures and texts for whichever logger a run has."""
+"""Pictures, sounds and texts for whichever logger a run has."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from scipy.io import wavfile
+from torch import Tensor
 
 from vaebss.pictures import as_image
 
@@ -31,6 +33,28 @@ def _add_figure(logger: Any, tag: str, figure: Figure, step: int) -> None:
             logger.log_image(tag, [image], step=step)
         case "MLFlowLogger":
             logger.experiment.log_figure(logger.run_id, figure, f"{tag}_{step}.png")
+
+
+def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
+    """Let a sound (T,) of so many samples a second be heard in every logger that can; no louder than full scale.
+
+    TensorBoard and W&B play it; beside a CSV file it is a WAV.
+    """
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            _add_sound(logger, tag, (sound / sound.abs().max().clamp(min=1)).cpu(), rate, trainer.global_step)
+
+
+def _add_sound(logger: Any, tag: str, sound: Tensor, rate: int, step: int) -> None:
+    match type(logger).__name__:
+        case _ if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_audio(tag, sound, step, rate)
+        case _ if isinstance(logger, CSVLogger):
+            path = Path(logger.log_dir) / f"{tag}_{step}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wavfile.write(path, rate, sound.numpy())
+        case "WandbLogger":
+            logger.log_audio(tag, [sound.numpy()], step=step, sample_rate=[rate])
 
 
 def add_text(trainer: Trainer, tag: str, text: str) -> None:

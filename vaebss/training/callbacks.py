@@ -1,4 +1,4 @@
-"""What a run leaves behind while it trains: checkpoints, its configuration, and pictures in TensorBoard."""
+"""What a run leaves behind while it trains: checkpoints, its configuration, and pictures and sounds in TensorBoard."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -12,14 +12,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from vaebss import __version__
 from vaebss.errors import first_line
 from vaebss.hardware import commit
 from vaebss.models.vae import VAE
-from vaebss.pictures import confusion_figure, rows_figure, separation_figure
-from vaebss.training.boards import add_figure, add_text
-from vaebss.training.scores import BankScores, Scores, examples, pictured
+from vaebss.pictures import confusion_figure, separation_figure
+from vaebss.training.boards import add_figure, add_sound, add_text
+from vaebss.training.scores import Apart, BankScores, Scores, apart, examples
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -113,7 +114,9 @@ class RunConfig(SaveConfigCallback):
 
 
 class SeparationPictures(Callback):
-    """Draws the same validation mixtures taken apart, how many sources were found, and samples of the prior.
+    """Shows the same validation mixtures taken apart, how many sources were found, and samples of the prior.
+
+    What can be listened to can be heard, too; mixtures and true sources once.
 
     Args:
         every_n_epochs: how often.
@@ -121,7 +124,7 @@ class SeparationPictures(Callback):
     """
 
     def __init__(self, every_n_epochs: int = 5, num_mixtures: int = 8):
-        self.every_n_epochs, self.num_mixtures = every_n_epochs, num_mixtures
+        self.every_n_epochs, self.num_mixtures, self.heard_truth = every_n_epochs, num_mixtures, False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
@@ -129,19 +132,33 @@ class SeparationPictures(Callback):
         if not (due and trainer.loggers and trainer.is_global_zero):
             return
         model: Any = pl_module.model
-        for tag, figure in self._figures(trainer, model):
-            add_figure(trainer, tag, figure)
-
-    def _figures(self, trainer: Trainer, model: Any) -> Iterator[tuple[str, Figure]]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        mixture, truth = pictured(examples(data.val_dataloader(), self.num_mixtures), data.modality)
-        yield "val/separations", separation_figure(mixture, model.separate(mixture).sources, truth)
+        batch = examples(data.val_dataloader(), self.num_mixtures)
+        shown = apart(model.separate(batch["mixture"]), batch, data.modality)
+        for tag, figure in self._figures(trainer, model, shown):
+            add_figure(trainer, tag, figure)
+        if data.modality.audible:
+            for tag, sound in self._sounds(shown):
+                add_sound(trainer, tag, sound, data.modality.rate)
+            self.heard_truth = True
+
+    def _figures(self, trainer: Trainer, model: Any, shown: Apart) -> Iterator[tuple[str, Figure]]:
+        modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
+        yield "val/separations", separation_figure(*shown, modality.figure)
         report = next((callback.report for callback in trainer.callbacks if isinstance(callback, Scores)), {})  # type: ignore[attr-defined]
         if sum(map(any, report.get("confusion", ()))) > 1:
             yield "val/counts", confusion_figure(report["confusion"])
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
-            yield "val/prior_samples", rows_figure({f"samples {row + 1}": images for row, images in enumerate(rows)})
+            yield "val/prior_samples", modality.drawn({f"samples {row + 1}": part for row, part in enumerate(rows)})
+
+    def _sounds(self, shown: Apart) -> Iterator[tuple[str, Tensor]]:
+        for number, (mixture, estimates) in enumerate(zip(shown.signals, shown.estimates, strict=True), 1):
+            yield from ((f"val/{number}/estimate_{k}", estimate) for k, estimate in enumerate(estimates, 1))
+            if not self.heard_truth:
+                yield f"val/{number}/mixture", mixture
+        for number, sources in enumerate(() if self.heard_truth or shown.sources is None else shown.sources, 1):
+            yield from ((f"val/{number}/source_{m}", source) for m, source in enumerate(sources, 1))
 
 
 class RunCard(Callback):
@@ -181,7 +198,7 @@ class BankReport(Callback):
             return
         self.round = data.bank.round
         rows = data.bank.images[:32].split(8)
-        figure = rows_figure({f"pseudo-sources {row + 1}": images for row, images in enumerate(rows)})
+        figure = data.modality.figure({f"pseudo-sources {row + 1}": part for row, part in enumerate(rows)})
         add_figure(trainer, "bank/pseudo_sources", figure)
         for percent, psnr in (self.scores.by_confidence() if self.scores else {}).items():
             name = f"bank/psnr_paper_by_confidence/round_{self.round + 1}"

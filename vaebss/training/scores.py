@@ -4,7 +4,7 @@ What is seen here is written down and drawn. It never reaches a loss, a schedule
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -122,12 +122,23 @@ def examples(batches: Iterable[Batch], number: int) -> Batch:
     return {name: value[:number] for name, value in next(iter(batches)).items()}
 
 
-def pictured(batch: Batch, modality: Modality) -> tuple[Tensor, Tensor | None]:
-    """Mixtures (B, C, H, W) and, where they are known, their sources (B, M, C, H, W), as pictures."""
-    sources = batch.get("sources")
-    if sources is None:
-        return batch["mixture"], None
-    return batch["mixture"], modality.shown(sources)
+class Apart(NamedTuple):
+    """Mixtures taken apart, for people to look at and listen to.
+
+    Attributes:
+        signals: of the mixtures, (B, *S).
+        estimates: of each slot, (B, K, *S).
+        sources: the true ones, (B, M, *S), or None where nobody knows them.
+    """
+
+    signals: Tensor
+    estimates: Tensor
+    sources: Tensor | None
+
+
+def apart(found: Separation, batch: Batch, modality: Modality) -> Apart:
+    """A batch, and what was found in it."""
+    return Apart(batch["signal"], modality.heard(found, batch["mixture"], batch["signal"]), batch.get("sources"))
 
 
 def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], scorer: Scorer) -> dict[str, Any]:

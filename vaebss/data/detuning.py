@@ -1,0 +1,21 @@
+"""Mixtures played lower: pitches between those of the notes, so that a separator does not learn its notes by heart."""
+
+# B mixtures, M sources in each at most, T samples
+
+import torch
+from torch import Tensor
+
+GOLDEN = (0.618034, 0.754878, 0.819173, 0.856675)  # multiples of these spread evenly over the unit interval
+
+
+def detuned(signals: Tensor, plan: Tensor, semitones: float) -> Tensor:
+    """Signals (B, T) played slower, linearly interpolated, and so lower by 0 to so many semitones.
+
+    By how much follows from what is mixed, a plan (B, M), so that the same mixture always sounds the same.
+    """
+    spread = torch.tensor(GOLDEN[: plan.shape[1]], dtype=torch.float64)
+    shares = ((plan + 1) * spread).sum(1, keepdim=True) % 1
+    places = torch.arange(signals.shape[1]) * 2 ** (-semitones / 12 * shares)  # (B, T), of each new sample
+    before = places.long()
+    after = (before + 1).clamp(max=signals.shape[1] - 1)
+    return torch.lerp(signals.gather(1, before), signals.gather(1, after), (places - before).float())
