@@ -190,14 +190,20 @@ def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0) -> 
     return masked.flatten(2).mean(2) > ACTIVE_BRIGHTNESS * source_scale
 
 
-def check_mixture(mixture: Tensor, image_shape: tuple[int, ...], num_sources: int, source_scale: float = 1.0) -> None:
-    """Raise a ValueError of one line unless `mixture` can be separated into at most `num_sources` sources."""
+def check_mixture(
+    mixture: Tensor, image_shape: tuple[int | None, ...], num_sources: int, source_scale: float = 1.0
+) -> None:
+    """Raise a ValueError of one line unless `mixture` can be separated into at most `num_sources` sources.
+
+    In `image_shape`, (C, H, W), None is any.
+    """
     if not isinstance(mixture, Tensor):
         raise ValueError(f"mixture must be a torch.Tensor, not {type(mixture).__name__}")
-    if mixture.ndim != 1 + len(image_shape) or tuple(mixture.shape[1:]) != tuple(image_shape):
-        expected = ", ".join(map(str, ("B", *image_shape)))
+    sides = zip(mixture.shape[1:], image_shape, strict=False)
+    if mixture.ndim != 1 + len(image_shape) or not all(wanted in (None, side) for side, wanted in sides):
+        expected = ", ".join("any" if side is None else str(side) for side in ("B", *image_shape))
         raise ValueError(f"mixture must have shape ({expected}), not {tuple(mixture.shape)}")
-    if len(mixture) == 0:
+    if mixture.numel() == 0:
         raise ValueError("mixture holds no images")
     if not mixture.is_floating_point():
         raise ValueError(f"mixture must be floating point, not {mixture.dtype}; divide 8-bit images by 255")

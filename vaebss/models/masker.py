@@ -21,7 +21,8 @@ FAINT = 1e-7  # least of an estimate in a geometric mean
 
 
 class Masker(Separator):
-    """A network's shares of every pixel, times the mixture.
+    """A network's shares of every pixel, times the mixture. It takes any height and width, though strokes should be as
+    wide and as long as those that it has learned.
 
     What ranks answers is the sharpness of the masks; with the option `opinions` of `separate` it is the agreement of so
     many opinions, see `label`. Estimates that are not masked lack the bound on their brightness alone.
@@ -32,7 +33,7 @@ class Masker(Separator):
         bottleneck: Units of the fully connected layer at the coarsest.
         average_decay: The network that separates is a running average of the one that learns, which keeps this share
             of itself in each step.
-        image_shape: (C, H, W) of a mixture. On the command line the data sets it.
+        image_shape: (C, H, W) of the mixtures that it learns from. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
         bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
             scale nobody knows.
@@ -59,6 +60,11 @@ class Masker(Separator):
         self.network = MaskUNet(image_shape, num_sources, widths, bottleneck)
         averaging: Any = partial(_follow, decay=average_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
+
+    @property
+    def accepts(self) -> tuple[int | None, ...]:
+        """Mixtures of any height and width."""
+        return self.image_shape[0], None, None
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Each slot's share of the mixture, pixel by pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1."""

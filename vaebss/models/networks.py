@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate, max_pool2d, pad
 
 OutputName = Literal["sigmoid", "softplus"]
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Softplus}
@@ -74,13 +74,14 @@ class Decoder(nn.Module):
 
 
 class MaskUNet(nn.Module):
-    """Masks of K sources from a mixture: (B, C, H, W) -> logits (B, K, C, H, W).
+    """Masks of K sources from a mixture of any size: (B, C, H, W) -> logits (B, K, C, H, W).
 
-    Convolutions on a pyramid of halved resolutions, with a fully connected bottleneck at the coarsest, which sees the
-    whole image at once (Ronneberger et al. 2015, but for the bottleneck).
+    Convolutions on a pyramid of halved resolutions, with a bottleneck at the coarsest which sees the whole image at
+    once (Ronneberger et al. 2015, but for the bottleneck).
 
     Args:
-        image_shape: (C, H, W); H and W must be divisible by 2 as often as there are widths but one.
+        image_shape: (C, H, W) of the images that it learns from; others are padded with black until H and W can be
+            halved as often as there are widths but one.
         num_sources: K.
         widths: channels at each resolution, the finest first.
         bottleneck: units of the fully connected layer.
@@ -89,28 +90,19 @@ class MaskUNet(nn.Module):
     def __init__(self, image_shape: Sequence[int], num_sources: int, widths: Sequence[int], bottleneck: int):
         super().__init__()
         channels, height, width = image_shape
-        halvings = 2 ** (len(widths) - 1)
-        if height % halvings or width % halvings:
-            raise ValueError(f"height and width must be divisible by {halvings}, not {height} and {width}")
-        self.num_sources = num_sources
+        self.num_sources, self.halvings = num_sources, 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(_convolutions(a, b) for a, b in pairwise((channels, *widths)))
-        narrow, pixels = widths[-1] // 2, (height // halvings) * (width // halvings)
-        self.bottleneck = nn.Sequential(
-            nn.Conv2d(widths[-1], narrow, 1),
-            nn.Flatten(),
-            nn.Linear(narrow * pixels, bottleneck),
-            nn.ReLU(),
-            nn.Linear(bottleneck, narrow * pixels),
-            nn.ReLU(),
-            nn.Unflatten(1, (narrow, height // halvings, width // halvings)),
-        )
+        narrow, grid = widths[-1] // 2, (-(-height // self.halvings), -(-width // self.halvings))
+        self.bottleneck = WholeImage(widths[-1], narrow, grid, bottleneck)
         below = (narrow, *reversed(widths[1:]))
         self.up = nn.ModuleList(_convolutions(a + b, b) for a, b in zip(below, reversed(widths), strict=True))
         self.masks = nn.Conv2d(widths[0], num_sources * channels, 1)
         self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
     def forward(self, mixture: Tensor) -> Tensor:
-        features, skips = mixture.contiguous(memory_format=torch.channels_last), []
+        height, width = mixture.shape[2:]
+        features = pad(mixture, (0, -width % self.halvings, 0, -height % self.halvings))
+        features, skips = features.contiguous(memory_format=torch.channels_last), []
         for level, convolutions in enumerate(self.down):
             features = convolutions(max_pool2d(features, 2) if level else features)
             skips.append(features)
@@ -118,7 +110,39 @@ class MaskUNet(nn.Module):
         for level, convolutions in enumerate(self.up):
             features = interpolate(features, scale_factor=2) if level else features
             features = convolutions(torch.cat([features, skips.pop()], 1))
-        return single(self.masks(features)).unflatten(1, (self.num_sources, -1))
+        return single(self.masks(features))[..., :height, :width].unflatten(1, (self.num_sources, -1))
+
+
+class WholeImage(nn.Sequential):
+    """Features of the whole image, mixed by two fully connected layers: (B, wide, H, W) -> (B, narrow, H, W).
+
+    They see it on a grid of one size, to which images of all others are stretched.
+
+    Args:
+        wide: channels that come in.
+        narrow: channels within and out.
+        grid: height and width that the layers see.
+        units: between the two.
+    """
+
+    def __init__(self, wide: int, narrow: int, grid: tuple[int, int], units: int):
+        super().__init__(
+            nn.Conv2d(wide, narrow, 1),
+            nn.Flatten(),
+            nn.Linear(narrow * prod(grid), units),
+            nn.ReLU(),
+            nn.Linear(units, narrow * prod(grid)),
+            nn.ReLU(),
+            nn.Unflatten(1, (narrow, *grid)),
+        )
+        self.grid = grid
+
+    def forward(self, features: Tensor) -> Tensor:
+        narrow, *connected = self
+        on_grid = interpolate(narrow(features), self.grid, mode="bilinear")
+        for layer in connected:
+            on_grid = layer(on_grid)
+        return interpolate(on_grid, features.shape[2:], mode="bilinear")
 
 
 def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:

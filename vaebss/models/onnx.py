@@ -41,7 +41,7 @@ class Exported(nn.Module):
 
 
 def export(model: Separator, path: Path) -> float:
-    """Write a model as ONNX, with any number of mixtures at a time.
+    """Write a model as ONNX, with any number of mixtures at a time, and of any size where the model takes that.
 
     Args:
         model: to write.
@@ -60,6 +60,7 @@ def export(model: Separator, path: Path) -> float:
         raise ValueError(f"{error.name} is missing: pip install 'vaebss[export]'") from error
     program = Exported(model)
     mixture = torch.rand(3, *model.image_shape, generator=torch.Generator().manual_seed(0)) / 2
+    free = [axis for axis, side in enumerate((None, *model.accepts)) if side is None]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -68,13 +69,16 @@ def export(model: Separator, path: Path) -> float:
             path,
             input_names=["mixture"],
             output_names=["sources", "active"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
             external_data=False,
             verbose=False,
         )
         session: Any = onnxruntime.InferenceSession(path)
         largest = 0.0
-        for batch in (mixture, mixture[:1], mixture.repeat(3, 1, 1, 1), torch.zeros_like(mixture)):
+        batches = [mixture, mixture[:1], mixture.repeat(3, 1, 1, 1), torch.zeros_like(mixture)]
+        if len(free) > 1:
+            batches += [torch.nn.functional.pad(mixture, (0, 5, 0, 10)), mixture[..., 3:, 1:]]
+        for batch in batches:
             found = torch.from_numpy(session.run(None, {"mixture": batch.numpy()})[0])
             largest = max(largest, float((found - model.at_rest().answer(batch).sources).abs().max()))
     if largest > TOLERANCE:

@@ -51,6 +51,11 @@ class Separator(nn.Module, ABC):
         self.num_sources, self.image_shape = num_sources, tuple(image_shape)
         self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
 
+    @property
+    def accepts(self) -> tuple[int | None, ...]:
+        """(C, H, W) of mixtures; None is any."""
+        return self.image_shape
+
     @abstractmethod
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates (B, K, C, H, W), not yet masked, and (B,) what ranks them, of mixtures (B, C, H, W).
@@ -79,7 +84,7 @@ class Separator(nn.Module, ABC):
             ValueError: the mixture's type, shape, dtype or values are off, or an option is not one of this separator.
         """
         self.check_options(**options)
-        check_mixture(mixture, self.image_shape, self.num_sources, self.source_scale)
+        check_mixture(mixture, self.accepts, self.num_sources, self.source_scale)
         self._warn_of_brightness(mixture)
         model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
         with torch.autocast(self.device.type, enabled=False):
