@@ -4,7 +4,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -20,6 +22,12 @@ from vaebss.training.callbacks import RunCheckpoints
 LOGS = "lightning_logs"
 CHECKPOINTS = "checkpoints"
 RUN = "VAEBSS_RUN"  # environment variable that tells a run's other processes its folder
+FIGURES = {
+    "val/elbo": "ELBO {:.2f} nats",
+    "val/confidence": "confidence {:.3f}",
+    "val/psnr_paper": "PSNR {:.2f} dB (paper scale)",
+    "val/si_sdr": "SI-SDR {:.2f} dB",
+}
 
 
 class RunFolder:
@@ -117,6 +125,7 @@ class Run:
 
     def fit(self, model: LightningModule, data: LightningDataModule, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
+        started = time.monotonic()
         try:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
@@ -132,6 +141,7 @@ class Run:
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         self._compare(model, data)
+        self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - started)}")
         self._tell()
 
     def _compare(self, model: LightningModule, data: LightningDataModule) -> None:
@@ -146,10 +156,16 @@ class Run:
         if not last.is_file():
             return
         chosen = f" (best on validation mixtures, without the truth: {short(best)})" if best.is_file() else ""
-        self.say(f"\nCheckpoint: {short(last)}{chosen}")
+        self.say(f"Checkpoint: {short(last)}{chosen}")
         self.say(f"Score it:   {call('test')} --ckpt {short(last)}")
         if isinstance(self.trainer.logger, TensorBoardLogger):
             self.say(f"Watch it:   tensorboard --logdir {short(self.folder.parent)}")
+
+
+def final(found: Mapping[str, Any], seconds: float) -> str:
+    """What a run came to on validation mixtures, and how long it took."""
+    told = [words.format(float(found[tag])) for tag, words in FIGURES.items() if tag in found]
+    return f"{', '.join(told) or 'Nothing validated'}, after {timedelta(seconds=round(seconds))}"
 
 
 def end_with_main_process() -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,10 @@ TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
 CONSOLE = "vaebss "  # how the program's name begins where it is the console command
 LOGGERS = ("pytorch_lightning", "lightning_fabric")
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
+FOREIGN = (  # warnings of Lightning that no user can act upon
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+)
 
 
 class OneLineErrors(ArgumentParser):
@@ -46,6 +51,8 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
     for name in LOGGERS:  # warnings, not tips
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
+    for message in FOREIGN:
+        warnings.filterwarnings("ignore", message)
     try:
         return main() or 0
     except (ValueError, DataError, OSError) as error:

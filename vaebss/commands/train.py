@@ -13,7 +13,6 @@ import torch
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from vaebss.checkpoints import read
@@ -23,6 +22,7 @@ from vaebss.data.mixtures import NOTES, MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
+from vaebss.training.bar import RunBar
 from vaebss.training.callbacks import (
     FiniteTraining,
     RunCard,
@@ -158,7 +158,7 @@ class TrainCLI(LightningCLI):
 
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
         """What no training goes without, in the folder of a run."""
-        bar = [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=20)]
+        bar = [] if self.config.trainer.enable_progress_bar is False else [RunBar(refresh_rate=20)]
         return [FiniteTraining(), RunCheckpoints(monitor, folder), *bar]
 
     @cached_property

@@ -163,9 +163,15 @@ class MNISTMixtures(LightningDataModule):
         sizes = (len(images), hparams.epoch_size, self.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, self.training_list, world_size, rank)
         if self.trainer:  # Lightning tells samplers the epoch, but a resumed run's first one too late
-            progress: Any = self.trainer.fit_loop.epoch_progress.current
-            plans.set_epoch(progress.processed)
+            plans.set_epoch(*self._begun)
         return self._loader("train", plans)
+
+    @property
+    def _begun(self) -> tuple[int, int]:
+        """The epoch to come, and how many of its batches have been seen by a run that was stopped amid it."""
+        trainer: Any = self.trainer
+        epoch, batch = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current
+        return epoch.processed, batch.processed if epoch.started > epoch.processed else 0
 
     @property
     def training_list(self) -> Tensor | None:

@@ -69,11 +69,17 @@ class FreshPlan(DistributedSampler):
     ):
         super().__init__(range(epoch_size), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
         self.num_signals, self.epoch_size, self.counts, self.batch_size = num_signals, epoch_size, counts, batch_size
-        self.plan = plan
+        self.plan, self.seen = plan, 0
+
+    def set_epoch(self, epoch: int, seen: int = 0) -> None:
+        """Which epoch comes next, and how many of its batches a resumed run has seen."""
+        super().set_epoch(epoch)
+        self.seen = seen
 
     def __iter__(self) -> Iterator[Tensor]:
         plan = self._fresh() if self.plan is None else self._shuffled(self.plan)
-        return iter(plan.split(self.batch_size)[self.rank : len(self) * self.num_replicas : self.num_replicas])
+        batches = plan.split(self.batch_size)[self.rank : len(self) * self.num_replicas : self.num_replicas]
+        return iter(batches[self.seen :])
 
     def __len__(self) -> int:
         """Steps of an epoch: whole batches, the same number on every device."""

@@ -115,7 +115,7 @@ class Remixes(MNISTMixtures):
     def train_dataloader(self) -> DataLoader:
         """Remixes of the bank of this epoch's round; to be asked for anew each epoch."""
         trainer: Any = self.trainer
-        epoch, hparams = trainer.fit_loop.epoch_progress.current.processed, self.hparams
+        (epoch, seen), hparams = self._begun, self.hparams
         student: Separator = trainer.lightning_module.model
         number = min(epoch // hparams.epochs_per_round, len(hparams.keep) - 1)
         bank = self._bank_of(number, student, trainer.is_global_zero)
@@ -123,7 +123,7 @@ class Remixes(MNISTMixtures):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture, too many for num_sources {slots}")
         sizes = (len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, None, *self._world)
-        plans.set_epoch(epoch)
+        plans.set_epoch(epoch, seen)
         dataset = MixtureDataset(bank.images, 1.0, self.modality)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 

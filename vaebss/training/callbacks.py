@@ -1,6 +1,8 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures and sounds in TensorBoard."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -55,9 +57,10 @@ class FiniteTraining(Callback):
 
 
 class RunCheckpoints(ModelCheckpoint):
-    """`last.ckpt` after every epoch, and before the first; `best.ckpt` by a figure on validation mixtures.
+    """`last.ckpt` after every epoch, before the first and where a run is stopped; `best.ckpt` by a figure.
 
-    That choice, like all others, sees mixtures alone: `monitor` is the unweighted ELBO or the model's confidence.
+    That is of validation mixtures, and like all choices it sees mixtures alone: `monitor` is the unweighted ELBO or the
+    model's confidence.
 
     Args:
         monitor: the figure.
@@ -65,7 +68,7 @@ class RunCheckpoints(ModelCheckpoint):
     """
 
     def __init__(self, monitor: str, folder: Callable[[], Path]):
-        self.folder = folder
+        self.folder, self.asked_to_stop = folder, False
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -87,14 +90,53 @@ class RunCheckpoints(ModelCheckpoint):
         if trainer.ckpt_path is None:  # a new run
             self._save_last(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.asked_to_stop = False
+        if trainer.world_size == 1:
+            answer_ctrl_c(self._ask_to_stop)
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        """Between two steps, so that what is saved is whole; who asks once more has the run end at once."""
+        answer_ctrl_c(signal.SIG_DFL)
+        self.asked_to_stop = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        asked = self.asked_to_stop or (trainer.received_sigterm and trainer.world_size == 1)
+        if asked and batch_idx + 1 < trainer.num_training_batches:  # after the last one the epoch is ended first
+            self._save_last(trainer)
+            self._stop_if_asked()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         self._save_last(trainer)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.asked_to_stop:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        answer_ctrl_c(signal.default_int_handler)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        answer_ctrl_c(signal.default_int_handler)  # Lightning would no longer listen
 
     def _save_last(self, trainer: Trainer) -> None:
         """ModelCheckpoint's own `save_last` waits for the next best."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run
             trainer.save_checkpoint(self.last_path)
+
+
+def answer_ctrl_c(handler: Any) -> None:
+    """What happens at Ctrl-C; other threads than the main one are never asked."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 class RunConfig(SaveConfigCallback):

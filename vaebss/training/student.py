@@ -47,8 +47,9 @@ class RemixSeparator(System):
         self.log_rate()
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Noise of single steps averages out: as good a separator at any time as a falling learning rate ends with."""
+        super().optimizer_step(*args, **kwargs)
         self.model.average.update_parameters(self.model.network)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

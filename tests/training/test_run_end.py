@@ -1,0 +1,124 @@
+"""What a run shows while it goes on, and what it leaves when it is stopped amid an epoch."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, SHORT_RUN
+from pytorch_lightning import Callback
+
+from vaebss.commands import fit, remix
+from vaebss.commands.run import final
+from vaebss.training.callbacks import RunCheckpoints
+
+RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
+REMIX = ["--gpus=0", "--data.source=bundled", "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32"]
+REMIX += ["--data.epochs_per_round=2", "--data.keep=[0.5,0.5]", "--data.val_mixtures=16", "--trainer.precision=32-true"]
+REMIX += ["--model.widths=[4,6,8]", "--model.bottleneck=8"]
+
+
+class AtStep(Callback):
+    """Sends this process a signal as Ctrl-C or `kill` would."""
+
+    step = 0
+    number = signal.SIGINT
+
+    def on_train_batch_start(self, trainer, *_) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def last(folder: Path) -> Path:
+    return folder / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    ours, theirs = (torch.load(path, weights_only=True) for path in (found, expected))
+    assert ours["global_step"] == theirs["global_step"]
+    for name, value in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], value), name
+
+
+def stopped(command, options, monkeypatch, step, number) -> None:
+    """A run that is stopped in a step."""
+    monkeypatch.setattr(AtStep, "step", step)
+    monkeypatch.setattr(AtStep, "number", number)
+    with monkeypatch.context() as patch:
+        mine = RunCheckpoints.on_train_batch_start
+        patch.setattr(
+            RunCheckpoints,
+            "on_train_batch_start",
+            lambda self, *args: (mine(self, *args), AtStep().on_train_batch_start(*args)),
+        )
+        with pytest.raises(SystemExit):
+            command.main(options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [5, 7])  # amid the second epoch of 4 steps, and in its last
+def test_a_stopped_run_goes_on_from_that_very_step(step, number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert fit.main([*RUN, "--trainer.default_root_dir=whole"]) == 0
+    stopped(fit, RUN, monkeypatch, step, number)
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == step + 1
+    assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+def test_a_stopped_student_goes_on_from_that_very_step(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*REMIX, "--teacher", str(checkpoint)]
+    assert remix.main([*options, "--trainer.default_root_dir=whole"]) == 0
+    stopped(remix, options, monkeypatch, 12, signal.SIGINT)
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 13
+    assert remix.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_the_checkpoint_whole(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *RUN, "--trainer.max_epochs=1000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
+    )
+    deadline = time.monotonic() + 60
+    while not (last(tmp_path).is_file() and torch.load(last(tmp_path), weights_only=True)["global_step"] > 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "state_dict" in torch.load(last(tmp_path), weights_only=True)
+
+
+def test_a_line_of_80_columns_says_how_far_the_run_is(tmp_path):
+    process = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", *RUN],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    assert process.returncode == 0
+    bars = [line for line in process.stdout.replace("\r", "\n").splitlines() if "left" in line]
+    assert max(map(len, bars)) <= 80
+    for told in ("Epoch 3/3", "100%", "loss=", "PSNR="):
+        assert told in bars[-1]
+    assert not [line for line in process.stderr.splitlines() if "pytorch_lightning" in line]
+    assert "ELBO" in process.stdout.splitlines()[-4]
+    assert "after 0:00:" in process.stdout.splitlines()[-4]
+
+
+def test_the_end_names_what_is_known():
+    found = {"val/elbo": torch.tensor(-305.12), "val/psnr_paper": 29.1}
+    assert final(found, 754.4) == "ELBO -305.12 nats, PSNR 29.10 dB (paper scale), after 0:12:34"
+    assert final({}, 1) == "Nothing validated, after 0:00:01"

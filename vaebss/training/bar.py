@@ -1,0 +1,45 @@
+"""How far a run is, in one line of a terminal."""
+
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm, convert_inf
+
+SHOWN = {"train/loss": "loss", "val/psnr_paper": "PSNR", "val/si_sdr": "SI-SDR"}  # what is logged -> its short name
+
+
+class RunBar(TQDMProgressBar):
+    """One bar for the whole run, so that the time left is the run's and not the epoch's."""
+
+    BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start(trainer, *_)
+        bar, epochs = self.train_progress_bar, trainer.max_epochs or -1
+        bar.initial = bar.n = self._batches(trainer)  # of a resumed run, whose earlier steps took no time in this one
+        bar.total = convert_inf(self.total_train_batches * epochs) if epochs > 0 else None
+        self.on_train_epoch_start(trainer)  # which Lightning leaves out in an epoch that is resumed amid
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        of = f"/{trainer.max_epochs}" if self.train_progress_bar.total else ""
+        self.train_progress_bar.set_description_str(f"Epoch {trainer.current_epoch + 1}{of}")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._should_update(batch_idx + 1, int(self.total_train_batches)):
+            self.train_progress_bar.n = self._batches(trainer)
+            self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """None: it takes a moment, and would be a second line."""
+        return Tqdm(disable=True)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        found = trainer.progress_bar_metrics
+        return {name: found[tag] for tag, name in SHOWN.items() if tag in found}
+
+    def _batches(self, trainer: Trainer) -> int:
+        """Of all epochs, this one among them."""
+        return trainer.fit_loop.epoch_loop.total_batch_idx + 1
