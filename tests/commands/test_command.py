@@ -35,7 +35,15 @@ def test_every_command_explains_each_of_its_options(command, monkeypatch, capsys
         line = re.search(rf"^  {re.escape(option)}[^\n]*  (\w.*)$", ours, flags=re.MULTILINE)
         assert explanation.strip() or line or option == "--print_config", option
     assert "._" not in printed
-    assert ours.count("--trainer") <= ("fit", "remix").count(command) * 3
+
+
+@pytest.mark.parametrize(("command", "own"), [("fit", "--starts"), ("remix", "--teacher")])
+def test_our_own_options_come_before_lightnings(command, own, monkeypatch, capsys):
+    _, printed = answer(monkeypatch, capsys, command, "--help")
+    options = re.findall(r"^  (--[\w.]+)", printed, flags=re.MULTILINE)
+    assert {own, "--gpus", "--ckpt", "--model.num_sources", "--data.batch_size", "--trainer.max_epochs"} <= {*options}
+    lightnings = [option.startswith("--trainer") for option in options]
+    assert lightnings == sorted(lightnings)
 
 
 def test_an_unknown_command_is_one_line(monkeypatch, capsys):

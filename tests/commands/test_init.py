@@ -36,3 +36,20 @@ def test_weights_that_do_not_fit_are_one_line(option, checkpoint, tmp_path, monk
     assert "do not fit the --model options" in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--ckpt={0}", "--init={0}"], "give one of them"),
+        (["--init={0}", "--starts=2"], "--starts begins anew"),
+        (["--starts=0"], "--starts and --start_epochs"),
+        (["--init=remix-k2"], "not a checkpoint of fit.py"),
+        (["--ckpt=vae-k2"], "can be an --init, not a --ckpt"),
+    ],
+)
+def test_a_run_has_one_beginning(options, reason, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fit.main([option.format(checkpoint) for option in options]) == 2
+    assert reason in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

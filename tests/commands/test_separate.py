@@ -5,6 +5,8 @@ from PIL import Image
 
 from vaebss import api, checkpoints
 from vaebss.commands import separate
+from vaebss.commands.written import SHEET, Written
+from vaebss.errors import FileError
 from vaebss.modalities.image_files import read_images
 from vaebss.modalities.kinds import modality_of
 
@@ -103,3 +105,43 @@ def test_estimates_are_those_of_the_model(tmp_path, checkpoint, mixtures):
     (images,) = read_images(tmp_path / "three.npy")
     found = api.through(model, modality_of(model, source_max=0.25), images)
     torch.testing.assert_close(found.sources, model.separate(images * 2).sources / 2)
+
+
+def test_arrays_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monkeypatch):
+    with (tmp_path / "three.npy").open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": stream}))
+        assert run(checkpoint, "-", "--out", tmp_path / "out") == 0
+    np.testing.assert_allclose(total(tmp_path / "out", "stdin_00002"), mixtures[2] * 255, atol=2)
+
+
+def test_a_later_run_clears_away_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
+    path, out = tmp_path / "m.png", tmp_path / "out"
+    with Written(out, [path], ".png") as written:
+        for place in written.of(path, "m", 3, 0.5):
+            place.touch()
+    (out / "m_source4.png").touch()
+    (out / "n_source1.png").touch()
+    with Written(out, [path], ".png") as written:
+        assert written.of(path, "m", 1, 0.5) == [out / "m_source1.png"]
+    assert {file.name for file in out.iterdir()} == {"m_source4.png", "n_source1.png", "separations.csv"}
+
+
+def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
+    path = tmp_path / "m.png"
+    for name in ("m_source2.png", SHEET):
+        (tmp_path / name).touch()
+    with Written(tmp_path, [path], ".png") as written:
+        with pytest.raises(FileError, match=r"m_source2\.png is there already"):
+            written.of(path, "m", 2, 0.5)
+        with pytest.raises(FileError, match="is there already"):
+            written.place(SHEET)
+
+
+def test_an_earlier_result_that_is_now_an_input_stays(tmp_path):
+    path, source = tmp_path / "m.png", tmp_path / "m_source1.png"
+    with Written(tmp_path, [path], ".png") as written:
+        (place,) = written.of(path, "m", 1, 0.5)
+        place.touch()
+    with Written(tmp_path, [path, source], ".png") as written, pytest.raises(FileError, match="is there already"):
+        written.of(path, "m", 1, 0.5)
+    assert source.is_file()
