@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, SHORT_RUN
-from pytorch_lightning import Callback
 
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
@@ -20,17 +19,6 @@ RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3"
 REMIX = ["--gpus=0", "--data.source=bundled", "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32"]
 REMIX += ["--data.epochs_per_round=2", "--data.keep=[0.5,0.5]", "--data.val_mixtures=16", "--trainer.precision=32-true"]
 REMIX += ["--model.widths=[4,6,8]", "--model.bottleneck=8"]
-
-
-class AtStep(Callback):
-    """Sends this process a signal as Ctrl-C or `kill` would."""
-
-    step = 0
-    number = signal.SIGINT
-
-    def on_train_batch_start(self, trainer, *_) -> None:
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 def last(folder: Path) -> Path:
@@ -45,16 +33,16 @@ def assert_same(found: Path, expected: Path) -> None:
 
 
 def stopped(command, options, monkeypatch, step, number) -> None:
-    """A run that is stopped in a step."""
-    monkeypatch.setattr(AtStep, "step", step)
-    monkeypatch.setattr(AtStep, "number", number)
+    """A run that gets a signal in a step, as Ctrl-C or `kill` would send it."""
+    moments = [step]
+
+    def send(self, trainer, *_):
+        if trainer.global_step in moments:
+            moments.clear()
+            os.kill(os.getpid(), number)
+
     with monkeypatch.context() as patch:
-        mine = RunCheckpoints.on_train_batch_start
-        patch.setattr(
-            RunCheckpoints,
-            "on_train_batch_start",
-            lambda self, *args: (mine(self, *args), AtStep().on_train_batch_start(*args)),
-        )
+        patch.setattr(RunCheckpoints, "on_train_batch_start", send)
         with pytest.raises(SystemExit):
             command.main(options)
 
@@ -66,6 +54,16 @@ def test_a_stopped_run_goes_on_from_that_very_step(step, number, tmp_path, monke
     assert fit.main([*RUN, "--trainer.default_root_dir=whole"]) == 0
     stopped(fit, RUN, monkeypatch, step, number)
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == step + 1
+    assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+def test_no_gradients_are_lost_that_add_up_over_several_batches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*RUN, "--trainer.accumulate_grad_batches=2"]
+    assert fit.main([*options, "--trainer.default_root_dir=whole"]) == 0
+    stopped(fit, options, monkeypatch, 2, signal.SIGINT)
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 3
     assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
     assert_same(last(tmp_path), last(tmp_path / "whole"))
 

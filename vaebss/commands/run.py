@@ -120,12 +120,12 @@ class Run:
             data.setup("fit")
 
     def begin(self) -> None:
-        """Say where it goes."""
+        """Say where it goes; from here on it takes its time."""
+        self.began = time.monotonic()
         self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
 
     def fit(self, model: LightningModule, data: LightningDataModule, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
-        started = time.monotonic()
         try:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
@@ -141,7 +141,7 @@ class Run:
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         self._compare(model, data)
-        self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - started)}")
+        self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
         self._tell()
 
     def _compare(self, model: LightningModule, data: LightningDataModule) -> None:

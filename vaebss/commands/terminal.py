@@ -14,13 +14,15 @@ from jsonargparse import ArgumentParser
 from vaebss.errors import DataError, first_line
 
 TRACEBACK = "VAEBSS_TRACEBACK"  # environment variable, for those who change the code
-TERMINATED = 128 + signal.SIGTERM  # the exit code that shells give
+TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # the exit codes that shells give
 CONSOLE = "vaebss "  # how the program's name begins where it is the console command
 LOGGERS = ("pytorch_lightning", "lightning_fabric")
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
 FOREIGN = (  # warnings of Lightning that no user can act upon
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The number of training batches \(\d+\) is smaller than the logging interval",
+    r"Checkpoint directory .+ exists and is not empty",  # of a resumed run
+    r"You're resuming from a checkpoint that ended before the epoch ended",  # our loaders go on from there
 )
 
 
@@ -55,6 +57,9 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
         warnings.filterwarnings("ignore", message)
     try:
         return main() or 0
+    except KeyboardInterrupt:  # where there is nothing to be saved
+        print("\nInterrupted.", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, DataError, OSError) as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -1,18 +1,20 @@
 """How far a run is, in one line of a terminal."""
 
+import math
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
-SHOWN = {"train/loss": "loss", "val/psnr_paper": "PSNR", "val/si_sdr": "SI-SDR"}  # what is logged -> its short name
+SHOWN = {"val/psnr_paper": "PSNR", "val/si_sdr": "SI-SDR"}  # what is logged -> its short name
 
 
 class RunBar(TQDMProgressBar):
     """One bar for the whole run, so that the time left is the run's and not the epoch's."""
 
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
+    loss = math.nan  # of the last step looked at: a logger is told more seldom
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start(trainer, *_)
@@ -30,6 +32,7 @@ class RunBar(TQDMProgressBar):
     ) -> None:
         if self._should_update(batch_idx + 1, int(self.total_train_batches)):
             self.train_progress_bar.n = self._batches(trainer)
+            self.loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # by which Lightning divides it
             self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
 
     def init_validation_tqdm(self) -> Tqdm:
@@ -38,7 +41,7 @@ class RunBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         found = trainer.progress_bar_metrics
-        return {name: found[tag] for tag, name in SHOWN.items() if tag in found}
+        return {"loss": self.loss} | {name: found[tag] for tag, name in SHOWN.items() if tag in found}
 
     def _batches(self, trainer: Trainer) -> int:
         """Of all epochs, this one among them."""

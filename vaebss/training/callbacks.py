@@ -1,5 +1,6 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures and sounds in TensorBoard."""
 
+import os
 import signal
 import sys
 import threading
@@ -100,13 +101,15 @@ class RunCheckpoints(ModelCheckpoint):
         """Between two steps, so that what is saved is whole; who asks once more has the run end at once."""
         answer_ctrl_c(signal.SIG_DFL)
         self.asked_to_stop = True
+        os.write(2, b"\nStopping once the step is done; Ctrl-C again ends at once\n")  # print is not for handlers
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         asked = self.asked_to_stop or (trainer.received_sigterm and trainer.world_size == 1)
-        if asked and batch_idx + 1 < trainer.num_training_batches:  # after the last one the epoch is ended first
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are in no checkpoint
+        if asked and whole and batch_idx + 1 < trainer.num_training_batches:  # after the last, the epoch is ended first
             self._save_last(trainer)
             self._stop_if_asked()
 
