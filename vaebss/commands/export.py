@@ -25,7 +25,7 @@ def export(ckpt: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     difference = onnx.export(model, path)
     print(f"Written: {path}, {path.stat().st_size / 2**20:.1f} MiB, within {difference:.1g} of torch. To use it:")
-    shape = ", ".join(map(str, model.image_shape))
+    shape = ", ".join("any" if side is None else str(side) for side in model.accepts)
     print(EXAMPLE.format(name=path, shape=shape, scale=model.source_scale, slots=model.num_sources))
 
 

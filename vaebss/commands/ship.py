@@ -1,6 +1,7 @@
 """The command line of shipping: a checkpoint becomes a model of the package, with a card of how it scores."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from vaebss import __version__
@@ -8,9 +9,11 @@ from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.pretrained import shelf
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
+NOTES = 1_000  # pairs that score a model of sound
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
-SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si_sdr_worst_decile", "si_sir", "si_sar")
-SCORES += ("count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
+OF_MIXTURES = ("source", "num_mixed", "source_scale", "bands", "pooled", "compression", "add", "level")
+SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si_sdr_median", "si_sdr_worst_decile")
+SCORES += ("si_sir", "si_sar", "count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
 
 
 def parse(args: list[str]) -> Any:
@@ -20,7 +23,9 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
     parser.add_argument("--command", required=True, type=str, help="What made it, for the card.")
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
-    parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST, whose test digits score it.")
+    parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST or of notes, which score it.")
+    parser.add_argument("--soundfont", type=str | None, help="Of the notes; by default the font that pretty_midi has.")
+    parser.add_argument("--licence", type=str, default=LICENCE, help="Of what it was trained on.")
     options = parser.parse_args(args)
     shelf.check_name(options.name)
     return options
@@ -42,13 +47,19 @@ def ship(options: Any) -> None:
         "trained_on": data.get("source"),
         "steps_of_the_last_run": checkpoint.get("global_step"),
         "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
-        "licence_of_the_data": LICENCE,
+        "licence_of_the_data": options.licence,
     }
     weights = shelf.halved(checkpoint["state_dict"])
     kept = shelf.opened(weights, shelf.described(checkpoint))
     refinement = {"refine_steps": options.refine_steps}
-    facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
-    facts["scores_on_bundled_digits"] = scores(kept, **BUNDLED)
+    if shelf.is_of_sound(checkpoint):
+        font = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
+        facts["trained_on"] = f"notes of {Path(data.get('soundfont') or 'TimGM6mb').stem}"
+        facts["scores_on_held_out_notes"] = scores(kept, refinement, **font)
+        facts["scores_on_instruments_never_heard"] = scores(kept, refinement, unheard=True, **font)
+    else:
+        facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
+        facts["scores_on_bundled_digits"] = scores(kept, **BUNDLED)
     print("Written:", shelf.ship(options.name, checkpoint, facts))
 
 
@@ -61,7 +72,7 @@ def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None,
     from vaebss.training.scores import evaluate
 
     kept = checkpoint["datamodule_hyper_parameters"]
-    of_mixtures = {name: kept[name] for name in ("num_mixed", "source_scale") if name in kept}
+    of_mixtures = {name: kept[name] for name in OF_MIXTURES if kept.get(name) is not None}
     data = MNISTMixtures(**of_mixtures | options)
     data.prepare_data()
     data.setup("test")

@@ -1,6 +1,7 @@
 """Trained models that come with the package: weights in half precision, each with a card that says what it is."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ if TYPE_CHECKING:  # names are known at once, weights take PyTorch
 
 FOLDER = Path(__file__).parent
 DEFAULT_MODEL = "remix-1to4"
-OF_ITS_MACHINE = ("root", "source", "mixtures", "num_workers")  # what a user's own data is, and where
+OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # what a user's own data is, and where
+DIGITS = "source"  # which of them a user has; notes are notes
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -41,6 +43,8 @@ def opened(weights: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str
     """Weights as they are kept on disk and their card, as the contents of a checkpoint."""
     options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
+    if "source_scale" in options:
+        options["source_scale"] = options["source_scale"] or math.inf  # nobody knows, which JSON has no number for
     state = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     return card | {"hyper_parameters": options, "state_dict": state}
 
@@ -56,13 +60,23 @@ def halved(state_dict: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
 
 def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the model itself."""
-    data = checkpoint.get("datamodule_hyper_parameters", {})
     known = {"modality": checkpoint["modality"]} if "modality" in checkpoint else {}
+    left_out = OF_ITS_MACHINE if is_of_sound(checkpoint) else (*OF_ITS_MACHINE, DIGITS)
+    data = checkpoint.get("datamodule_hyper_parameters", {})
     return known | {
         "model_class": checkpoint["model_class"],
-        "hyper_parameters": checkpoint["hyper_parameters"],
-        "datamodule_hyper_parameters": {key: value for key, value in data.items() if key not in OF_ITS_MACHINE},
+        "hyper_parameters": _in_json(checkpoint["hyper_parameters"]),
+        "datamodule_hyper_parameters": _in_json({key: data[key] for key in data if key not in left_out}),
     }
+
+
+def is_of_sound(checkpoint: dict[str, Any]) -> bool:
+    """Whether its mixtures are sounds."""
+    return checkpoint.get("modality", {}).get("kind") == "audio"
+
+
+def _in_json(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if value == math.inf else value for key, value in options.items()}
 
 
 def check_name(name: str) -> None:

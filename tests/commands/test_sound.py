@@ -1,0 +1,73 @@
+"""Notes of musical instruments through the commands, as a user would: train, score, look, listen, separate."""
+
+import contextlib
+import json
+
+import pytest
+import torch
+
+from vaebss import load
+from vaebss.commands import fit, separate, test
+from vaebss.data import notes
+from vaebss.modalities.audio import Audio
+
+pytest.importorskip("pretty_midi")
+soundfile = pytest.importorskip("soundfile")
+
+FEW = {0: (55, 80), 40: (60, 80), 73: (60, 84)}
+SMALL = ("--data.source", "notes", "--data.batch_size", "8", "--data.epoch_size", "16", "--data.val_mixtures", "8")
+SMALL += ("--model.hidden_dims", "[16]", "--model.output", "softplus", "--data.detune", "1", "--gpus", "0")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The working folder of a short run on a few notes, whose figures and sounds lie beside a CSV file."""
+    folder = tmp_path_factory.mktemp("sound")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setattr(notes, "RANGES", FEW)
+        logger = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs")
+        assert fit.main([*SMALL, *logger, "--trainer.max_epochs", "2"]) == 0
+        (checkpoint,) = folder.rglob("last.ckpt")
+        score = ["--ckpt", str(checkpoint), "--gpus", "0", "--data.test_mixtures", "12", "--out", "scores"]
+        assert test.main(score) == 0
+    return folder, checkpoint
+
+
+def test_a_run_shows_and_plays_the_same_mixtures(trained):
+    folder, _ = trained
+    names = {str(path.relative_to(path.parents[2])) for path in folder.glob("logs/**/val/*/*.wav")}
+    kinds = {f"{number}/{kind}" for number in range(1, 9) for kind in ("mixture", "source_1", "source_2")}
+    for kind in kinds:  # once
+        assert len([name for name in names if name.startswith(f"val/{kind}_")]) == 1
+    assert len([name for name in names if name.startswith("val/1/estimate_2_")]) == 2  # at the first and the last epoch
+    assert [*folder.glob("logs/**/val/separations_*.png")]
+    assert [*folder.glob("logs/**/val/prior_samples_*.png")]
+
+
+def test_scores_are_of_sound_with_eight_examples_to_listen_to(trained):
+    folder, _ = trained
+    results = json.loads((folder / "scores/results.json").read_text())
+    assert {"si_sdr", "si_sir", "si_sar", "si_sdr_worst_decile"} <= set(results["masked"])
+    assert (folder / "scores/separations.png").is_file()
+    assert len([*(folder / "scores/examples").iterdir()]) == 8 * 5
+    sounds = [soundfile.read(folder / f"scores/examples/3_{name}.wav") for name in ("mixture", "source1", "source2")]
+    assert {rate for _, rate in sounds} == {16_000}
+    assert abs(sounds[0][0] - sounds[1][0] - sounds[2][0]).max() < 1e-5
+
+
+def test_a_file_is_taken_apart_into_files_that_add_up(trained, tmp_path):
+    _, checkpoint = trained
+    sound = 0.3 * torch.sin(torch.arange(40_000) / 16_000 * 2 * torch.pi * 440)
+    soundfile.write(tmp_path / "duet.wav", sound.numpy(), 16_000, subtype="FLOAT")
+    assert separate.main([str(tmp_path / "duet.wav"), "--ckpt", str(checkpoint), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/contact_sheet.png").is_file()
+    found = [soundfile.read(path)[0] for path in sorted((tmp_path / "out").glob("duet_source*.wav"))]
+    assert sum(found) == pytest.approx(sound.numpy(), abs=1e-4)
+
+
+def test_the_checkpoint_says_that_it_is_of_sound(trained):
+    _, checkpoint = trained
+    model = load(checkpoint)
+    assert model.modality["kind"] == "audio"
+    assert model.exponent == Audio().exponent
+    assert model.image_shape == Audio().shape
