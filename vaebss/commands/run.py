@@ -1,6 +1,7 @@
 """A training run: its own folder, and how it begins, is told about and ends."""
 
 import os
+import shlex
 import sys
 import threading
 import time
@@ -71,11 +72,6 @@ class RunLogger(TensorBoardLogger):
         self.folder = folder
         super().__init__(folder.logs.parent, folder.logs.name, default_hp_metric=False, purge_step=purge_step)
 
-    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """As TensorBoard's, in a file of plain values: any YAML reader can open it."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in dict(params).items()}
-        super().log_hyperparams(plain, metrics, step)
-
     @property
     def log_dir(self) -> str:
         return str(self.folder.path)
@@ -130,7 +126,7 @@ class Run:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down
             last = self.checkpoints.last_path
-            more = f" Go on with:\n  {call(self.command)} --ckpt {short(last)}" if last.is_file() else ""
+            more = f" Go on with:\n  {call(self.command, '--ckpt', short(last))}" if last.is_file() else ""
             self.say(f"\nInterrupted.{more}")
             raise SystemExit(stop.code or TERMINATED) from stop
         except RuntimeError as error:
@@ -140,26 +136,29 @@ class Run:
                 "another process of this run has ended; what is wrong with it stands above, if it could say so. Go on "
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
-        self._compare(model, data)
-        self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
-        self._tell()
+        if self.checkpoints.trained:
+            self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
+        else:
+            self.say(f"\nNothing is left to train: all {self.trainer.current_epoch} epochs are done")
+        self._tell(data.hparams.get("mixtures"))
 
-    def _compare(self, model: LightningModule, data: LightningDataModule) -> None:
-        """The run's own score, which knows no source, for TensorBoard's table of runs."""
-        score = self.trainer.callback_metrics.get(str(self.checkpoints.monitor))
-        if isinstance(self.trainer.logger, RunLogger) and score is not None:
-            self.trainer.logger.log_hyperparams({**data.hparams, **model.hparams}, {"hp_metric": float(score)})
-            self.trainer.logger.finalize("success")
-
-    def _tell(self) -> None:
-        last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
+    def _tell(self, mixtures: str | None) -> None:
+        """Where the result is, and what can be done with it: nobody can score what was learnt on `mixtures`."""
+        last = self.checkpoints.last_path
+        best = last.with_name("best.ckpt")
         if not last.is_file():
             return
         chosen = f" (best on validation mixtures, without the truth: {short(best)})" if best.is_file() else ""
         self.say(f"Checkpoint: {short(last)}{chosen}")
-        self.say(f"Score it:   {call('test')} --ckpt {short(last)}")
-        if isinstance(self.trainer.logger, TensorBoardLogger):
-            self.say(f"Watch it:   tensorboard --logdir {short(self.folder.parent)}")
+        if mixtures:
+            self.say(f"Separate:   {call('separate', mixtures, '--ckpt', short(last))}")
+        else:
+            self.say(f"Score it:   {call('test', '--ckpt', short(last))}")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                self.say(
+                    f"Watch it:   {shlex.join(['tensorboard', '--logdir', str(short(Path(logger.log_dir).parent))])}"
+                )
 
 
 def final(found: Mapping[str, Any], seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -40,11 +41,12 @@ def program(command: str) -> str:
     return CONSOLE + command if sys.argv[0].startswith(CONSOLE) else f"{command}.py"
 
 
-def call(command: str) -> str:
-    """How a command is called from where this one was: `vaebss test` or `python scripts/test.py`."""
+def call(command: str, *args: object) -> str:
+    """How a command is called from where this one was: `vaebss test ...` or `python scripts/test.py ...`."""
     here = Path(sys.argv[0])
     folder = here.parent if (here.parent / f"{command}.py").is_file() else Path("scripts")
-    return program(command) if sys.argv[0].startswith(CONSOLE) else f"python {folder / command}.py"
+    words = program(command).split() if sys.argv[0].startswith(CONSOLE) else ["python", f"{folder / command}.py"]
+    return shlex.join([*words, *map(str, args)])
 
 
 def run_cleanly(command: str, main: Callable[[], int | None]) -> int:

@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,8 @@ from vaebss.training.system import System
 MAX_VALUES = 10_000  # in a configuration file
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
+
+RUN_STATE = {"config", "loops", "optimizer_states", "lr_schedulers"}  # what a checkpoint holds beside its model
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
 PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus"}
@@ -111,8 +113,8 @@ class TrainCLI(LightningCLI):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of {program(self.command)}")
-        saved = saved_options(self.initial, options.ckpt) if options.ckpt else {}
         known = flatten(parser.get_defaults().as_dict()).keys()
+        saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
         parser.set_defaults(saved or initial_options(self.initial, known))
         self.config = parser.parse_args(args)
         refuse_others(saved, flatten(yaml.safe_load(parser.dump(self.config, skip_link_targets=True))))
@@ -149,7 +151,7 @@ class TrainCLI(LightningCLI):
         self.config.trainer.overfit_batches = 0.0
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        pictures = [RunCard(), SeparationPictures(), *(callback() for callback in self.callbacks)]
+        pictures = [SeparationPictures(), *(callback() for callback in self.callbacks)]
         mine = (*self.base_callbacks(self.monitor, lambda: self.folder.path), Scores(), *pictures)
         self.trainer_defaults["callbacks"] = list(mine)
         if self.config.trainer.logger in (None, True):
@@ -159,7 +161,7 @@ class TrainCLI(LightningCLI):
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
         """What no training goes without, in the folder of a run."""
         bar = [] if self.config.trainer.enable_progress_bar is False else [RunBar(refresh_rate=20)]
-        return [FiniteTraining(), RunCheckpoints(monitor, folder), *bar]
+        return [FiniteTraining(), RunCheckpoints(monitor, folder), RunCard(), *bar]
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -172,12 +174,24 @@ class TrainCLI(LightningCLI):
         return [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
 
 
-def saved_options(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
-    """The options that a run was started with, but for those of its place."""
-    if "config" not in checkpoint:
-        raise CheckpointError(f"{path} does not say how its run was started: it can be an --init, not a --ckpt")
+def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
+    """The options that a run was started with, but for those of its place; a run cannot go on without one of them."""
+    if lacking := RUN_STATE - checkpoint.keys():
+        raise CheckpointError(
+            f"{path} does not say how far its run was ({', '.join(sorted(lacking))}): it can be an --init, not a --ckpt"
+        )
     saved = flatten(yaml.safe_load(checkpoint["config"]))
-    return {name: value for name, value in saved.items() if not any(f"{name}.".startswith(f"{p}.") for p in PLACE)}
+    saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}
+    if gone := [name for name in saved if not lies_below(name, known)]:
+        raise CheckpointError(
+            f"{path} has options that are no more, {', '.join(gone)}: it can be an --init, not a --ckpt"
+        )
+    return saved
+
+
+def lies_below(name: str, names: Iterable[str]) -> bool:
+    """Whether an option is one of those named, or a part of one."""
+    return any(f"{name}.".startswith(f"{above}.") for above in names)
 
 
 def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:

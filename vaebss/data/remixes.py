@@ -103,6 +103,7 @@ class Remixes(MNISTMixtures):
         **options: Any,
     ):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
+        keep = list(keep)  # type: ignore[assignment]  # what is saved here is plain, as loggers write it
         self.save_hyperparameters()
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from vaebss.pictures import as_image
 
+SCORE = "hp_metric"  # TensorBoard's name
+
 
 def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
     """Show a figure in every logger that can take one: TensorBoard, W&B, MLflow; beside a CSV file it is a PNG."""
@@ -55,6 +57,16 @@ def _add_sound(logger: Any, tag: str, sound: Tensor, rate: int, step: int) -> No
             wavfile.write(path, rate, sound.numpy())
         case "WandbLogger":
             logger.log_audio(tag, [sound.numpy()], step=step, sample_rate=[rate])
+
+
+def add_score(trainer: Trainer, score: float, hparams: dict[str, Any]) -> None:
+    """What runs are compared by, one that knows no source; in TensorBoard's table, beside the options."""
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(hparams, {SCORE: score}, trainer.global_step)
+            else:
+                logger.log_metrics({SCORE: score}, trainer.global_step)
 
 
 def add_text(trainer: Trainer, tag: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves behind while it trains: checkpoints, its configuration, and pictures and sounds in TensorBoard."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from vaebss.errors import first_line
 from vaebss.hardware import commit
 from vaebss.models.vae import VAE
 from vaebss.pictures import confusion_figure, separation_figure
-from vaebss.training.boards import add_figure, add_sound, add_text
+from vaebss.training.boards import add_figure, add_score, add_sound, add_text
 from vaebss.training.scores import Apart, BankScores, Scores, apart, examples
 
 
@@ -69,7 +70,7 @@ class RunCheckpoints(ModelCheckpoint):
     """
 
     def __init__(self, monitor: str, folder: Callable[[], Path]):
-        self.folder, self.asked_to_stop = folder, False
+        self.folder, self.asked_to_stop, self.trained = folder, False, False
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -93,7 +94,7 @@ class RunCheckpoints(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.asked_to_stop = False
+        self.asked_to_stop, self.trained = False, True
         if trainer.world_size == 1:
             answer_ctrl_c(self._ask_to_stop)
 
@@ -207,13 +208,13 @@ class SeparationPictures(Callback):
 
 
 class RunCard(Callback):
-    """Writes down what a run is: the command, the code and packages, the data and the model."""
+    """Writes down what a run is: the command, the code and packages, the data and the model; in the end, its score."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule.hparams  # type: ignore[attr-defined]
         model: Any = pl_module.model
         told = {
-            "command": " ".join(sys.argv),
+            "command": shlex.join(sys.argv),
             "commit": commit(),
             "vaebss": __version__,
             "PyTorch": torch.__version__,
@@ -223,6 +224,13 @@ class RunCard(Callback):
         }
         rows = "\n".join(f"| {name} | {value} |" for name, value in told.items())
         add_text(trainer, "run", f"| | |\n|---|---|\n{rows}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        checkpoints: Any = trainer.checkpoint_callback
+        score = trainer.callback_metrics.get(str(checkpoints.monitor))
+        if score is not None:
+            hparams: Any = trainer.datamodule.hparams  # type: ignore[attr-defined]
+            add_score(trainer, float(score), {**hparams, **pl_module.hparams})
 
 
 class BankReport(Callback):

@@ -28,7 +28,8 @@ class System(LightningModule):
     def _hold(self, model: Separator, **training: Any) -> None:
         """To be called once, in __init__."""
         self.model = model
-        self.save_hyperparameters(model.options | training)
+        options = {name: list(value) if isinstance(value, tuple) else value for name, value in model.options.items()}
+        self.save_hyperparameters(options | training)  # of plain values: loggers write them as YAML for any reader
 
     def forward(self, mixture: Tensor) -> Tensor:
         return self.model(mixture)
