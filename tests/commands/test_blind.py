@@ -1,5 +1,7 @@
 """Training on a folder of mixtures whose sources nobody knows."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,9 @@ def test_a_folder_trains_both_stages_and_can_be_separated(folder, tmp_path, monk
     assert fit.main([*given, "--trainer.max_epochs=2", "--model.hidden_dims=[32,16]"]) == 0
     printed = capsys.readouterr()
     assert "psnr" not in printed.out + printed.err
+    assert "Score it" not in printed.out
+    hint = next(line for line in printed.out.splitlines() if line.startswith("Separate:"))
+    assert separate.main([*shlex.split(hint)[3:], "--gpus=0"]) == 0
     teacher = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert not load(teacher).bounded  # nobody knows how bright the sources are
 

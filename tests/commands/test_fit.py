@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -115,6 +116,52 @@ def test_a_resumed_run_refuses_other_options_by_name(checkpoint, capsys):
     assert fit.main(["--ckpt", str(checkpoint), "--model.beta=0.3"]) == 2
     assert "--model.beta 0.3" in capsys.readouterr().err
     assert fit.main(["--ckpt", str(checkpoint), "--model.beta=0.5", "--gpus=0"]) == 0
+
+
+CUT = {
+    "optimizer": lambda kept: kept.pop("optimizer_states"),
+    "weights alone": lambda kept: [kept.pop(name) for name in ("optimizer_states", "lr_schedulers", "callbacks")],
+    "progress": lambda kept: kept.pop("loops"),
+    "option": lambda kept: kept.update(config=kept["config"].replace("model:\n", "model:\n  gone: 3\n")),
+    "trainer": lambda kept: kept.update(config=kept["config"].replace("trainer:\n", "trainer:\n  gone: 3\n")),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_what_cannot_be_resumed_is_said_and_can_be_an_init(kind, checkpoint, here, capsys):
+    kept = torch.load(checkpoint, weights_only=True)
+    CUT[kind](kept)
+    torch.save(kept, "cut.ckpt")
+    assert fit.main(["--ckpt=cut.ckpt", "--gpus=0"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "it can be an --init" in error.lower()
+    assert [path.name for path in here.iterdir()] == ["cut.ckpt"]
+    assert fit.main([*RUN, "--init=cut.ckpt", "--trainer.max_epochs=1"]) == 0
+
+
+def test_a_hyper_parameter_that_is_no_more_is_passed_over(checkpoint, here):
+    kept = torch.load(checkpoint, weights_only=True)
+    torch.save(kept | {"hyper_parameters": kept["hyper_parameters"] | {"gone": 3}}, "older.ckpt")
+    assert fit.main([*RUN, "--init=older.ckpt", "--trainer.max_epochs=1"]) == 0
+    assert fit.main(["--ckpt=older.ckpt", "--gpus=0"]) == 0
+
+
+def test_fewer_epochs_than_are_done_are_refused(checkpoint, capsys):
+    assert fit.main(["--ckpt", str(checkpoint), "--gpus=0", "--trainer.max_epochs=1"]) == 2
+    error = capsys.readouterr().err
+    assert "--trainer.max_epochs 1 differs from the run to resume, which has 2" in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_that_is_done_says_so_and_names_its_own_files(checkpoint, here, capsys):
+    copy = here / "lightning_logs" / "my copy" / "checkpoints"
+    shutil.copytree(checkpoint.parent, copy)
+    assert fit.main(["--ckpt", str(copy / "last.ckpt"), "--gpus=0"]) == 0
+    printed = capsys.readouterr().out
+    assert "Nothing is left to train: all 2 epochs are done" in printed
+    assert "lightning_logs/my copy/checkpoints/best.ckpt)" in printed
+    assert "--ckpt 'lightning_logs/my copy/checkpoints/last.ckpt'" in printed
 
 
 def test_a_run_stopped_between_epochs_goes_on_as_if_never_stopped(here):

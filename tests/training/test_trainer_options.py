@@ -5,10 +5,19 @@ import torch
 import yaml
 from conftest import SHORT_RUN
 
-from vaebss.commands import fit
+from vaebss.commands import fit, remix
 
 RUN = ["--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=1", "--data.epoch_size=256"]
 CPU = [*RUN, "--gpus=0"]
+STUDENT = [
+    "--gpus=0",
+    "--data.source=bundled",
+    "--data.num_mixtures=60",
+    "--data.epoch_size=96",
+    "--data.batch_size=32",
+]
+STUDENT += ["--data.val_mixtures=16", "--data.keep=[0.5,0.5]", "--data.epochs_per_round=1", "--data.refine_steps=1"]
+STUDENT += ["--model.widths=[4,6,8]", "--model.bottleneck=8"]
 
 WORK = [
     ["gradient_clip_val=0.5", "precision=bf16-mixed"],
@@ -31,7 +40,7 @@ WORK = [
     ["profiler=simple"],
     ["detect_anomaly=true"],
     ["reload_dataloaders_every_n_epochs=1"],
-    ["callbacks=EarlyStopping", "callbacks.monitor=val/elbo"],
+    ["callbacks=EarlyStopping", "callbacks.monitor=val/confidence", "callbacks.mode=max"],
     ["callbacks=LearningRateMonitor"],
     ["callbacks=StochasticWeightAveraging", "callbacks.swa_lrs=0.01"],
     ["logger=CSVLogger", "logger.save_dir=."],
@@ -69,6 +78,13 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("options", WORK, ids=" ".join)
 def test_works(options, here):
     assert fit.main([*CPU, *trainer(options)]) == 0
+    last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert all(torch.isfinite(value).all() for value in torch.load(last, weights_only=True)["state_dict"].values())
+
+
+@pytest.mark.parametrize("options", WORK, ids=" ".join)
+def test_works_for_a_student(options, here, checkpoint):
+    assert remix.main([*STUDENT, "--teacher", str(checkpoint), *trainer(options)]) == 0
     last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert all(torch.isfinite(value).all() for value in torch.load(last, weights_only=True)["state_dict"].values())
 
