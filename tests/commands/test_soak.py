@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY, SHORT_RUN
 
 pytestmark = pytest.mark.soak
 
-KILLS = 20
+KILLS = TOGETHER = 20
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 FIT = ("fit.py", *SHORT_RUN, "--trainer.max_epochs=8", "--data.epoch_size=20000")
 REMIX = (
@@ -69,6 +70,36 @@ def test_killed_at_any_moment_a_run_goes_on_bit_for_bit(run, tmp_path):
     expected, found = weights(whole), weights(broken)
     assert expected.keys() == found.keys()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_two_runs_started_together_have_folders_of_their_own(tmp_path):
+    options = (*SHORT_RUN, "--trainer.max_epochs=1", "--data.source=bundled")
+    for number in range(TOGETHER):
+        pair = [
+            start(tmp_path, "fit.py", *options, f"--seed_everything={seed}") for seed in (2 * number, 2 * number + 1)
+        ]
+        assert [process.wait() for process in pair] == [0, 0]
+    runs = sorted((tmp_path / "lightning_logs").iterdir())
+    seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed_everything"] for run in runs]
+    assert sorted(seeds) == list(range(2 * TOGETHER))
+    for run, seed in zip(runs, seeds, strict=True):
+        kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        assert kept["hyper_parameters"]["seed"] == seed
+        assert len(list(run.glob("events.out.*"))) == 1
+
+
+def test_pictures_and_scores_reach_wandb_offline(tmp_path):
+    pytest.importorskip("wandb")
+    logger = ("--trainer.logger=WandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=boards")
+    process = start(tmp_path, "fit.py", *SHORT_RUN, "--data.source=bundled", *logger)
+    _, error = process.communicate()
+    assert process.returncode == 0, error.decode()
+    (run,) = (tmp_path / "boards" / "wandb").glob("offline-run-*")
+    assert list((run / "files" / "media" / "images").rglob("*separations*.png"))
+    assert list((run / "files" / "media" / "table").rglob("*.json"))  # the run's card
+    record = next(run.glob("run-*.wandb")).read_bytes()
+    assert b"val/elbo" in record
+    assert b"hp_metric" in record
 
 
 def test_a_long_run_does_not_grow(tmp_path):

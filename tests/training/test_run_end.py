@@ -13,6 +13,7 @@ from conftest import REPOSITORY, SHORT_RUN
 
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.training.callbacks import RunCheckpoints
 
 RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
@@ -114,6 +115,34 @@ def test_a_line_of_80_columns_says_how_far_the_run_is(tmp_path):
     assert not [line for line in process.stderr.splitlines() if "pytorch_lightning" in line]
     assert "ELBO" in process.stdout.splitlines()[-4]
     assert "after 0:00:" in process.stdout.splitlines()[-4]
+
+
+def test_a_resumed_run_warns_of_nothing_and_its_bar_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stopped(fit, RUN, monkeypatch, 5, signal.SIGINT)
+    process = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "fit.py", "--gpus=0", "--ckpt", last(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    assert process.returncode == 0
+    assert not [line for line in process.stderr.splitlines() if "pytorch_lightning" in line]
+    bars = [line for line in process.stdout.replace("\r", "\n").splitlines() if "left" in line]
+    assert any("Epoch 2/3  50%" in line for line in bars)
+    assert "Epoch 3/3 100%" in bars[-1]
+
+
+def test_ctrl_c_while_nothing_is_trained_is_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MNISTMixtures, "prepare_data", interrupted)
+    assert fit.main(RUN) == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_end_names_what_is_known():

@@ -156,9 +156,8 @@ class Run:
             self.say(f"Score it:   {call('test', '--ckpt', short(last))}")
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                self.say(
-                    f"Watch it:   {shlex.join(['tensorboard', '--logdir', str(short(Path(logger.log_dir).parent))])}"
-                )
+                logs = str(short(Path(logger.log_dir).parent))
+                self.say(f"Watch it:   {shlex.join(['tensorboard', '--logdir', logs])}")
 
 
 def final(found: Mapping[str, Any], seconds: float) -> str:
