@@ -132,7 +132,7 @@ class Run:
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         self._compare(model, data)
-        self._tell()
+        self._tell(getattr(data, "given", None) is None)
 
     def _compare(self, model: LightningModule, data: LightningDataModule) -> None:
         """The run's own score, which knows no source, for TensorBoard's table of runs."""
@@ -141,13 +141,14 @@ class Run:
             self.trainer.logger.log_hyperparams({**data.hparams, **model.hparams}, {"hp_metric": float(score)})
             self.trainer.logger.finalize("success")
 
-    def _tell(self) -> None:
+    def _tell(self, scored: bool) -> None:
         last, best = self.checkpoints.last_path, Path(self.checkpoints.best_model_path)
         if not last.is_file():
             return
         chosen = f" (best on validation mixtures, without the truth: {short(best)})" if best.is_file() else ""
         self.say(f"\nCheckpoint: {short(last)}{chosen}")
-        self.say(f"Score it:   {call('test')} --ckpt {short(last)}")
+        if scored:
+            self.say(f"Score it:   {call('test')} --ckpt {short(last)}")
         if isinstance(self.trainer.logger, TensorBoardLogger):
             self.say(f"Watch it:   tensorboard --logdir {short(self.folder.parent)}")
 

@@ -15,12 +15,17 @@ from torch.nn.functional import interpolate
 from vaebss.errors import FileError
 from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
 from vaebss.modalities.modality import Modality
+from vaebss.models.separator import Separator
 from vaebss.pictures import Rows, rows_figure, save_image
 from vaebss.separation import Separation
+
+DARK = 1e-6  # brightness of mixtures in which there is nothing
 
 
 class Images(Modality):
     """Pictures of any size and brightness: a separator sees them in its own, and its shares are resized back.
+
+    Where it knows grey alone it sees the mean of a picture's channels, and its shares are those of every channel.
 
     Args:
         shape: (C, H, W) that the separator sees.
@@ -108,3 +113,16 @@ class Images(Modality):
     def write(self, signal: Tensor, path: Path) -> None:
         """(C, h, w), white being 1."""
         save_image(signal, path)
+
+
+def brightest(mixtures: Tensor) -> float:
+    """The brightest pixel of the median mixture of (N, C, H, W)."""
+    return float(mixtures.flatten(1).amax(1).median())
+
+
+def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Images:
+    """How a separator of any size sees mixtures (N, C, h, w), whose sources reach `source_scale`: at its own size, and
+    as bright as those that it was taught on, where averaging channels and pixels made them darker."""
+    plain = Images(separator.image_shape)
+    darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK)
+    return Images(separator.image_shape, separator.source_scale / source_scale * darker)
