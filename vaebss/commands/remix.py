@@ -10,11 +10,10 @@ from vaebss.commands.fit import DEFAULT_EPOCHS, side_trainer, take_weights
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import call, short
 from vaebss.commands.train import TrainCLI, flatten, train
+from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
-from vaebss.modalities.image_files import read_mixtures
 from vaebss.models.separator import Separator
-from vaebss.pictures import rows_figure
 from vaebss.training import adapting
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
@@ -22,7 +21,7 @@ from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
 OF_MIXTURES = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers")
-OF_MIXTURES += ("seed", "mixtures")
+OF_MIXTURES += ("seed", "mixtures", "sources", "invert", "gains", "noise")
 NONE = "none"  # of --init and --teacher: from nothing, though a shipped model would do
 PICTURED = 8  # held-out mixtures
 
@@ -54,7 +53,7 @@ class RemixCLI(TrainCLI):
         """For given mixtures: lessons of their number and size, and a teacher unless there is to be none."""
         if options.data.mixtures is None:
             return {}
-        mixtures = read_mixtures(options.data.mixtures)
+        mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
         proposed = flatten(adapting.lessons(len(mixtures), tuple(mixtures.shape[1:])))
         proposed["data.source_scale"] = adapting.source_scale(mixtures)
         if NONE in (options.teacher, options.init):
@@ -126,7 +125,7 @@ def tell(cli: TrainCLI, run: Run) -> None:
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
         run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
     picture = run.folder / "adapted.png"
-    rows_figure({label: images[:PICTURED] for label, images in rows.items()}).savefig(picture)
+    data.modality.figure({label: images[:PICTURED] for label, images in rows.items()}).savefig(picture)
     run.say(f"Before and after: {short(picture)}")
     run.say(f"Separate:   {call('separate')} {data.hparams.mixtures} --ckpt {short(run.checkpoints.last_path)}")
 

@@ -16,7 +16,7 @@ from vaebss.errors import FileError
 from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
-from vaebss.pictures import Rows, rows_figure, save_image
+from vaebss.pictures import Rows, curves_figure, rows_figure, save_image
 from vaebss.separation import Separation
 
 DARK = 1e-6  # brightness of mixtures in which there is nothing
@@ -48,6 +48,11 @@ class Images(Modality):
         return self._shape
 
     @property
+    def of_lines(self) -> bool:
+        """Whether pictures are one line each."""
+        return self.shape[1] == 1
+
+    @property
     def options(self) -> dict[str, Any]:
         """Their size is the separator's."""
         return {"kind": self.kind}
@@ -56,7 +61,7 @@ class Images(Modality):
         """See `as_images`; pictures have no rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
-        images, restore = as_images(signals)
+        images, restore = as_images(signals, self.of_lines)
         return 1 - images if self.invert else images, restore
 
     def picture(self, signals: Tensor) -> Tensor:
@@ -83,7 +88,12 @@ class Images(Modality):
         return shares * signals.unsqueeze(1)
 
     def drawn(self, rows: Rows) -> Figure:
-        return rows_figure(rows)
+        grey_lines = all(tuple(images.shape[1:3]) == (1, 1) for images in rows.values())
+        return (
+            curves_figure({label: images.flatten(1) for label, images in rows.items()})
+            if grey_lines
+            else rows_figure(rows)
+        )
 
     figure = drawn  # pictures are as they are
 
@@ -95,7 +105,7 @@ class Images(Modality):
 
     def read(self, path: Path) -> Iterator[Tensor]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
-        for images in read_images(path, invert=self.invert, white=self.white):
+        for images in read_images(path, invert=self.invert, white=self.white, lines=self.of_lines):
             yield 1 - images if self.invert else images
 
     def look(self, files: list[Path]) -> dict[str, Any]:
@@ -103,7 +113,7 @@ class Images(Modality):
         first: list[Tensor] = []
         for path in files:
             with suppress(FileError):  # which is told of when its turn comes
-                first.append(next(read_images(path, 1, white=self.white)))
+                first.append(next(read_images(path, 1, white=self.white, lines=self.of_lines)))
         if not first:
             return {}
         on_white = sum(describe(images).on_white * len(images) for images in first) > sum(map(len, first)) / 2
