@@ -1,5 +1,7 @@
 """A shipped separator adapts to given mixtures of any size, from the command line and from Python."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,10 @@ from worlds import world
 
 import vaebss
 from vaebss.checkpoints import load
-from vaebss.commands import fit, remix, separate
+from vaebss.commands import fit, remix, separate, test
+from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.modalities.images import seen_by
+from vaebss.modalities.modality import through
 from vaebss.training import adapting
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
@@ -115,3 +120,22 @@ def test_fit_says_when_held_out_mixtures_got_worse(last, slots, told, capsys):
     assert told in said
     assert said.count("\n") == bool(told)
     assert ("remix.py --data.mixtures adapts" in said) == (told == "remix-k2")
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 36), (1, 1, 90)], ids=["pictures", "lines"])
+def test_any_model_is_scored_on_pairs_of_ones_own(shape, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sources = torch.rand(12, 2, *shape, generator=torch.Generator().manual_seed(0)) / 2
+    for name, signals in {"mixtures": sources.sum(1), "first": sources[:, 0], "second": sources[:, 1]}.items():
+        np.save(f"{name}.npy", signals.numpy())
+    pairs = ["--data.mixtures=mixtures.npy", "--data.sources=[first.npy,second.npy]", "--data.invert=false"]
+    assert test.main(["--ckpt=remix-k2", "--gpus=0", "--out=scored", *pairs]) == 0
+    assert "12 mixtures of mixtures.npy" in capsys.readouterr().out
+    scores = json.loads(Path("scored/results.json").read_text())
+    teacher, mixtures = load("remix-k2"), sources.sum(1)
+    found = through(teacher.separate, seen_by(teacher, mixtures, 0.5), mixtures).sources
+    count = torch.full((12,), 2)
+    expected = float(mixture_psnr_paper(found, sources, count, 0.5).mean())
+    assert abs(scores["masked"]["psnr_paper"] - expected) < 0.05
+    assert 0 <= scores["masked"]["ssim"] <= 1
+    assert (tmp_path / "scored" / "separations.png").is_file()

@@ -15,6 +15,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.commands.terminal import TERMINATED, call, short
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.training.callbacks import RunCheckpoints
 
 LOGS = "lightning_logs"
@@ -115,7 +116,7 @@ class Run:
         """Say where it goes."""
         self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
 
-    def fit(self, model: LightningModule, data: LightningDataModule, begun: str | None) -> None:
+    def fit(self, model: LightningModule, data: MNISTMixtures, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
         try:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
@@ -132,7 +133,7 @@ class Run:
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         self._compare(model, data)
-        self._tell(getattr(data, "given", None) is None)
+        self._tell(data.scored)
 
     def _compare(self, model: LightningModule, data: LightningDataModule) -> None:
         """The run's own score, which knows no source, for TensorBoard's table of runs."""

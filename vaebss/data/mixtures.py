@@ -134,6 +134,11 @@ class MNISTMixtures(LightningDataModule):
         return pictures
 
     @property
+    def scored(self) -> bool:
+        """Whether the sources of test mixtures are known."""
+        return self.given is None or self.truth is not None
+
+    @property
     def modality(self) -> Modality:
         """What is mixed, as the `viewer` sees it where there is one, whatever its size."""
         own = self.singles if self.given is None else self.given
@@ -217,7 +222,7 @@ class MNISTMixtures(LightningDataModule):
         return self._fixed_loader("val", self.hparams.val_mixtures, VAL)
 
     def test_dataloader(self) -> DataLoader:
-        if isinstance(self._collected, Given) and not self._collected.truth:
+        if not self.scored:
             raise ValueError(
                 f"nothing to score: nobody knows the sources in {self.hparams.mixtures}; name their files with "
                 "--data.sources, or score on digits instead with --data.mixtures null"
