@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaebss.api import separate
+    from vaebss.api import adapt, separate
     from vaebss.checkpoints import load
     from vaebss.data.mixtures import MNISTMixtures
     from vaebss.data.remixes import Remixes
@@ -33,6 +33,7 @@ _HOMES = {
     "Remixes": "data.remixes",
     "Scores": "training.scores",
     "Separation": "separation",
+    "adapt": "api",
     "available": "pretrained.shelf",
     "load": "checkpoints",
     "separate": "api",
@@ -50,6 +51,7 @@ __all__ = [
     "Remixes",
     "Scores",
     "Separation",
+    "adapt",
     "available",
     "load",
     "separate",

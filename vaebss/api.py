@@ -2,28 +2,20 @@
 
 # B mixtures, K slots, S the shape of a signal
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from vaebss.checkpoints import load
 from vaebss.modalities.kinds import modality_of
-from vaebss.modalities.modality import Modality
+from vaebss.modalities.modality import through
+from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import DEFAULT_MODEL
-from vaebss.separation import Separation
+from vaebss.separation import Separation, check_mixture
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def through(separator: Separator, modality: Modality, signals: Tensor, **options: Any) -> Separation:
-    """Take signals (B, *S) apart as the separator sees them; sources (B, K, *S) add up to them."""
-    windows = modality.split(signals)
-    picture = modality.picture(windows)
-    found = separator.separate(picture, **options)
-    heard = Separation(modality.heard(found, picture, windows), found.active, found.confidence)
-    return modality.join(heard, signals)
 
 
 def separate(
@@ -59,8 +51,37 @@ def separate(
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
     modality = modality_of(separator, source_max, invert)
     taken, restore = modality.taken(signals, sample_rate)
-    whole = through(separator, modality, taken, **refinement)
+    whole = through(separator.separate, modality, taken, **refinement)
     sources = restore(whole.sources)
     if sources.shape[:2] == whole.active.shape:
         return Separation(sources, whole.active, whole.confidence)
     return Separation(sources, whole.active[0], whole.confidence[0])  # of a single signal
+
+
+def adapt(
+    mixtures: "Tensor | np.ndarray", model: str | Separator = "remix-k2", *, invert: bool = False, seed: int = 0
+) -> Masker:
+    """A separator for mixtures such as these, taught from them alone: no source is ever seen.
+
+    It learns at the mixtures' own size from remixes of what `model` finds in them; two hundred are enough, and take
+    some minutes.
+
+    Args:
+        mixtures: pictures, ten at least, a tensor or an array as `separate` takes it.
+        model: that separates already, though other things: its name, path, or what `vaebss.load` gave. The answer
+            has as many slots.
+        invert: for dark sources on a white background.
+        seed: of all that is random.
+
+    Returns:
+        A model for `vaebss.separate`, whose source_scale is an estimate from the mixtures' brightness.
+
+    Raises:
+        ValueError: of one line, if the mixtures cannot be.
+    """
+    from vaebss.training.adapting import adapt as taught
+
+    teacher = model if isinstance(model, Separator) else load(model)
+    images, _ = modality_of(teacher, invert=invert).taken(mixtures, None)
+    check_mixture(images, (None, None, None), teacher.num_sources)
+    return taught(images, teacher, seed)

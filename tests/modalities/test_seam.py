@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from vaebss import load
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.images import Images
+from vaebss.modalities.images import Images, seen_by
+from vaebss.modalities.modality import through
 from vaebss.modalities.windows import join, split
 from vaebss.separation import Separation
 
@@ -76,3 +78,42 @@ def test_a_slot_that_is_silent_in_every_window_stays_silent():
     joined, found = join(parts, active, 90)
     assert found.tolist() == [[True, False]]
     torch.testing.assert_close(joined[0], torch.stack([torch.ones(90), torch.zeros(90)]))
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load("remix-k2")
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 64, 40), (3, 48, 48), (3, 1, 30)], ids=str)
+@pytest.mark.parametrize("ask", ["separate", "label"])
+def test_answers_through_the_seam_add_up(teacher, shape, ask):
+    mixtures = torch.rand(3, *shape)
+    found = through(getattr(teacher, ask), seen_by(teacher, mixtures, 0.5), mixtures)
+    assert found.sources.shape == (3, 2, *shape)
+    torch.testing.assert_close(found.sources.sum(1), mixtures, atol=1e-5, rtol=0)
+
+
+def test_a_separator_sees_mixtures_of_its_own_kind_as_they_are(teacher):
+    mixtures = torch.rand(3, 1, 28, 28)
+    assert seen_by(teacher, mixtures, 0.5).picture(mixtures) is mixtures
+    found = through(teacher.label, seen_by(teacher, mixtures, 0.5), mixtures)
+    assert torch.equal(found.sources, teacher.label(mixtures).sources)
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.6, 1.0])
+def test_brightness_does_not_change_what_is_seen(teacher, gain):
+    mixtures = torch.rand(4, 3, 40, 40)
+    plain, faint = seen_by(teacher, mixtures, 0.5), seen_by(teacher, gain * mixtures, gain * 0.5)
+    torch.testing.assert_close(faint.picture(gain * mixtures), plain.picture(mixtures))
+
+
+def test_grey_shares_are_those_of_every_channel():
+    shares = torch.rand(2, 2, 1, 4, 4)
+    signals = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(Images((1, 4, 4)).apply(shares, signals), shares * signals.unsqueeze(1))
+
+
+def test_black_mixtures_are_seen_as_black(teacher):
+    black = torch.zeros(2, 1, 40, 40)
+    assert (seen_by(teacher, black, 0.5).picture(black) == 0).all()

@@ -9,17 +9,20 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build
 from vaebss.commands.run import Run
+from vaebss.commands.terminal import call, short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
 from vaebss.training import starts
+from vaebss.training.adapting import shipped
 from vaebss.training.callbacks import RunConfig
 from vaebss.training.scores import Scores
 from vaebss.training.vae import VAEBSS
 
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
 MONITOR = "val/elbo"
+FALL = 1.0  # nats of the ELBO, less of which is chance
 
 
 class FitCLI(TrainCLI):
@@ -62,6 +65,21 @@ def fit(cli: TrainCLI) -> None:
         model, data = seeded(cli, best.seed)
         begun = starts.take_over(best, run.folder)
     run.fit(model, data, begun)
+    if data.given is not None:
+        warn(run, cli.config.model.num_sources)
+
+
+def warn(run: Run, slots: int) -> None:
+    """Say so where the ELBO of held-out mixtures has fallen: whoever trains on few mixtures too long ends worse off."""
+    best, last = run.checkpoints.best_model_score, run.trainer.callback_metrics.get(MONITOR)
+    if best is None or last is None or best - last < FALL:
+        return
+    teacher = shipped(slots)
+    advice = f" With few mixtures, {call('remix')} --data.mixtures adapts {teacher} instead." if teacher else ""
+    path = short(Path(run.checkpoints.best_model_path))
+    run.say(
+        f"The ELBO of held-out mixtures has fallen from {best:.1f} to {last:.1f} nats: {path} has the best.{advice}"
+    )
 
 
 def take_weights(model: Any, initial: Any, name: str) -> None:

@@ -2,23 +2,28 @@
 
 from typing import Any, ClassVar
 
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import build, load
 from vaebss.commands.fit import DEFAULT_EPOCHS, side_trainer, take_weights
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
-from vaebss.commands.train import TrainCLI, train
+from vaebss.commands.train import TrainCLI, flatten, train
+from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.models.separator import Separator
+from vaebss.training import adapting
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
 OF_MIXTURES = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers")
-OF_MIXTURES += ("seed", "mixtures")
+OF_MIXTURES += ("seed", "mixtures", "sources", "invert", "gains", "noise")
+NONE = "none"  # of --init and --teacher: from nothing, though a shipped model would do
+PICTURED = 8  # held-out mixtures
 
 
 class RemixCLI(TrainCLI):
@@ -27,21 +32,47 @@ class RemixCLI(TrainCLI):
     command = "remix"
     model_type = RemixSeparator
     data_type = Remixes
-    description = "Train a mask network on remixes of a separator's estimates. Without --teacher it trains one first."
+    description = (
+        "Train a mask network on remixes of a separator's estimates. Without --teacher it trains one first; given "
+        "--data.mixtures, a shipped model is the teacher."
+    )
     defaults: ClassVar = {"max_epochs": None, "reload_dataloaders_every_n_epochs": 1}
     monitor = "val/confidence"
-    callbacks = (BankReport,)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
-        teacher = "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given."
+        teacher = (
+            "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given, else for "
+            "--data.mixtures the shipped one of as many slots; none: it is trained."
+        )
         parser.add_argument("--teacher", type=str | None, help=teacher)
         epochs = "Its training, if it needs any."
         parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int, default=DEFAULT_EPOCHS, help=epochs)
 
+    def proposed(self, options: Any) -> dict[str, Any]:
+        """For given mixtures: lessons of their number and size, and a teacher unless there is to be none."""
+        if options.data.mixtures is None:
+            return {}
+        mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
+        proposed = flatten(adapting.lessons(len(mixtures), tuple(mixtures.shape[1:])))
+        proposed["data.source_scale"] = adapting.source_scale(mixtures)
+        if NONE in (options.teacher, options.init):
+            return {name: proposed[name] for name in ("model.widths", "data.source_scale")} | {"init": None}
+        if options.init:  # whose widths a student has
+            return {name: value for name, value in proposed.items() if name != "model.widths"}
+        return proposed | {"teacher": adapting.shipped(options.model.num_sources)}
+
+    def own_callbacks(self) -> list[Callback]:
+        adapts = self.config.data.mixtures is not None
+        return [BankReport(), *([adapting.patience(self.config.data.epochs_per_round)] if adapts else [])]
+
     def check(self) -> None:
         super().check()
-        if self.config.teacher and not self.config.ckpt:  # a run to resume may have its bank already
+        for name in ("init", "teacher"):
+            if self.config[name] == NONE:
+                self.config[name] = None
+        fresh = not self.config.ckpt  # a run to resume may have its bank already
+        if fresh and self.config.teacher and self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale
             if scale != self.config.data.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
@@ -58,16 +89,49 @@ def remix(cli: TrainCLI) -> None:
     run.prepare(data)
     if cli.config.init:
         take_weights(cli.model, build(cli.initial, cli.config.init), cli.config.init)
+    if data.given is not None:
+        run.say(assumed(cli))
     run.begin()
     data.bank_path = None if run.is_dry else run.folder / "bank.pt"
     data.teacher = lambda: teacher(cli, run)
     run.fit(cli.model, data, cli.config.ckpt)
+    if data.given is not None and run.trainer.is_global_zero and not run.is_dry:
+        tell(cli, run)
+
+
+def assumed(cli: TrainCLI) -> str:
+    """What is taken for granted of given mixtures, which nobody knows."""
+    number, scale = len(cli.datamodule.given), cli.config.data.source_scale
+    lines = [
+        f"{number} mixtures, {by(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
+        "(--data.source_scale)"
+    ]
+    if number < adapting.FEW:
+        lines.append(f"So few mixtures teach little beyond what {by(cli) or 'it'} knows; 200 are enough")
+    return "\n".join(lines)
+
+
+def by(cli: TrainCLI) -> str | None:
+    """Name of the teacher, if it need not be trained."""
+    return cli.config.teacher or cli.config.init
+
+
+def tell(cli: TrainCLI, run: Run) -> None:
+    """How sure the student is of held-out mixtures, how sure its teacher was, and how to go on."""
+    data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["mixture"]}
+    asked = {"before": load(name)} if (name := by(cli)) else {}
+    for label, separator in (asked | {"after": cli.model.model.cpu()}).items():
+        found = data.held_out(separator)
+        rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
+        run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
+    picture = run.folder / "adapted.png"
+    data.modality.figure({label: images[:PICTURED] for label, images in rows.items()}).savefig(picture)
+    run.say(f"Before and after: {short(picture)}")
 
 
 def teacher(cli: TrainCLI, run: Run) -> Separator:
     """That of the options, or one trained now, on the run's device."""
-    trained = cli.config.teacher or cli.config.init
-    separator = load(trained) if trained else train_teacher(cli, run)
+    separator = load(name) if (name := by(cli)) else train_teacher(cli, run)
     return separator.to(run.trainer.strategy.root_device).eval()
 
 

@@ -18,6 +18,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.commands.terminal import TERMINATED, call, short
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.training.callbacks import RunCheckpoints
 
 LOGS = "lightning_logs"
@@ -120,7 +121,7 @@ class Run:
         self.began = time.monotonic()
         self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
 
-    def fit(self, model: LightningModule, data: LightningDataModule, begun: str | None) -> None:
+    def fit(self, model: LightningModule, data: MNISTMixtures, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
         try:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
@@ -140,10 +141,10 @@ class Run:
             self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
         else:
             self.say(f"\nNothing is left to train: all {self.trainer.current_epoch} epochs are done")
-        self._tell(data.hparams.get("mixtures"))
+        self._tell(data.hparams.get("mixtures"), data.scored)
 
-    def _tell(self, mixtures: str | None) -> None:
-        """Where the result is, and what can be done with it: nobody can score what was learnt on `mixtures`."""
+    def _tell(self, mixtures: str | None, scored: bool) -> None:
+        """Where the result is, and what can be done with it: of given mixtures few know the sources."""
         last = self.checkpoints.last_path
         best = last.with_name("best.ckpt")
         if not last.is_file():
@@ -152,7 +153,7 @@ class Run:
         self.say(f"Checkpoint: {short(last)}{chosen}")
         if mixtures:
             self.say(f"Separate:   {call('separate', mixtures, '--ckpt', short(last))}")
-        else:
+        if scored:
             self.say(f"Score it:   {call('test', '--ckpt', short(last))}")
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -87,7 +87,7 @@ def separate_file(
     Raises:
         FileError: it cannot be read, or holds no mixtures for this model.
     """
-    from vaebss.api import through
+    from vaebss.modalities.modality import through
 
     parts = modality.read(path)
     first, second = next(parts), next(parts, None)
@@ -97,7 +97,7 @@ def separate_file(
         say(f"{path}: {note}")
     for signals in chain([first], [] if second is None else [second], parts):
         try:
-            found = through(model, modality, signals, **refinement)
+            found = through(model.separate, modality, signals, **refinement)
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
         for mixture, name in zip(found, names):  # noqa: B905  # as many names as it takes
@@ -108,12 +108,15 @@ def separate_file(
 
 
 def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any]) -> "Modality":
-    """The modality of files; what is not said of pictures is taken from how the first of them look, and told."""
+    """The modality of files; what is not said of pictures is taken from how the first of them look, and told.
+
+    But for a model that was taught on given mixtures: it takes pictures as it took those.
+    """
     from vaebss.modalities.images import Images
     from vaebss.modalities.kinds import modality_of
 
     modality = modality_of(model, **options)
-    if isinstance(modality, Images) and None in (options["source_max"], options["invert"]):
+    if isinstance(modality, Images) and model.bounded and None in (options["source_max"], options["invert"]):
         if looks := modality.look(files[:LOOKED_AT]):
             options |= {name: value for name, value in looks.items() if options[name] is None}
             ground = "dark on white" if options["invert"] else "bright on black"

@@ -72,14 +72,14 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     if options.bounded is not None:
         model.bounded = options.bounded
     data = MNISTMixtures(**options.data.as_dict())
+    data.viewer = model
     if data.hparams.source_scale != model.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.source_scale}")
     out = folder_for(options)
     out.mkdir(parents=True, exist_ok=True)
     data.prepare_data()
     data.setup("test")
-    drawn = data.hparams
-    print(f"Separating {drawn.test_mixtures} test mixtures of {named(data)}, M = {drawn.num_mixed}", flush=True)
+    print(f"Separating {named(data)}", flush=True)
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
     results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement)
     results |= mean_nats(model, data.test_dataloader()) if isinstance(model, VAE) else {}
@@ -90,10 +90,14 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
 
 
 def named(data: MNISTMixtures) -> str:
-    """What is mixed."""
+    """What is scored."""
+    drawn = data.hparams
+    if data.given is not None:
+        return f"{min(drawn.test_mixtures, len(data.given))} mixtures of {drawn.mixtures}"
+    mixed = f"{drawn.source} digits" if data.singles is None else f"images of {drawn.source}"
     if data.modality.audible:
-        return "notes of instruments never heard" if data.hparams.unheard else "notes"
-    return f"{data.hparams.source} digits"
+        mixed = "notes of instruments never heard" if drawn.unheard else "notes"
+    return f"{drawn.test_mixtures} test mixtures of {mixed}, M = {drawn.num_mixed}"
 
 
 def folder_for(options: Any) -> Path:
@@ -105,7 +109,7 @@ def folder_for(options: Any) -> Path:
 def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:
     """What was scored, and on what."""
     return {
-        "data": data.hparams.source,
+        "data": data.hparams.mixtures or data.hparams.source,
         "n": data.hparams.test_mixtures,
         "num_mixed": data.hparams.num_mixed,
         "num_sources": model.num_sources,

@@ -68,7 +68,6 @@ class TrainCLI(LightningCLI):
     description: ClassVar[str]
     monitor: ClassVar[str]  # what the best checkpoint has most of
     defaults: ClassVar[dict[str, Any]]  # of the Trainer
-    callbacks: ClassVar[tuple[type[Callback], ...]] = ()  # beside those of every run
 
     def __init__(self, args: list[str] | None = None):
         self.initial: dict[str, Any] = {}
@@ -109,16 +108,21 @@ class TrainCLI(LightningCLI):
         options = parser.parse_args(args)
         if options.ckpt and options.init:
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
-        if path := options.ckpt or options.init:
+        proposed = {} if options.ckpt else self.proposed(options)
+        if path := options.ckpt or proposed.get("init", options.init):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of {program(self.command)}")
         known = flatten(parser.get_defaults().as_dict()).keys()
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
-        parser.set_defaults(saved or initial_options(self.initial, known))
+        parser.set_defaults(saved or initial_options(self.initial, known) | proposed)
         self.config = parser.parse_args(args)
         refuse_others(saved, flatten(yaml.safe_load(parser.dump(self.config, skip_link_targets=True))))
         self.check()
+
+    def proposed(self, options: Any) -> dict[str, Any]:
+        """Defaults that follow from what was typed; nothing beside it."""
+        return {}
 
     def check(self) -> None:
         """Refuse what would only show once an epoch is over."""
@@ -151,12 +155,16 @@ class TrainCLI(LightningCLI):
         self.config.trainer.overfit_batches = 0.0
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        pictures = [SeparationPictures(), *(callback() for callback in self.callbacks)]
+        pictures = [SeparationPictures(), *self.own_callbacks()]
         mine = (*self.base_callbacks(self.monitor, lambda: self.folder.path), Scores(), *pictures)
         self.trainer_defaults["callbacks"] = list(mine)
         if self.config.trainer.logger in (None, True):
             kwargs["logger"] = RunLogger(self.folder, self.initial["global_step"] if self.config.ckpt else None)
         return super().instantiate_trainer(**kwargs | {"plugins": self.plugins})
+
+    def own_callbacks(self) -> list[Callback]:
+        """Beside those of every run."""
+        return []
 
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
         """What no training goes without, in the folder of a run."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vaebss.data.conditions import IDEAL, Conditions
 from vaebss.data.plans import FIXED_SEED, SILENT, VAL, draw_plan
 from vaebss.modalities.modality import Modality
 from vaebss.seeding import generator
@@ -29,6 +30,7 @@ class Collection:
         source: name of the set that they come from.
         scale: what a signal is multiplied by to become a source in a mixture.
         vary: makes other mixtures (B, *S) of training mixtures and their plan, see `detuning`.
+        conditions: under which signals are mixed.
     """
 
     train: Tensor
@@ -37,6 +39,7 @@ class Collection:
     source: str
     scale: float = 1.0
     vary: Callable[[Tensor, Tensor], Tensor] | None = None
+    conditions: Conditions = IDEAL
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
         """Of a fixed list of so many mixtures, see `draw_plan`; None where all are to be fresh."""
@@ -44,30 +47,37 @@ class Collection:
 
     def batches(self, split: Split, modality: Modality) -> "MixtureDataset":
         """Of mixtures, pictured."""
-        return MixtureDataset(getattr(self, split), self.scale, modality, self.vary if split == "train" else None)
+        vary = self.vary if split == "train" else None
+        return MixtureDataset(getattr(self, split), self.scale, modality, vary, self.conditions)
 
 
 @dataclass(frozen=True)
 class Given:
-    """Mixtures whose sources nobody knows.
+    """Mixtures whose sources nobody knows, or no training does.
 
     Attributes:
         train, val: (N, C, H, W).
+        test: all of them.
         source: where they come from.
+        truth: sources (N, M, C, H, W) of val and test mixtures, where they are known.
     """
 
     train: Tensor
     val: Tensor
+    test: Tensor
     source: str
+    truth: dict[str, Tensor]
 
     @classmethod
-    def split(cls, mixtures: Tensor, most: int, source: str) -> "Given":
-        """A tenth of the mixtures, `most` at most, to validate on, the others to train on."""
+    def split(cls, mixtures: Tensor, most: int, source: str, sources: Tensor | None = None) -> "Given":
+        """A tenth of the mixtures, `most` at most, to validate on, the others to train on; all to test on."""
         held_out = min(most, len(mixtures) // HELD_OUT)
         if not held_out:
             raise ValueError(f"{source} holds {len(mixtures)} mixtures; {HELD_OUT} are the least to train on")
         order = torch.randperm(len(mixtures), generator=generator(FIXED_SEED, VAL))
-        return cls(mixtures[order[held_out:]], mixtures[order[:held_out]], source)
+        train, val = mixtures[order[held_out:]], mixtures[order[:held_out]]
+        truth = {} if sources is None else {"val": sources[order[:held_out]], "test": sources}
+        return cls(train, val, mixtures, source, truth)
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor:
         """Of a fixed list of mixtures: the first `number` of those that there are, or all."""
@@ -76,7 +86,7 @@ class Given:
 
     def batches(self, split: Split, modality: Modality) -> "GivenMixtures":
         """Of mixtures as they are, pictured."""
-        return GivenMixtures(getattr(self, split), modality)
+        return GivenMixtures(getattr(self, split), modality, self.truth.get(split))
 
 
 class MixtureDataset(Dataset[Batch]):
@@ -87,6 +97,7 @@ class MixtureDataset(Dataset[Batch]):
         scale: what a signal is multiplied by to become a source.
         modality: pictures mixtures.
         vary: makes other mixtures of these and their plan; nobody knows their sources.
+        conditions: under which they are mixed.
     """
 
     def __init__(
@@ -95,8 +106,10 @@ class MixtureDataset(Dataset[Batch]):
         scale: float,
         modality: Modality,
         vary: Callable[[Tensor, Tensor], Tensor] | None = None,
+        conditions: Conditions = IDEAL,
     ):
         self.signals, self.scale, self.modality, self.vary = signals, scale, modality, vary
+        self.conditions = conditions
 
     def __getitem__(self, plan: Tensor) -> Batch:
         """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, and its picture, mixture (B, C, H, W);
@@ -104,7 +117,9 @@ class MixtureDataset(Dataset[Batch]):
         there = plan != SILENT
         sources = self.signals[plan.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
-        signal = sources.sum(1)
+        sources, signal = (
+            (sources, sources.sum(1)) if self.conditions == IDEAL else self.conditions.mixed(sources, plan)
+        )
         if self.vary:
             signal = self.vary(signal, plan)
             return {"signal": signal, "mixture": self.modality.picture(signal)}
@@ -113,17 +128,25 @@ class MixtureDataset(Dataset[Batch]):
 
 
 class GivenMixtures(Dataset[Batch]):
-    """Gathers mixtures whose sources nobody knows; its items are whole batches.
+    """Gathers given mixtures; its items are whole batches.
 
     Args:
         signals: (N, *S).
         modality: pictures them.
+        sources: (N, M, *S), 0 where a mixture has fewer; None where nobody knows them.
     """
 
-    def __init__(self, signals: Tensor, modality: Modality):
-        self.signals, self.modality = signals, modality
+    def __init__(self, signals: Tensor, modality: Modality, sources: Tensor | None = None):
+        self.signals, self.modality, self.sources = signals, modality, sources
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, 1) -> signal (B, *S) and its picture, mixture (B, C, H, W)."""
+        """Plan (B, 1) -> signal (B, *S) and its picture, mixture (B, C, H, W); where they are known sources
+        (B, M, *S), zero beyond count (B,)."""
         signal = self.signals[plan[:, 0]].float()
-        return {"signal": signal, "mixture": self.modality.picture(signal)}
+        batch = {"signal": signal, "mixture": self.modality.picture(signal)}
+        if self.sources is None:
+            return batch
+        sources = self.sources[plan[:, 0]].float()
+        there = sources.flatten(2).any(2)
+        first = there.int().argsort(dim=1, descending=True, stable=True)  # silence comes last
+        return batch | {"sources": sources[torch.arange(len(plan)).unsqueeze(1), first], "count": there.sum(1)}

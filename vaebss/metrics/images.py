@@ -37,21 +37,23 @@ def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
     """SSIM per image with scikit-image's defaults and data range 1: (N, C, H, W) twice -> (N,).
 
     A uniform 7 x 7 window; windows that reach over the border do not count. Variances are those of a sample,
-    n / (n - 1) times torchmetrics'; dividing the constant C2 by that factor instead gives the same ratio.
+    n / (n - 1) times torchmetrics'; dividing the constant C2 by that factor instead gives the same ratio. Where an
+    image is narrower than that, so is the window.
     """
-    pixels = SSIM_WINDOW**2
+    window = [min(SSIM_WINDOW, side - 1 + side % 2) for side in estimates.shape[2:]]
+    pixels = max(2, math.prod(window))
     similarity = structural_similarity_index_measure(
         estimates,
         sources,
         gaussian_kernel=False,
-        kernel_size=SSIM_WINDOW,
+        kernel_size=window,
         data_range=1.0,
         k2=0.03 * math.sqrt((pixels - 1) / pixels),
         reduction="none",
         return_full_image=True,
     )
-    border = SSIM_WINDOW // 2
-    return similarity[1][..., border:-border, border:-border].flatten(1).mean(1)
+    rows, columns = (slice(side // 2, -(side // 2) or None) for side in window)
+    return similarity[1][..., rows, columns].flatten(1).mean(1)
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:

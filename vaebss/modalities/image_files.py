@@ -65,13 +65,17 @@ def _sides(*lengths: int) -> bool:
     return min(lengths) > 4  # what is shorter may be channels
 
 
+def _line(height: int, width: int) -> bool:
+    return height == 1 and width > 4
+
+
 INK, LEVELS, COMMON = 0.25, 16, 0.25  # of the brightest; of brightness; a share of the ink
 FLAT = (64, 784)  # lengths of scikit-learn's digits and MNIST as rows
 EACH = "array.reshape(-1, 1, height, width)"
 LAYOUTS = (
     Layout("HW", _sides, "one image", "array[None]"),
     Layout("NF", lambda n, f: f in FLAT and 4 < n != f, "flattened images", EACH),
-    Layout("NHW", lambda _, h, w: _sides(h, w), "grey images", "array[:, None]"),
+    Layout("NHW", lambda _, h, w: _sides(h, w) or _line(h, w), "grey images", "array[:, None]"),
     Layout("CHW", lambda c, h, w: c in (3, 4) and _sides(h, w), "one in colour", "np.moveaxis(array, 0, -1)"),
     Layout(
         "HWN",
@@ -81,9 +85,14 @@ LAYOUTS = (
     ),
     Layout("HWC", lambda h, w, c: c <= 4 and _sides(h, w)),
     Layout("NHWC", lambda _, h, w, c: c <= 4 and _sides(h, w)),
-    Layout("NCHW", lambda _, c, h, w: c in MODES and _sides(h, w)),
+    Layout("NCHW", lambda _, c, h, w: c in MODES and (_sides(h, w) or _line(h, w))),
     Layout("NAHW", lambda _, a, h, w: a in (2, 4) and _sides(h, w), "images with alpha", "np.moveaxis(array, 1, -1)"),
     Layout("NMHW", lambda _, m, h, w: m in (2, 4) and _sides(h, w), "several grey images each", EACH),
+)
+LINES = (
+    Layout("W", lambda w: w > 4),
+    Layout("NW", lambda _, w: w > 4, "lines", "array[:, None]"),
+    *(layout for layout in LAYOUTS if layout.axes != "HW"),
 )
 KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 or 3 and 5 pixels or more a side"
 
@@ -146,7 +155,7 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
         path = Path(path).expanduser()
         if path.is_dir():
             return _in_folder(path, nested, suffixes)
-        file, _ = _chosen(path)
+        file, _ = chosen(path)
         if not file.is_file():
             raise FileError(f"{path} does not exist")
         if file.suffix.lower() not in suffixes:
@@ -169,7 +178,7 @@ def _visible(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Iterator[
             yield file
 
 
-def _chosen(path: Path) -> tuple[Path, str | None]:
+def chosen(path: Path) -> tuple[Path, str | None]:
     """The file, and which of its arrays is asked for."""
     match = CHOSEN.fullmatch(str(path))
     return (Path(match[1]), match[2]) if match else (path, None)
@@ -192,6 +201,7 @@ def read_images(
     *,
     invert: bool = False,
     white: float | None = None,
+    lines: bool = False,
 ) -> Iterator[Tensor]:
     """The images of one file, in parts (N, C, H, W) of float32, 0 or above; of one size in each part.
 
@@ -205,6 +215,7 @@ def read_images(
         at_once: most images in a part; arrays are read part by part.
         invert: what is transparent is on white, for dark ink, not on black. The images are not inverted themselves.
         white: the number that stands for white, by which all are divided.
+        lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one.
 
     Raises:
         FileError: broken; or of a shape, type or numbers that might mean something else than what would be read.
@@ -212,7 +223,7 @@ def read_images(
     if white is not None and not 0 < white < np.inf:
         raise ValueError(f"white must be a number above 0, not {white}")
     path = Path(path)
-    for name, images in _arrays(path) if _chosen(path)[0].suffix.lower() in ARRAYS else _pictures(path):
+    for name, images in _arrays(path, lines) if chosen(path)[0].suffix.lower() in ARRAYS else _pictures(path):
         unit = white or _white(name, images.dtype)
         for start in range(0, len(images), at_once):
             part = _light(name, images[start : start + at_once], unit)
@@ -253,37 +264,37 @@ def with_channels(images: Tensor, channels: int | None) -> Tensor:
     return (images * LUMA).sum(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)
 
 
-def _arrays(path: Path) -> list[tuple[str, np.ndarray]]:
+def _arrays(path: Path, lines: bool) -> list[tuple[str, np.ndarray]]:
     """Names and arrays (N, C, H, W)."""
-    file, chosen = _chosen(path)
+    file, asked = chosen(path)
     with _reading(file):
         loaded: Any = np.load(file, mmap_mode="r", allow_pickle=False)
     archive = {"": loaded} if isinstance(loaded, np.ndarray) else loaded
-    names = [name for name in dict.fromkeys(archive) if chosen in (None, name)]
+    names = [name for name in dict.fromkeys(archive) if asked in (None, name)]
     if not names:
         raise FileError(f"{path} names no array; {file} holds {', '.join(archive) or 'none'}")
-    return [_member(f"{file}[{name}]" if name else str(file), archive, name) for name in names]
+    return [_member(f"{file}[{name}]" if name else str(file), archive, name, lines) for name in names]
 
 
-def _member(full: str, archive: Any, name: str) -> tuple[str, np.ndarray]:
+def _member(full: str, archive: Any, name: str, lines: bool) -> tuple[str, np.ndarray]:
     hint = f"; to read another alone, name it as here: {', '.join(archive)}" if len(archive) > 1 else ""
     with _reading(full):
         array = np.asarray(archive[name])
-    return full, _images(full, array, hint)
+    return full, _images(array, _axes(full, array, lines, hint))
 
 
-def _images(name: str, array: np.ndarray, hint: str) -> np.ndarray:
+def _images(array: np.ndarray, axes: str) -> np.ndarray:
     """(N, C, H, W)."""
-    axes = _axes(name, array, hint)
     ordered = array.transpose([axes.index(axis) for axis in "NCHW" if axis in axes])
     return ordered[tuple(slice(None) if axis in axes else None for axis in "NCHW")]
 
 
-def _axes(name: str, array: np.ndarray, hint: str = "") -> str:
+def _axes(name: str, array: np.ndarray, lines: bool, hint: str = "") -> str:
     """What each axis of an array is: N, C, H or W."""
     if array.dtype.kind not in "buif":
         raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")
-    layouts = [layout for layout in LAYOUTS if len(layout.axes) == array.ndim and layout.fits(*array.shape)]
+    known = LINES if lines else LAYOUTS
+    layouts = [layout for layout in known if len(layout.axes) == array.ndim and layout.fits(*array.shape)]
     if not layouts or not array.size:
         raise FileError(f"{name} has shape {array.shape}, not {KNOWN}{hint}")
     if len(layouts) > 1:
@@ -292,7 +303,7 @@ def _axes(name: str, array: np.ndarray, hint: str = "") -> str:
     return layouts[0].axes
 
 
-def as_images(signals: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def as_images(signals: Any, lines: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Images as a user has them, a tensor or an array -> (N, C, H, W), read as those of a file are.
 
     And what brings sources (N, K, C, H, W) into their shape, K coming after N, or first where there is none.
@@ -301,8 +312,8 @@ def as_images(signals: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         FileError: as `read_images`.
     """
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
-    axes = _axes(name, array)
-    images = _light(name, _images(name, array, ""), _white(name, array.dtype))
+    axes = _axes(name, array, lines)
+    images = _light(name, _images(array, axes), _white(name, array.dtype))
     target = ("NK" if "N" in axes else "K") + axes.replace("N", "")
 
     def restore(sources: Tensor) -> Tensor:
@@ -350,7 +361,7 @@ def _greyed(images: np.ndarray) -> np.ndarray:
 
 
 def read_mixtures(
-    path: str | Path, nested: bool = False, *, invert: bool = False, white: float | None = None
+    path: str | Path, nested: bool = False, *, invert: bool = False, white: float | None = None, lines: bool = False
 ) -> Tensor:
     """All mixtures of a file or folder, (N, C, H, W) of one shape.
 
@@ -358,14 +369,14 @@ def read_mixtures(
 
     Args:
         path: as `find` takes it, and so is `nested`.
-        invert: as `read_images` takes it, and so is `white`.
+        invert: as `read_images` takes it, and so are `white` and `lines`.
 
     Raises:
         FileError: a file is broken, or its images differ in shape from the others.
     """
     parts: list[Tensor] = []
     for file in find(path, nested):
-        for part in read_images(file, invert=invert, white=white):
+        for part in read_images(file, invert=invert, white=white, lines=lines):
             if parts and part.shape[1:] != parts[0].shape[1:]:
                 shape, expected = tuple(part.shape[1:]), tuple(parts[0].shape[1:])
                 raise FileError(f"{file} has images of shape {shape}, where those before have {expected}")

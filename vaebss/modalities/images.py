@@ -15,12 +15,17 @@ from torch.nn.functional import interpolate
 from vaebss.errors import FileError
 from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
 from vaebss.modalities.modality import Modality
-from vaebss.pictures import Rows, rows_figure, save_image
+from vaebss.models.separator import Separator
+from vaebss.pictures import Rows, curves_figure, rows_figure, save_image
 from vaebss.separation import Separation
+
+DARK = 1e-6  # brightness of mixtures in which there is nothing
 
 
 class Images(Modality):
     """Pictures of any size and brightness: a separator sees them in its own, and its shares are resized back.
+
+    Where it knows grey alone it sees the mean of a picture's channels, and its shares are those of every channel.
 
     Args:
         shape: (C, H, W) that the separator sees.
@@ -43,6 +48,11 @@ class Images(Modality):
         return self._shape
 
     @property
+    def of_lines(self) -> bool:
+        """Whether pictures are one line each."""
+        return self.shape[1] == 1
+
+    @property
     def options(self) -> dict[str, Any]:
         """Their size is the separator's."""
         return {"kind": self.kind}
@@ -51,7 +61,7 @@ class Images(Modality):
         """See `as_images`; pictures have no rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
-        images, restore = as_images(signals)
+        images, restore = as_images(signals, self.of_lines)
         return 1 - images if self.invert else images, restore
 
     def picture(self, signals: Tensor) -> Tensor:
@@ -78,7 +88,12 @@ class Images(Modality):
         return shares * signals.unsqueeze(1)
 
     def drawn(self, rows: Rows) -> Figure:
-        return rows_figure(rows)
+        grey_lines = all(tuple(images.shape[1:3]) == (1, 1) for images in rows.values())
+        return (
+            curves_figure({label: images.flatten(1) for label, images in rows.items()})
+            if grey_lines
+            else rows_figure(rows)
+        )
 
     figure = drawn  # pictures are as they are
 
@@ -90,7 +105,7 @@ class Images(Modality):
 
     def read(self, path: Path) -> Iterator[Tensor]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
-        for images in read_images(path, invert=self.invert, white=self.white):
+        for images in read_images(path, invert=self.invert, white=self.white, lines=self.of_lines):
             yield 1 - images if self.invert else images
 
     def look(self, files: list[Path]) -> dict[str, Any]:
@@ -98,7 +113,7 @@ class Images(Modality):
         first: list[Tensor] = []
         for path in files:
             with suppress(FileError):  # which is told of when its turn comes
-                first.append(next(read_images(path, 1, white=self.white)))
+                first.append(next(read_images(path, 1, white=self.white, lines=self.of_lines)))
         if not first:
             return {}
         on_white = sum(describe(images).on_white * len(images) for images in first) > sum(map(len, first)) / 2
@@ -108,3 +123,16 @@ class Images(Modality):
     def write(self, signal: Tensor, path: Path) -> None:
         """(C, h, w), white being 1."""
         save_image(signal, path)
+
+
+def brightest(mixtures: Tensor) -> float:
+    """The brightest pixel of the median mixture of (N, C, H, W)."""
+    return float(mixtures.flatten(1).amax(1).median())
+
+
+def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Images:
+    """How a separator of any size sees mixtures (N, C, h, w), whose sources reach `source_scale`: at its own size, and
+    as bright as those that it was taught on, where averaging channels and pixels made them darker."""
+    plain = Images(separator.image_shape)
+    darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK)
+    return Images(separator.image_shape, separator.source_scale / source_scale * darker)

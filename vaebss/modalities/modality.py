@@ -99,3 +99,19 @@ class Modality(ABC):
     @abstractmethod
     def write(self, signal: Tensor, path: Path) -> None:
         """One signal (*S) as a file of the kind that its name says."""
+
+
+def through(answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any) -> Separation:
+    """Ask a separator for signals (B, *S), which it sees as pictures; sources (B, K, *S) add up to them.
+
+    Args:
+        answer: a separator's `separate` or `label`, masked.
+        modality: whose pictures the separator knows.
+        signals: to take apart.
+        options: of `answer`.
+    """
+    windows = modality.split(signals)
+    picture = modality.picture(windows)
+    found = answer(picture, **options)
+    heard = Separation(modality.heard(found, picture, windows), found.active, found.confidence)
+    return modality.join(heard, signals)

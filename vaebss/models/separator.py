@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaebss.separation import Separation, active_slots, check_mixture, mask, sharpness
 
-CHUNK = 1_000  # mixtures separated at once, to bound memory
+CHUNK = 1_000 * 28 * 28  # pixels separated at once, to bound memory
 ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
 
 
@@ -87,8 +87,9 @@ class Separator(nn.Module, ABC):
         check_mixture(mixture, self.accepts, self.num_sources, self.source_scale)
         self._warn_of_brightness(mixture)
         model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
+        at_once = max(1, CHUNK // mixture[0].numel())
         with torch.autocast(self.device.type, enabled=False):
-            chunks = (chunk.to(self.device, torch.float32) for chunk in mixture.split(CHUNK))
+            chunks = (chunk.to(self.device, torch.float32) for chunk in mixture.split(at_once))
             parts = [model.answer(chunk, masked, ranked, **wanted) for chunk in chunks]
         return Separation.cat(parts).to(mixture.device)
 

@@ -1,0 +1,141 @@
+"""A shipped separator adapts to given mixtures of any size, from the command line and from Python."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from worlds import world
+
+import vaebss
+from vaebss.checkpoints import load
+from vaebss.commands import fit, remix, separate, test
+from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.modalities.images import seen_by
+from vaebss.modalities.modality import through
+from vaebss.training import adapting
+
+SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
+
+
+def mixtures(number: int, size: int, channels: int = 1) -> torch.Tensor:
+    return world(number, size, 0, channels).sum(1)
+
+
+@pytest.fixture
+def file(tmp_path, request, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "mixtures.npy", mixtures(20, *request.param).numpy())
+    return tmp_path / "mixtures.npy"
+
+
+@pytest.mark.parametrize("file", [(28, 1), (18, 3)], ids=["grey", "colour"], indirect=True)
+def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
+    assert remix.main(["--data.mixtures", str(file), *SHORT]) == 0
+    told = capsys.readouterr().out
+    for line in ("remix-k2 teaches", "up to 0.5", "So few mixtures", "before: 0.", "after: 0.", "adapted.png"):
+        assert line in told
+    assert "Score it" not in told  # nobody knows the sources
+    folder = tmp_path / "lightning_logs" / "version_0"
+    assert (folder / "adapted.png").is_file()
+    student = load(folder / "checkpoints" / "last.ckpt")
+    assert not student.bounded
+    assert student.image_shape == np.load(file).shape[1:]
+    command = next(line for line in told.splitlines() if line.startswith("Separate:"))
+    assert separate.main([*command.split(" separate ")[-1].split("separate.py")[-1].split(), "--gpus=0"]) == 0
+    assert "Taken as" not in capsys.readouterr().out  # a model of these very mixtures need not look at them
+
+
+@pytest.mark.parametrize("file", [(16, 1)], indirect=True)
+@pytest.mark.parametrize("option", ["--init", "--teacher"])
+def test_none_starts_from_nothing(file, option, tmp_path, capsys):
+    nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]")
+    assert remix.main(["--data.mixtures", str(file), *SHORT, *nothing, "--trainer.limit_train_batches=2"]) == 0
+    told = capsys.readouterr().out
+    assert "a new VAE teaches" in told
+    assert "before" not in told.replace("Before and after", "")
+    assert (tmp_path / "lightning_logs" / "version_0" / "teacher").is_dir()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_adapt_answers_a_separator_of_the_mixtures_own_size(channels, monkeypatch):
+    quickly(monkeypatch)
+    given = (255 * mixtures(20, 18, channels)).byte()
+    model = vaebss.adapt(given)
+    assert model.image_shape == (channels, 18, 18)
+    assert not model.training
+    sources = vaebss.separate(given, model).sources
+    torch.testing.assert_close(sources.sum(1), given / 255, atol=1e-5, rtol=0)
+
+
+def test_adapting_is_reproducible_and_leaves_random_numbers_alone(monkeypatch):
+    quickly(monkeypatch)
+    given, teacher = mixtures(20, 16), load("remix-k2")
+    before = torch.random.get_rng_state()
+    first, second = (vaebss.adapt(given, teacher, seed=3).state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def quickly(monkeypatch) -> None:
+    monkeypatch.setattr(adapting, "STEPS", 4)
+    monkeypatch.setattr(adapting, "PIXELS", 0)
+
+
+@pytest.mark.parametrize("given", [torch.rand(5, 16, 16), -torch.ones(20, 16, 16), torch.full((20, 4, 4), torch.nan)])
+def test_what_cannot_be_adapted_to_is_refused_in_one_line(given):
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        vaebss.adapt(given)
+
+
+def test_brightness_is_estimated_and_scales_with_the_mixtures():
+    bright = mixtures(100, 28)
+    assert adapting.source_scale(bright) == 0.5
+    assert adapting.source_scale(0.6 * bright) == 0.3
+    assert adapting.source_scale(100 * bright) == 1
+    assert adapting.source_scale(0 * bright) == 1
+
+
+@pytest.mark.parametrize(("slots", "name"), [(1, "remix-k2"), (2, "remix-k2"), (3, "remix-1to4"), (5, None)])
+def test_the_teacher_has_slots_enough(slots, name):
+    assert adapting.shipped(slots) == name
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (1, 96, 96), (1, 1, 300)])
+def test_lessons_know_every_size(shape):
+    few, many = (adapting.lessons(number, shape) for number in (200, 4_000))
+    assert few["model"]["widths"]
+    assert few["data"]["batch_size"] >= 8
+    assert many["data"]["epoch_size"] > few["data"]["epoch_size"]
+
+
+@pytest.mark.parametrize(("last", "slots", "told"), [(-90.0, 2, "remix-k2"), (-90.0, 6, "best.ckpt"), (-80.2, 2, "")])
+def test_fit_says_when_held_out_mixtures_got_worse(last, slots, told, capsys):
+    checkpoints = SimpleNamespace(best_model_score=torch.tensor(-80.0), best_model_path="best.ckpt")
+    trainer = SimpleNamespace(callback_metrics={"val/elbo": torch.tensor(last)})
+    fit.warn(SimpleNamespace(checkpoints=checkpoints, trainer=trainer, say=print), slots)
+    said = capsys.readouterr().out
+    assert told in said
+    assert said.count("\n") == bool(told)
+    assert ("remix.py --data.mixtures adapts" in said) == (told == "remix-k2")
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 36), (1, 1, 90)], ids=["pictures", "lines"])
+def test_any_model_is_scored_on_pairs_of_ones_own(shape, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sources = torch.rand(12, 2, *shape, generator=torch.Generator().manual_seed(0)) / 2
+    for name, signals in {"mixtures": sources.sum(1), "first": sources[:, 0], "second": sources[:, 1]}.items():
+        np.save(f"{name}.npy", signals.numpy())
+    pairs = ["--data.mixtures=mixtures.npy", "--data.sources=[first.npy,second.npy]", "--data.invert=false"]
+    assert test.main(["--ckpt=remix-k2", "--gpus=0", "--out=scored", *pairs]) == 0
+    assert "12 mixtures of mixtures.npy" in capsys.readouterr().out
+    scores = json.loads(Path("scored/results.json").read_text())
+    teacher, mixtures = load("remix-k2"), sources.sum(1)
+    found = through(teacher.separate, seen_by(teacher, mixtures, 0.5), mixtures).sources
+    count = torch.full((12,), 2)
+    expected = float(mixture_psnr_paper(found, sources, count, 0.5).mean())
+    assert abs(scores["masked"]["psnr_paper"] - expected) < 0.05
+    assert 0 <= scores["masked"]["ssim"] <= 1
+    assert (tmp_path / "scored" / "separations.png").is_file()

@@ -1,0 +1,82 @@
+"""Worlds to measure adaptation on: glyphs laid over line-drawn shapes, as no shipped model has ever seen them."""
+
+# N pairs
+
+import colorsys
+import math
+import random
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+GLYPHS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghkmnpqrstuwxyz"
+FINE = 4  # pixels drawn for each side of a pixel shown
+BRIGHTNESS = 0.5  # of a source
+CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6}
+SHAPES = (*CORNERS, "circle", "star", "zigzag")
+
+
+@cache
+def fonts() -> list[Path]:
+    """Those that matplotlib ships and that have letters."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    lettered = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "cmb", "cmr")
+    return sorted(path for path in folder.glob("*.ttf") if path.name.startswith(lettered) and "Disp" not in path.name)
+
+
+def glyph(size: int, draw: random.Random) -> np.ndarray:
+    """A letter of any font, (H, W) from 0 to 1, at most as large as the picture."""
+    image = Image.new("L", (size, size))
+    font = ImageFont.truetype(draw.choice(fonts()), round(size * draw.uniform(0.65, 0.95)))
+    place = tuple(size * draw.uniform(0.42, 0.58) for _ in range(2))
+    ImageDraw.Draw(image).text(place, draw.choice(GLYPHS), 255, font, anchor="mm")
+    return np.asarray(image, np.float32) / 255
+
+
+def shape(size: int, draw: random.Random) -> np.ndarray:
+    """The outline of a shape, turned at random, (H, W) from 0 to 1."""
+    kind, radius, turn = draw.choice(SHAPES), size * draw.uniform(0.26, 0.4), draw.uniform(0, 2 * math.pi)
+    middle = [size * draw.uniform(0.45, 0.55) for _ in range(2)]
+    image, width = Image.new("L", (size * FINE, size * FINE)), round(size * FINE * draw.uniform(0.05, 0.1))
+    points = [(FINE * x, FINE * y) for x, y in outline(kind, middle, radius, turn)]
+    ImageDraw.Draw(image).line(points, 255, width, joint="curve")
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX), np.float32) / 255
+
+
+def outline(kind: str, middle: list[float], radius: float, turn: float) -> list[tuple[float, float]]:
+    """The points through which a line draws it, with which it ends a little beyond where it began."""
+    if kind == "zigzag":
+        across = [(step / 4 - 1, 0.5 * (-1) ** step) for step in range(9)]
+        return [turned(radius * x, radius * y, turn, middle) for x, y in across]
+    corners = {"circle": 48, "star": 10}.get(kind) or CORNERS[kind]
+    radii = [radius * (0.45 if kind == "star" and corner % 2 else 1) for corner in range(corners)]
+    closed = [*range(corners), 0, 1]
+    angles = [2 * math.pi * corner / corners for corner in closed]
+    return [
+        turned(radii[n] * math.cos(angle), radii[n] * math.sin(angle), turn, middle)
+        for n, angle in zip(closed, angles, strict=True)
+    ]
+
+
+def turned(x: float, y: float, turn: float, middle: list[float]) -> tuple[float, float]:
+    cos, sin = math.cos(turn), math.sin(turn)
+    return middle[0] + cos * x - sin * y, middle[1] + sin * x + cos * y
+
+
+def world(number: int, size: int, seed: int, channels: int = 1) -> Tensor:
+    """The sources of pairs, (N, 2, C, size, size) from 0 to BRIGHTNESS: a glyph and a shape, whose sum is a mixture.
+
+    Of three channels, each source has one bright colour of its own.
+    """
+    draw = random.Random(f"{seed} {size} {channels}")
+    sources = torch.empty(number, 2, channels, size, size)
+    for pair in sources:
+        for slot, image in enumerate((glyph(size, draw), shape(size, draw))):
+            colour = colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.3, 1), 1)[:channels] if channels > 1 else (1,)
+            pair[slot] = BRIGHTNESS * torch.tensor(colour).view(-1, 1, 1) * torch.from_numpy(image)
+    return sources

@@ -1,0 +1,38 @@
+"""What makes mixtures less than ideal: sources of unlike loudness, and noise."""
+
+# B mixtures, M sources in each at most, S the shape of a signal
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaebss.seeding import generator
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How loud sources are and how noisy mixtures, drawn for each from its plan: the same mixture is always the same.
+
+    Attributes:
+        gains: least and most that a source is multiplied by.
+        noise: standard deviation of what is added to every value of a mixture, which stays 0 or above.
+    """
+
+    gains: tuple[float, float] = (1.0, 1.0)
+    noise: float = 0.0
+
+    def mixed(self, sources: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+        """Sources (B, M, *S), by a plan (B, M) -> as loud as they are in the mixture, and the mixture (B, *S)."""
+        draws = [generator(*(row + 1).tolist()) for row in plan]
+        low, high = self.gains
+        gains = torch.stack([low + (high - low) * torch.rand(plan.shape[1], generator=draw) for draw in draws])
+        sources = sources * gains.view(*gains.shape, *[1] * (sources.ndim - 2))
+        mixture = sources.sum(1)
+        if self.noise:
+            noise = torch.stack([torch.randn(mixture.shape[1:], generator=draw) for draw in draws])
+            mixture = (mixture + self.noise * noise).clamp(min=0)
+        return sources, mixture
+
+
+IDEAL = Conditions()

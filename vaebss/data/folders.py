@@ -1,0 +1,68 @@
+"""Pictures of a user's own: mixtures, clean single images to mix, true sources to score with."""
+
+# N pictures, M sources in each mixture at most
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaebss.data.collections import Collection
+from vaebss.data.plans import FIXED_SEED, VAL
+from vaebss.errors import FileError
+from vaebss.modalities.image_files import describe, read_mixtures
+from vaebss.seeding import generator
+
+TENTH = 10  # one of so many single images is validated on, and as many are tested on
+
+
+def read_folder(path: str | Path, invert: bool | None = None) -> tuple[Tensor, bool]:
+    """All pictures of a file, or of a folder and those below it, bright on black: (N, C, H, W) of one shape.
+
+    Args:
+        path: as `image_files.find` takes it; a file of one array (N, L) holds N lines.
+        invert: whether the files show dark ink on white; by default as they look.
+
+    Returns:
+        The pictures, and whether they were inverted.
+
+    Raises:
+        FileError: a file is broken, differs in shape from the others, or cannot be inverted.
+    """
+    pictures = read_mixtures(path, nested=True, invert=bool(invert), lines=Path(path).is_file())
+    on_white = describe(pictures).on_white if invert is None else invert
+    if on_white and pictures.max() > 1:
+        raise FileError(f"{path} holds numbers above 1, white, and so cannot be inverted")
+    return 1 - pictures if on_white else pictures, on_white
+
+
+def single_images(images: Tensor, source: str) -> Collection:
+    """Clean images (N, C, H, W), a tenth of them to validate and a tenth to test on; which, is drawn."""
+    held_out = len(images) // TENTH
+    if not held_out:
+        raise ValueError(f"{source} holds {len(images)} images; {TENTH} are the least to mix")
+    shuffled = images[torch.randperm(len(images), generator=generator(FIXED_SEED, VAL))]
+    val, test, train = shuffled.split([held_out, held_out, len(images) - 2 * held_out])
+    return Collection(train, val, test, source)
+
+
+def read_sources(paths: list[str], mixtures: Tensor, invert: bool) -> Tensor:
+    """The true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
+
+    Args:
+        paths: M files or folders; the n-th picture of each is a source of the n-th mixture, or black where there is
+            none. As bright as in the mixture.
+        mixtures: whose they are.
+        invert: whether the files show dark ink on white.
+
+    Raises:
+        FileError: they are not as many, or not as large, as the mixtures.
+    """
+    sources = []
+    for path in paths:
+        pictures, _ = read_folder(path, invert)
+        if pictures.shape != mixtures.shape:
+            shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
+            raise FileError(f"{path} has sources of shape {shape}, where the mixtures have {expected}")
+        sources.append(pictures)
+    return torch.stack(sources, 1)

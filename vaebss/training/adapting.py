@@ -1,0 +1,102 @@
+"""A trained separator adapts to mixtures of another world, of any size, without a source ever seen.
+
+It takes the mixtures apart at its own size, and a student learns at theirs, from remixes of what was found.
+"""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import Tensor
+
+from vaebss.data.remixes import Remixes
+from vaebss.hardware import fastest_precision
+from vaebss.modalities.image_files import single_brightness
+from vaebss.models.masker import Masker
+from vaebss.models.separator import Separator
+from vaebss.pretrained.shelf import card
+from vaebss.training.student import RemixSeparator
+
+SHIPPED = ("remix-k2", "remix-1to4")  # teachers for other worlds, of ever more slots
+FEW = 50  # mixtures, from which a student learns little
+STEPS = 500  # of a round
+PIXELS = 24 * 28 * 28  # of a batch
+WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # by the longer side, below
+
+
+def shipped(slots: int) -> str | None:
+    """Name of the shipped mask network with slots enough, if there is one."""
+    return next((name for name in SHIPPED if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
+
+
+def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """What RemixSeparator and Remixes are given for so many mixtures of (C, H, W).
+
+    | longer side | widths | | mixtures | rounds | steps of each |
+    |---|---|---|---|---|---|
+    | up to 40 | 24, 48, 96 | | up to 1,000 | 2, of the best 60 and 80 % | 500 |
+    | up to 80 | 16, 32, 64, 96 | | more | 2, of the best 60 and 80 % | 1,000 |
+    | more | 12, 24, 48, 96, 96 | | | | |
+
+    A batch is of 24 remixes of 28 x 28, of fewer where they are larger, 8 at least.
+    """
+    widths = next(widths for side, widths in WIDTHS.items() if max(image_shape[1:]) <= side)
+    batch, steps = max(8, PIXELS // math.prod(image_shape[1:])), STEPS * (1 if number <= 1_000 else 2)
+    return {
+        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97},
+        "data": {"keep": (0.6, 0.8), "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
+    }
+
+
+def source_scale(mixtures: Tensor) -> float:
+    """How bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
+    return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)
+
+
+def patience(epochs_per_round: int) -> EarlyStopping:
+    """Ends a run once held-out mixtures have gained no confidence for as long as a round."""
+    return EarlyStopping("val/confidence", mode="max", patience=epochs_per_round)
+
+
+def adapt(mixtures: Tensor, teacher: Separator, seed: int = 0, progress: bool = True) -> Masker:
+    """A student for mixtures such as these, in eval mode.
+
+    Args:
+        mixtures: (N, C, H, W), from 0 up; a tenth of them is held out.
+        teacher: of any size, grey or colour; the student has as many slots.
+        seed: of the remixes and of the student's first weights.
+        progress: whether to show it.
+    """
+    return taught(*pupil(mixtures, teacher, seed), progress)
+
+
+def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
+    """A student that knows nothing yet, and its lessons."""
+    options, scale = lessons(len(mixtures), tuple(mixtures.shape[1:])), source_scale(mixtures)
+    data = Remixes(seed=seed, source_scale=scale, **options["data"])
+    data.given, data.teacher = mixtures.half(), lambda: teacher
+    known = {"num_sources": teacher.num_sources, "image_shape": data.image_shape, "source_scale": scale}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return RemixSeparator(**known, bounded=False, **options["model"]), data
+
+
+def taught(student: RemixSeparator, data: Remixes, progress: bool = True) -> Masker:
+    """The student's model once it has had its lessons, on the CPU and in eval mode."""
+    hparams = data.hparams
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = Trainer(
+        devices=1,
+        precision=fastest_precision("auto"),  # type: ignore[arg-type]
+        max_epochs=len(hparams.keep) * hparams.epochs_per_round,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=progress,
+        callbacks=[patience(hparams.epochs_per_round)],
+        **quiet,
+    )
+    with torch.random.fork_rng():  # loaders draw seeds
+        trainer.fit(student, data)
+    return student.model.cpu().eval()
