@@ -127,13 +127,13 @@ class MixITTraining(LightningModule):
         return (first.square().sum((1, 2)).unsqueeze(1) - 2 * with_first + squares).amin(1)
 
     def _error_of_powers(self, outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Of outputs (B, 2 K, P) whose p-th powers add up: the mean of the errors of x1 and x2, (B, P)."""
+        """Of outputs (B, 2 K, P) whose p-th powers add up: the mean of the errors of x1 and x2, (B, P) each."""
         errors: list[Tensor] = []
         for to_first in self.assignments:  # one at a time: images of all would fill the memory
-            of_first = add_up(outputs * to_first.view(-1, 1), self.model.exponent)
-            of_second = add_up(outputs * (1 - to_first).view(-1, 1), self.model.exponent)
-            errors.append(((of_first - first).square() + (of_second - second).square()).sum(1) / 2)
-        return torch.stack(errors, 1).amin(1)
+            remixed = add_up(outputs[:, to_first > 0], self.model.exponent).unsqueeze(1)
+            errors.append((remixed - torch.stack([first, second], 1)).square().sum(2))
+        of_first, of_second = torch.stack(errors, 2).unbind(1)  # (B, A)
+        return (of_first + of_second.flip(1)).amin(1) / 2  # an assignment's opposite is as far from the other end
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         # Every mixture is once the first and once the second.
