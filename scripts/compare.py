@@ -1,4 +1,4 @@
-"""Train and score every method of the paper's Table II: python scripts/compare.py"""
+"""Train and score every method of the paper's Table II, or III: python scripts/compare.py"""
 
 import sys
 

@@ -169,14 +169,15 @@ def test_mixit_outputs_add_up_and_its_loss_is_the_least_over_assignments():
         error = (outputs[:, to_second].sum(1) - second).flatten(1).square().sum(1)
         torch.testing.assert_close(error, errors[-1], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(
-        MixITTraining(model).loss(outputs, first), torch.stack(errors).amin(0), atol=1e-3, rtol=1e-4
+        MixITTraining(model).loss(outputs, first, second), torch.stack(errors).amin(0), atol=1e-3, rtol=1e-4
     )
 
 
 def test_mixit_is_content_with_the_true_sources():
     sources = torch.rand(6, 4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
-        loss = MixITTraining(untrained("mixit")).loss(sources[:, order], sources[:, :2].sum(1))
+        mixtures = sources[:, :2].sum(1), sources[:, 2:].sum(1)
+        loss = MixITTraining(untrained("mixit")).loss(sources[:, order], *mixtures)
         torch.testing.assert_close(loss, torch.zeros(6), atol=1e-3, rtol=0)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from vaebss.data.collections import Batch
 from vaebss.data.remixes import Bank, Remixes
 from vaebss.hardware import fastest_autocast
+from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.separation import Separation, active_slots, mask
@@ -22,26 +23,30 @@ ORACLE_LR = 0.2  # Adam's, falling to 0 on a cosine
 Ceiling = Callable[[Tensor, Tensor], Tensor]  # mixture (B, C, H, W), sources (B, M, C, H, W) -> estimates, as these
 
 
-def answer(ceiling: Ceiling, batch: Batch) -> Separation:
-    """What a ceiling makes of a batch of mixtures and their sources; the confidence is 0."""
-    estimates = ceiling(batch["mixture"], batch["sources"])
-    active = active_slots(estimates, float(batch["sources"].max()))
+def answer(ceiling: Ceiling, modality: Modality, source_scale: float, batch: Batch) -> Separation:
+    """What a ceiling makes of a batch of mixtures and their sources, as a modality sees both; the confidence is 0."""
+    signals = batch["sources"]
+    sources = modality.picture(signals.flatten(0, 1)).unflatten(0, signals.shape[:2])
+    estimates = ceiling(batch["mixture"], sources)
+    active = active_slots(estimates, source_scale, modality.exponent)
     return Separation(estimates, active, torch.zeros(len(estimates)))
 
 
-def ideal_ratio_mask(mixture: Tensor, sources: Tensor) -> Tensor:
+def ideal_ratio_mask(mixture: Tensor, sources: Tensor, exponent: float = 1.0) -> Tensor:
     """Each true source's share of every pixel, times the mixture.
 
-    Images add up without phase or clipping, so that this is exact, where in audio it is not.
+    Images add up without phase or clipping, so that this is exact, where in audio it is not. There shares of magnitudes
+    are known as the ideal ratio mask, and shares of energies as the Wiener mask.
 
     Args:
         mixture: (B, C, H, W), the sum of the sources.
         sources: (B, M, C, H, W), non-negative.
+        exponent: p, shares are of p-th powers.
 
     Returns:
         (B, M, C, H, W), estimates of the sources.
     """
-    return mask(sources, mixture)
+    return mask(sources, mixture, exponent=exponent)
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor) -> Tensor:

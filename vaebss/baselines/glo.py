@@ -15,9 +15,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import fastest_autocast
-from vaebss.models.networks import Decoder
+from vaebss.models.networks import Decoder, OutputName
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
+from vaebss.separation import add_up
 
 LATENTS, ORDER, STARTS = range(3)  # the second number of an address
 BETAS = 0.5, 0.9  # of Adam on the list's latents: a mixture is seen some dozens of times, so averages are short
@@ -55,6 +56,8 @@ class GLO(Separator):
         fit_steps: steps from the best.
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
+        output: what the decoder ends in, as the VAE's.
+        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
         seed: of the first latents.
     """
 
@@ -69,12 +72,15 @@ class GLO(Separator):
         fit_steps: int = 120,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
+        output: OutputName = "sigmoid",
+        exponent: float = 1.0,
         seed: int = 0,
     ):
-        super().__init__(num_sources, image_shape, source_scale)
+        super().__init__(num_sources, image_shape, source_scale, exponent=exponent)
         self.latent_dim, self.hidden_dims, self.seed = latent_dim, hidden_dims, seed
         self.fit_lr, self.starts, self.start_steps, self.fit_steps = fit_lr, starts, start_steps, fit_steps
-        self.decoder = Decoder(image_shape, hidden_dims, latent_dim)
+        self.output = output
+        self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output)
 
     def drawn(self, n: int, *address: int) -> Tensor:
         """Latents to start from, (n, K, D)."""
@@ -83,7 +89,7 @@ class GLO(Separator):
 
     def error(self, latents: Tensor, mixture: Tensor) -> Tensor:
         """Squared error of the sum of decoded latents, summed over pixels: (B, K, D), (B, C, H, W) -> (B,)."""
-        return (self.decoder(latents).sum(1) - mixture).flatten(1).square().sum(1)
+        return (add_up(self.decoder(latents), self.exponent) - mixture).flatten(1).square().sum(1)
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         starts = [self.drawn(len(mixture), STARTS, number) for number in range(self.starts)]

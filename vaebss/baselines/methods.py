@@ -1,9 +1,9 @@
-"""The methods of the paper's Table II as records: how each is trained and asked, and what was published of it."""
+"""The methods of the paper's Tables II and III as records: how each is trained and asked."""
 
 # B mixtures, K assumed sources, M true sources
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,18 +14,21 @@ from vaebss.baselines import ceilings
 from vaebss.baselines.glo import GLO, GLOTraining
 from vaebss.baselines.mixit import MixIT, MixITTraining
 from vaebss.baselines.nmf import NMF
+from vaebss.baselines.spectral_nmf import SpectralNMF
 from vaebss.baselines.trivial import EqualShare, OneSlot, Silence
 from vaebss.data.collections import Batch
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
 from vaebss.hardware import fastest_precision
+from vaebss.modalities.audio import Audio
+from vaebss.modalities.images import Images
+from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.training.vae import VAEBSS
 
-PUBLISHED_MIXED = 2  # M of Table II
-
 # With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
 WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
+DIGITS = Images(DIGIT_SHAPE)
 REFINEMENT: dict[str, Any] = {
     "refine_steps": 60,
     "restarts": 1,
@@ -42,6 +45,8 @@ class Setting:
         source_scale: brightest pixel of a source.
         seed: of all that is drawn.
         device: to train on.
+        modality: of the mixtures.
+        options: of VAEBSS; other methods take the sizes of their networks from there.
     """
 
     num_sources: int
@@ -49,11 +54,18 @@ class Setting:
     source_scale: float = 0.5
     seed: int = 0
     device: str = "cpu"
+    modality: Modality = DIGITS
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shared(self) -> dict[str, Any]:
         """Options that all separators have."""
-        return {"num_sources": self.num_sources, "source_scale": self.source_scale}
+        picture = {"image_shape": self.modality.shape, "exponent": self.modality.exponent}
+        return {"num_sources": self.num_sources, "source_scale": self.source_scale, **picture}
+
+    def some(self, *names: str) -> dict[str, Any]:
+        """Of the options, those named."""
+        return {name: self.options[name] for name in names if name in self.options}
 
 
 Learner = Callable[[Setting, MNISTMixtures], Separator]  # builds and trains a separator on one epoch of mixtures alone
@@ -70,28 +82,33 @@ class Method:
         answer: what it makes of a batch, given the trained models of all methods so far.
         needs: the method whose model it asks.
         only_k: the one K that it is for.
-        published: K -> PSNR (paper scale) in dB and SSIM, of mixed pairs of MNIST digits (Neri et al. 2021, Table II).
+        sees: the modality of its pictures, given that of all others.
         sees_truth: whether its answer comes from the true sources.
     """
 
     learn: Learner | None = None
-    answer: Callable[[Models, Batch], Separation] | None = None
+    answer: Callable[[Setting, Models, Batch], Separation] | None = None
     needs: str | None = None
     only_k: int | None = None
-    published: dict[int, tuple[float, float]] = field(default_factory=dict)
+    sees: Callable[[Any], Modality] = lambda modality: modality
     sees_truth: bool = False
 
 
-def estimator(name: str, models: Models) -> Estimator:
-    """How a method answers a batch."""
-    answer = METHODS[name].answer
-    return partial(answer, models) if answer else lambda batch: models[name].separate(batch["mixture"])
+def seen(name: str, setting: Setting) -> Setting:
+    """The setting as a method sees it."""
+    return replace(setting, modality=METHODS[setting.modality.kind][name].sees(setting.modality))
+
+
+def estimator(name: str, setting: Setting, models: Models) -> Estimator:
+    """How a method answers a batch of what it sees."""
+    answer = METHODS[setting.modality.kind][name].answer
+    return partial(answer, setting, models) if answer else lambda batch: models[name].separate(batch["mixture"])
 
 
 def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | None:
     """Its separator, if it has one of its own."""
     seed_everything(setting.seed, verbose=False)
-    learn = METHODS[name].learn
+    learn = METHODS[setting.modality.kind][name].learn
     return learn(setting, data) if learn else None
 
 
@@ -100,19 +117,25 @@ def _untrained(kind: type[Separator], setting: Setting, data: MNISTMixtures) -> 
 
 
 def _nmf(setting: Setting, data: MNISTMixtures) -> Separator:
-    model = NMF(**setting.shared, seed=setting.seed)
+    model = NMF(setting.num_sources, source_scale=setting.source_scale, seed=setting.seed)
     model.fit(data)
     return model
 
 
+def _spectral_nmf(setting: Setting, data: MNISTMixtures) -> Separator:
+    return SpectralNMF(**setting.shared, seed=setting.seed)
+
+
 def _glo(setting: Setting, data: MNISTMixtures) -> Separator:
-    training = GLOTraining(GLO(**setting.shared, seed=setting.seed))
+    sizes = setting.some("latent_dim", "hidden_dims", "output")
+    training = GLOTraining(GLO(**setting.shared, **sizes, seed=setting.seed))
     _descend(training, training.batches(data), setting.device)
     return training.model.to(setting.device)
 
 
 def _mixit(setting: Setting, data: MNISTMixtures) -> Separator:
-    training = MixITTraining(MixIT(**setting.shared))
+    model = MixIT(**setting.shared, **setting.some("hidden_dims"))
+    training = MixITTraining(model, picture=setting.modality.picture)
     _descend(training, data.train_dataloader(), setting.device)
     return training.model.to(setting.device)
 
@@ -123,7 +146,7 @@ def _vae(setting: Setting, data: MNISTMixtures) -> Separator:
 
 
 def _elbo(setting: Setting, data: MNISTMixtures, **options: Any) -> Separator:
-    training = VAEBSS(**setting.shared, **options)
+    training = VAEBSS(**setting.shared, **setting.options, **options)
     _descend(training, data.train_dataloader(), setting.device)
     return training.model.to(setting.device)
 
@@ -144,30 +167,80 @@ def _descend(training: LightningModule, batches: Any, device: str) -> None:
     ).fit(training, batches)
 
 
-def _refined(models: Models, batch: Batch) -> Separation:
+def _unmasked(setting: Setting, models: Models, batch: Batch) -> Separation:
+    return models["vae"].separate(batch["mixture"], masked=False)
+
+
+def _refined(setting: Setting, models: Models, batch: Batch) -> Separation:
     return models["vae"].separate(batch["mixture"], **REFINEMENT)
 
 
-def _oracle_latents(models: Models, batch: Batch) -> Separation:
+def _oracle_latents(setting: Setting, models: Models, batch: Batch) -> Separation:
     model: Any = models["vae"]
-    return ceilings.answer(partial(ceilings.oracle_latents, model), batch)
+    return ceilings.answer(partial(ceilings.oracle_latents, model), setting.modality, setting.source_scale, batch)
 
 
-def _ideal(mask: ceilings.Ceiling, models: Models, batch: Batch) -> Separation:
-    return ceilings.answer(mask, batch)
+def _ideal_binary(setting: Setting, models: Models, batch: Batch) -> Separation:
+    return ceilings.answer(ceilings.ideal_binary_mask, setting.modality, setting.source_scale, batch)
 
 
-METHODS = {
+def _ideal_ratio(setting: Setting, models: Models, batch: Batch) -> Separation:
+    shares = partial(ceilings.ideal_ratio_mask, exponent=setting.modality.exponent)
+    return ceilings.answer(shares, setting.modality, setting.source_scale, batch)
+
+
+def _magnitudes(modality: Audio) -> Audio:
+    """Pictures, at the same resolution, of linear magnitudes that add up."""
+    return replace(modality, compression=1.0, add="magnitudes")
+
+
+def _energies(modality: Audio) -> Audio:
+    """The same of energies."""
+    return replace(modality, compression=1.0, add="energies")
+
+
+def _bins(modality: Audio) -> Audio:
+    """Pictures with a pixel for every bin and frame."""
+    return replace(modality, bands=modality.window // 2, pooled=1)
+
+
+_TRIVIAL = {
     "silence": Method(partial(_untrained, Silence)),
     "one-slot": Method(partial(_untrained, OneSlot)),
     "equal-share": Method(partial(_untrained, EqualShare)),
-    "nmf": Method(_nmf, published={2: (17.22, 0.50), 3: (18.27, 0.44)}),
-    "ae": Method(partial(_elbo, variational=False), published={2: (15.96, 0.43), 3: (16.30, 0.43)}),
-    "glo": Method(_glo, only_k=2, published={2: (24.63, 0.86)}),
-    "mixit": Method(_mixit, published={2: (25.69, 0.88), 3: (25.41, 0.69)}),
-    "vae": Method(_vae, published={2: (26.69, 0.93), 3: (27.68, 0.94)}),
+}
+_LEARNED = {
+    "ae": Method(partial(_elbo, variational=False)),
+    "glo": Method(_glo, only_k=2),
+    "mixit": Method(_mixit),
+    "vae": Method(_vae),
+}
+_OF_THE_VAE = {
     "vae-refined": Method(answer=_refined, needs="vae"),
     "oracle-latents": Method(answer=_oracle_latents, needs="vae", sees_truth=True),
-    "ideal-binary-mask": Method(answer=partial(_ideal, ceilings.ideal_binary_mask), sees_truth=True),
-    "ideal-ratio-mask": Method(answer=partial(_ideal, ceilings.ideal_ratio_mask), sees_truth=True),
+}
+
+# kind of modality -> name -> method, in the table's order
+METHODS: dict[str, dict[str, Method]] = {
+    "images": {
+        **_TRIVIAL,
+        "nmf": Method(_nmf),
+        **_LEARNED,
+        **_OF_THE_VAE,
+        "ideal-binary-mask": Method(answer=_ideal_binary, sees_truth=True),
+        "ideal-ratio-mask": Method(answer=_ideal_ratio, sees_truth=True),
+    },
+    "audio": {
+        **_TRIVIAL,
+        "nmf": Method(_spectral_nmf, sees=lambda audio: _bins(_magnitudes(audio))),
+        **_LEARNED,
+        "vae-unmasked": Method(answer=_unmasked, needs="vae"),
+        **_OF_THE_VAE,
+        "ideal-binary-mask-bands": Method(answer=_ideal_binary, sees=_magnitudes, sees_truth=True),
+        "ideal-ratio-mask-bands": Method(answer=_ideal_ratio, sees=_magnitudes, sees_truth=True),
+        "wiener-mask-bands": Method(answer=_ideal_ratio, sees=_energies, sees_truth=True),
+        "ideal-binary-mask-bins": Method(answer=_ideal_binary, sees=lambda a: _bins(_magnitudes(a)), sees_truth=True),
+        "ideal-ratio-mask-bins": Method(answer=_ideal_ratio, sees=lambda a: _bins(_magnitudes(a)), sees_truth=True),
+        "wiener-mask-bins": Method(answer=_ideal_ratio, sees=lambda a: _bins(_energies(a)), sees_truth=True),
+    },
 }

@@ -3,7 +3,7 @@
 # B mixtures, K assumed sources, P = C * H * W pixels, A assignments of outputs to mixtures
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vaebss.models.networks import hidden_layers
 from vaebss.models.separator import Separator
+from vaebss.separation import add_up
 
 
 class MaskNetwork(nn.Module):
@@ -47,13 +48,15 @@ class MixIT(Separator):
     """Takes sums of two mixtures apart into 2 K outputs, and so a mixture into its K brightest outputs.
 
     The network answers 2 K masks that add up to 1 in every pixel; the K brightest outputs are masked again so that they
-    add up to the mixture. What ranks answers is the share of brightness that they keep.
+    add up to the mixture. What ranks answers is the share of brightness that they keep. Masks and brightness are of
+    p-th powers.
 
     Args:
         num_sources: K, sources in each mixture.
         hidden_dims: widths of the network's layers, before they are mirrored.
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
+        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
     """
 
     def __init__(
@@ -62,8 +65,9 @@ class MixIT(Separator):
         hidden_dims: tuple[int, ...] = (700, 600, 500, 400, 300),
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
+        exponent: float = 1.0,
     ):
-        super().__init__(num_sources, image_shape, source_scale)
+        super().__init__(num_sources, image_shape, source_scale, exponent=exponent)
         self.hidden_dims = hidden_dims
         outputs, pixels = 2 * num_sources, math.prod(image_shape)
         self.network = nn.Sequential(
@@ -72,13 +76,14 @@ class MixIT(Separator):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
-        return self.network(mixture).float().softmax(1) * mixture.unsqueeze(1)
+        return self.network(mixture).float().softmax(1).pow(1 / self.exponent) * mixture.unsqueeze(1)
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self(mixture)
-        brightness, brightest = outputs.flatten(2).sum(2).topk(self.num_sources, dim=1)
+        powers = outputs.pow(self.exponent).flatten(2).sum(2)
+        brightness, brightest = powers.topk(self.num_sources, dim=1)
         kept = outputs[torch.arange(len(outputs), device=outputs.device).unsqueeze(1), brightest]
-        return kept, brightness.sum(1) / mixture.flatten(1).sum(1).clamp(min=1e-6)
+        return kept, brightness.sum(1) / mixture.pow(self.exponent).flatten(1).sum(1).clamp(min=1e-6)
 
 
 class MixITTraining(LightningModule):
@@ -87,37 +92,54 @@ class MixITTraining(LightningModule):
     Args:
         model: to train.
         lr: Adam's learning rate, which falls to 0 on a cosine.
+        picture: of signals (B, *S), which add up where their pictures (B, C, H, W) may not; as they are by default.
     """
 
     assignments: Tensor
 
-    def __init__(self, model: MixIT, lr: float = 1.5e-3):
+    def __init__(self, model: MixIT, lr: float = 1.5e-3, picture: Callable[[Tensor], Tensor] = lambda signals: signals):
         super().__init__()
-        self.model, self.lr = model, lr
+        self.model, self.lr, self.picture = model, lr, picture
         outputs = 2 * model.num_sources
         to_first = torch.arange(2**outputs).unsqueeze(1) >> torch.arange(outputs) & 1
         self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
 
-    def loss(self, outputs: Tensor, first: Tensor) -> Tensor:
-        """Least squared error of x1 over all assignments of outputs, summed over pixels: (B,).
-
-        That of x2 is the same, since outputs and mixtures have the same sum. |x1 - sum_k a_k s_k|^2 is expanded
-        into products of the outputs, so that no assignment needs images of its own.
+    def loss(self, outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Least squared error of x1 and x2 over all assignments of outputs, summed over pixels: (B,).
 
         Args:
-            outputs: (B, 2 K, C, H, W), which add up to x1 + x2.
+            outputs: (B, 2 K, C, H, W), of the picture of both.
             first: x1, (B, C, H, W).
+            second: x2, alike.
         """
         with torch.autocast(outputs.device.type, enabled=False):
-            outputs, first = outputs.flatten(2), first.flatten(1).unsqueeze(2)  # (B, 2 K, P), (B, P, 1)
-            with_first = (outputs @ first).squeeze(2) @ self.assignments.T  # (B, A)
-            squares = torch.einsum("ai,bij,aj->ba", self.assignments, outputs @ outputs.mT, self.assignments)
-            return (first.square().sum((1, 2)).unsqueeze(1) - 2 * with_first + squares).amin(1)
+            if self.model.exponent == 1:
+                return self._error_of_sums(outputs.flatten(2), first.flatten(1).unsqueeze(2))
+            return self._error_of_powers(outputs.flatten(2), first.flatten(1), second.flatten(1))
+
+    def _error_of_sums(self, outputs: Tensor, first: Tensor) -> Tensor:
+        """Of outputs (B, 2 K, P) that add up to x1 + x2, so that the error of x2 is that of x1, (B, P, 1).
+
+        |x1 - sum_k a_k s_k|^2 is expanded into products of the outputs, so that no assignment needs images of its own.
+        """
+        with_first = (outputs @ first).squeeze(2) @ self.assignments.T  # (B, A)
+        squares = torch.einsum("ai,bij,aj->ba", self.assignments, outputs @ outputs.mT, self.assignments)
+        return (first.square().sum((1, 2)).unsqueeze(1) - 2 * with_first + squares).amin(1)
+
+    def _error_of_powers(self, outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Of outputs (B, 2 K, P) whose p-th powers add up: the mean of the errors of x1 and x2, (B, P) each."""
+        errors: list[Tensor] = []
+        for to_first in self.assignments:  # one at a time: images of all would fill the memory
+            remixed = add_up(outputs[:, to_first > 0], self.model.exponent).unsqueeze(1)
+            errors.append((remixed - torch.stack([first, second], 1)).square().sum(2))
+        of_first, of_second = torch.stack(errors, 2).unbind(1)  # (B, A)
+        return (of_first + of_second.flip(1)).amin(1) / 2  # an assignment's opposite is as far from the other end
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         # Every mixture is once the first and once the second.
-        first = batch["mixture"]
-        loss = self.loss(self.model(first + first.roll(1, 0)), first).mean()
+        first, signal = batch["mixture"], batch["signal"]
+        both = self.picture(signal + signal.roll(1, 0))
+        loss = self.loss(self.model(both), first, first.roll(1, 0)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(first))
         return loss
 

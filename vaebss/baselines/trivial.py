@@ -17,10 +17,17 @@ class Trivial(Separator):
         num_sources: K.
         image_shape: (C, H, W) of a mixture.
         source_scale: brightest pixel of a source.
+        exponent: p, shares are of the mixture's p-th power.
     """
 
-    def __init__(self, num_sources: int = 2, image_shape: tuple[int, ...] = (1, 28, 28), source_scale: float = 0.5):
-        super().__init__(num_sources, image_shape, source_scale, bounded=False)
+    def __init__(
+        self,
+        num_sources: int = 2,
+        image_shape: tuple[int, ...] = (1, 28, 28),
+        source_scale: float = 0.5,
+        exponent: float = 1.0,
+    ):
+        super().__init__(num_sources, image_shape, source_scale, bounded=False, exponent=exponent)
 
     @abstractmethod
     def shares(self) -> Tensor:
@@ -31,7 +38,7 @@ class Trivial(Separator):
         return estimates
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        return self.shares().view(-1, 1, 1, 1) * mixture.unsqueeze(1), torch.zeros(len(mixture))
+        return self.shares().pow(1 / self.exponent).view(-1, 1, 1, 1) * mixture.unsqueeze(1), torch.zeros(len(mixture))
 
 
 class Silence(Trivial):

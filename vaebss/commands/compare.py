@@ -1,5 +1,7 @@
 """The command line of comparison: every method of the paper's Table II, trained alike and scored on the same mixtures.
 
+Of notes of musical instruments it is Table III.
+
 One epoch of training is the whole budget, so that every method sees the same mixtures, and a bar shows how far it is.
 """
 
@@ -8,75 +10,116 @@ One epoch of training is the whole budget, so that every method sees the same mi
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from jsonargparse.typing import Path_fr
 from tqdm.auto import tqdm
 
 from vaebss.baselines.methods import (
     METHODS,
-    PUBLISHED_MIXED,
     WARMUP_STEPS,
     WARMUP_STEPS_SPARE,
     Estimator,
     Models,
     Setting,
     estimator,
+    seen,
     trained,
 )
+from vaebss.baselines.published import published
+from vaebss.commands.comparison import table
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.commands.test import without_nan
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.commands.test import named, without_nan
+from vaebss.commands.train import configurations, flatten, refuse_explosive
+from vaebss.data.collections import Batch
+from vaebss.data.mixtures import NOTES, MNISTMixtures
 from vaebss.hardware import one_device
 from vaebss.matching import MAX_SLOTS
+from vaebss.modalities.audio import Audio
+from vaebss.modalities.images import Images
+from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
 from vaebss.pictures import comparison_figure, slots_figure
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
+from vaebss.training.vae import VAEBSS
 
 PICTURED = 8  # mixtures
-HEADER = (
-    "| method | PSNR (paper scale) | published | PSNR | SSIM | published SSIM | count right | train, s | separate, s |",
-    "|---|---|---|---|---|---|---|---|---|",
-)
+NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
+
+# Options that a comparison sets itself, or has under another name
+OWN = {
+    "data": {"num_mixed", "epoch_size", "seed", "val_mixtures"},
+    "model": {"num_sources", "warmup_steps", "variational", "seed"}
+    | {"image_shape", "exponent", "source_scale", "bounded"},
+}
+RENAMED = {"data.num_mixed": "num-mixed", "model.num_sources": "num-sources"}
 
 
 def parse(args: list[str]) -> Any:
     """Options; whatever can be refused without looking at the data is refused here."""
-    parser = OneLineErrors(prog=program("compare"), description="Train and score every method of the paper's Table II.")
-    known = ", ".join(METHODS)
-    parser.add_argument("--methods", type=str | list[str], default=[*METHODS], help=f"One or a list of: {known}.")
-    parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, digits in a mixture.")
-    parser.add_argument(
-        "--num-sources", "--num_sources", type=int | list[int], default=[2, 3], help="K, or a list of them."
-    )
+    parser = OneLineErrors(prog=program("compare"), description="Train and score every method of Table II, or III.")
+    config = "Of fit.py: its data and model sections hold unless options are typed. beta rises as in the table."
+    parser.add_argument("--config", type=Path_fr | None, help=config)
+    known = "; ".join(f"of {kind}: {', '.join(methods)}" for kind, methods in METHODS.items())
+    parser.add_argument("--methods", type=str | list[str] | None, help=f"One or a list; all by default, {known}.")
+    parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, sources in a mixture.")
+    slots = "K, or a list of them; by default those that were published."
+    parser.add_argument("--num-sources", "--num_sources", type=int | list[int] | None, help=slots)
     parser.add_argument("--budget", type=int, default=400_000, help="Mixtures that each method sees in training.")
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
     parser.add_argument("--gpus", type=int | None, help="0 is the CPU, 1 a GPU. By default what there is.")
     parser.add_argument("--seed", type=int, default=0, help="Of the training mixtures and all that is drawn.")
-    parser.add_class_arguments(MNISTMixtures, "data", skip={"num_mixed", "epoch_size", "seed", "val_mixtures"})
-    options = parser.parse_args(args)
-    options.methods = [options.methods] if isinstance(options.methods, str) else options.methods
-    options.num_sources = [options.num_sources] if isinstance(options.num_sources, int) else options.num_sources
+    parser.add_class_arguments(MNISTMixtures, "data", skip=OWN["data"])
+    parser.add_class_arguments(VAEBSS, "model", skip=OWN["model"])
+    typed = [option for path in configurations(args) for option in _options_of(path)]
+    options = parser.parse_args([*typed, *args])
+    options.kind = Audio.kind if options.data.source == NOTES else Images.kind
+    options.methods = _listed(options.methods, [*METHODS[options.kind]])
+    options.num_sources = _listed(options.num_sources, NUM_SOURCES[options.kind])
     _check(options)
     return options
 
 
+def _options_of(path: Path) -> list[str]:
+    """What a configuration of fit.py says of data and model, as if it were typed."""
+    refuse_explosive(path)
+    try:
+        sections = yaml.safe_load(path.read_text())
+        options = flatten({name: sections[name] for name in OWN if name in sections})
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not a configuration of fit.py") from error
+    own = {f"{section}.{name}" for section, names in OWN.items() for name in names} - RENAMED.keys()
+    values = {RENAMED.get(name, name): value for name, value in options.items() if name not in own}
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
+
+
+def _listed(given: Any, default: list[Any]) -> list[Any]:
+    """One or several, or the default for nothing said."""
+    if given is None:
+        return default
+    return given if isinstance(given, list) else [given]
+
+
 def _check(options: Any) -> None:
-    unknown = [method for method in options.methods if method not in METHODS]
+    known = METHODS[options.kind]
+    unknown = [method for method in options.methods if method not in known]
     if unknown or not options.methods:
-        raise ValueError(f"--methods knows {', '.join(METHODS)}, not {', '.join(unknown) or 'nothing'}")
+        raise ValueError(f"--methods knows {', '.join(known)}, not {', '.join(unknown) or 'nothing'}")
     if not options.num_sources or not all(1 <= k <= MAX_SLOTS for k in options.num_sources):
         raise ValueError(f"--num-sources must be from 1 to {MAX_SLOTS}, not {options.num_sources}")
     if not 1 <= options.num_mixed <= MAX_SLOTS:
         raise ValueError(f"--num-mixed must be from 1 to {MAX_SLOTS}, not {options.num_mixed}")
-    if options.num_mixed * options.data.source_scale > min(options.num_sources):
+    brightest = options.data.source_scale if options.kind == Images.kind else 0  # nobody knows that of notes
+    if options.num_mixed * brightest > min(options.num_sources):
         raise ValueError(f"--num-mixed {options.num_mixed} is too bright for --num-sources {min(options.num_sources)}")
     if options.budget < options.data.batch_size:
         raise ValueError(f"--budget must be a batch of {options.data.batch_size} or more, not {options.budget}")
     for method in options.methods:
-        if (needed := METHODS[method].needs) not in (None, *options.methods):
+        if (needed := known[method].needs) not in (None, *options.methods):
             raise ValueError(f"{method} needs the trained model of {needed}: add {needed} to --methods")
     if options.seed < 0:
         raise ValueError(f"--seed must be 0 or more, not {options.seed}")
@@ -93,11 +136,14 @@ def compare(options: Any) -> None:
     (out / "comparison.md").touch()  # a folder that cannot be written to shows before any training
     started = time.perf_counter()
     comparison: dict[str, Any] = {
+        "kind": options.kind,
         "data": data.hparams.source,
+        "of": named(data),
         "num_mixed": options.num_mixed,
         "test_mixtures": data.hparams.test_mixtures,
         "budget": options.budget,
         "seed": options.seed,
+        "warmup": f"{WARMUP_STEPS} steps where K is 1 or 2, else over {WARMUP_STEPS_SPARE} or half of all",
         "results": [],
     }
     first = examples(data.test_dataloader(), PICTURED)
@@ -108,17 +154,18 @@ def compare(options: Any) -> None:
         for method in methods:
             print(f"\nK = {num_sources}, {method}", flush=True)
             steps = options.budget // data.hparams.batch_size
-            setting = Setting(num_sources, steps, data.hparams.source_scale, options.seed, device)
+            drawn = num_sources, steps, data.hparams.source_scale, options.seed
+            setting = seen(method, Setting(*drawn, device, data.modality, options.model.as_dict()))
             result, answer = _run(method, setting, data, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            shown[f"{method}, K = {num_sources}"] = apart(answer(first), first, data.modality)
+            shown[f"{method}, K = {num_sources}"] = _apart(answer, first, setting.modality)
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
     mixture, _, truth = next(iter(shown.values()))
     estimates = {label: taken.estimates for label, taken in shown.items()}
     figures = {"comparison.png": comparison_figure(mixture, truth, estimates, data.modality.figure)}
-    if len(options.num_sources) > 1:
+    if len(options.num_sources) > 1 and options.kind == Images.kind:
         figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
     for name, figure in figures.items():
         figure.savefig(out / name)
@@ -145,24 +192,25 @@ def _data(options: Any) -> MNISTMixtures:
 def _plan(options: Any, say: Any = lambda line: None) -> Iterator[tuple[int, list[str]]]:
     """K and its methods, in the table's order."""
     for num_sources in options.num_sources:
-        methods = [method for method in METHODS if method in options.methods]
+        methods = [method for method in METHODS[options.kind] if method in options.methods]
         for method in methods[:]:
-            if METHODS[method].only_k not in (None, num_sources):
-                say(f"{method} is left out for K = {num_sources}: it is for K = {METHODS[method].only_k} only")
+            if (only := METHODS[options.kind][method].only_k) not in (None, num_sources):
+                say(f"{method} is left out for K = {num_sources}: it is for K = {only} only")
                 methods.remove(method)
         yield num_sources, methods
 
 
 def _run(name: str, setting: Setting, data: MNISTMixtures, models: Models) -> tuple[dict[str, Any], Estimator]:
     """Train and score one method: its result, and how it answers. Adds to `models`, the trained ones for this K."""
-    method, num_mixed, started = METHODS[name], data.counts[1], time.perf_counter()
+    method, num_mixed = METHODS[setting.modality.kind][name], data.counts[1]
+    started, computed = time.perf_counter(), time.process_time()
     if model := trained(name, setting, data):
         models[name] = model
     done = time.perf_counter()
-    answer = estimator(name, models)
+    answer = estimator(name, setting, models)
     slots = num_mixed if method.sees_truth else setting.num_sources
-    scorer = Scorer(slots, data.hparams.source_scale, data.modality)
-    scores = score(answer, tqdm(data.test_dataloader(), desc="separating"), scorer)
+    scorer = Scorer(slots, data.hparams.source_scale, setting.modality)
+    scores = score(answer, _pictured(tqdm(data.test_dataloader(), desc="separating"), setting.modality), scorer)
     if name == "vae" and isinstance(model, VAE):
         scores["elbo"] = mean_nats(model, data.test_dataloader())["elbo"]  # knows no sources, so that it may choose K
     result = {
@@ -171,43 +219,24 @@ def _run(name: str, setting: Setting, data: MNISTMixtures, models: Models) -> tu
         "sees_truth": method.sees_truth,
         "train_seconds": done - started,
         "separate_seconds": time.perf_counter() - done,
+        "cpu_seconds": time.process_time() - computed,
         "scores": scores,
     }
-    if num_mixed == PUBLISHED_MIXED and setting.num_sources in method.published:
-        psnr, ssim = method.published[setting.num_sources]
-        result["published"] = {"psnr_paper": psnr, "ssim": ssim}
+    if figures := published(setting.modality.kind, name, setting.num_sources, num_mixed):
+        result["published"] = figures
     return result, answer
 
 
-def table(comparison: dict[str, Any]) -> str:
-    """The comparison as Markdown, a table for each K."""
-    lines = [
-        f"Mixtures of {comparison['num_mixed']} {comparison['data']} digits; every method trained on "
-        f"{comparison['budget']} mixtures and scored on the same {comparison['test_mixtures']} test mixtures, in "
-        f"{comparison['seconds'] / 60:.0f} minutes in all. PSNR in dB; the paper's scale has sources in [0, 0.5], the "
-        "other digits in [0, 1]. Published: Neri et al. 2021, Table II. Methods in italics see the true sources. The "
-        f"VAE's beta rises over {WARMUP_STEPS} steps where K is 1 or 2, else over {WARMUP_STEPS_SPARE} or half of all.",
-    ]
-    for num_sources in dict.fromkeys(result["num_sources"] for result in comparison["results"]):
-        lines += ["", f"## K = {num_sources}", "", *HEADER]
-        lines += [_row(result) for result in comparison["results"] if result["num_sources"] == num_sources]
-    return "\n".join(lines) + "\n"
+def _pictured(batches: Iterable[Batch], modality: Modality) -> Iterator[Batch]:
+    """Batches as a modality sees them."""
+    for batch in batches:
+        yield batch | {"mixture": modality.picture(batch["signal"])}
 
 
-def _row(result: dict[str, Any]) -> str:
-    scores, published = result["scores"], result.get("published")
-    cells = (
-        f"*{result['method']}*" if result["sees_truth"] else result["method"],
-        f"{scores['psnr_paper']:.2f}",
-        f"{published['psnr_paper']:.2f}" if published else "",
-        f"{scores['psnr']:.2f}",
-        f"{scores['ssim']:.3f}",
-        f"{published['ssim']:.2f}" if published else "",
-        f"{100 * scores['count']:.1f} %",
-        f"{result['train_seconds']:.0f}",
-        f"{result['separate_seconds']:.0f}",
-    )
-    return f"| {' | '.join(cells)} |"
+def _apart(answer: Estimator, batch: Batch, modality: Modality) -> Apart:
+    """A batch and what a method that sees it so found in it."""
+    (pictured,) = _pictured([batch], modality)
+    return apart(answer(pictured), pictured, modality)
 
 
 def main(args: list[str] | None = None) -> int:
