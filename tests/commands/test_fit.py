@@ -167,7 +167,7 @@ def test_a_run_that_is_done_says_so_and_names_its_own_files(checkpoint, here, ca
 def test_a_run_stopped_between_epochs_goes_on_as_if_never_stopped(here):
     assert fit.main([*RUN, "--trainer.max_epochs=4"]) == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit.FitCLI, "callbacks", (lambda: fit.starts.StopAfter(2),))
+        patch.setattr(fit.FitCLI, "own_callbacks", lambda cli: [fit.starts.StopAfter(2)])
         assert fit.main([*RUN, "--trainer.max_epochs=4"]) == 0
     assert torch.load(last(here, 1), weights_only=True)["epoch"] == 1
     assert fit.main(["--ckpt", str(last(here, 1)), "--gpus=0"]) == 0

