@@ -88,10 +88,10 @@ def _options_of(path: Path) -> list[str]:
     """What a configuration of fit.py says of data and model, as if it were typed."""
     refuse_explosive(path)
     try:
-        sections = yaml.safe_load(path.read_text())
-        options = flatten({name: sections[name] for name in OWN if name in sections})
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        sections = dict(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a configuration of fit.py") from error
+    options = flatten({name: sections[name] for name in OWN if name in sections})
     own = {f"{section}.{name}" for section, names in OWN.items() for name in names} - RENAMED.keys()
     values = {RENAMED.get(name, name): value for name, value in options.items() if name not in own}
     return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
@@ -138,7 +138,7 @@ def compare(options: Any) -> None:
     comparison: dict[str, Any] = {
         "kind": options.kind,
         "data": data.hparams.source,
-        "of": named(data),
+        "of": _named(data),
         "num_mixed": options.num_mixed,
         "test_mixtures": data.hparams.test_mixtures,
         "budget": options.budget,
@@ -179,6 +179,12 @@ def _by_slots(results: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, fl
         if not result["sees_truth"]:
             scores.setdefault(result["method"], {})[result["num_sources"]] = result["scores"]
     return scores
+
+
+def _named(data: MNISTMixtures) -> str:
+    """What is mixed, and of which SoundFont where that was said."""
+    font = data.hparams.soundfont if data.modality.audible else None
+    return f"{named(data)} of {Path(font).stem}" if font else named(data)
 
 
 def _data(options: Any) -> MNISTMixtures:
