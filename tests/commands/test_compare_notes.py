@@ -114,7 +114,7 @@ def test_what_is_typed_holds_before_the_configuration(tmp_path):
     [
         ("model: {latentdim: 3}", [], "latentdim"),
         ("model: {latent_dim: much}", [], "latent_dim"),
-        ("data: {num_mixed: [1, 4]}", [], "num-mixed"),
+        ("data: {num_mixed: [1, 4]}", [], "num_mixed"),
         ("data: [", [], "not a configuration of fit.py"),
         ("just words", [], "not a configuration of fit.py"),
         ("data: {source: notes}", ["--methods", "ideal-ratio-mask"], "ideal-ratio-mask-bins"),

@@ -51,7 +51,7 @@ PICTURED = 8  # mixtures
 NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
 
 # Options that a comparison sets itself, or has under another name
-OWN = {
+OWN: dict[str, set[str | int]] = {
     "data": {"num_mixed", "epoch_size", "seed", "val_mixtures"},
     "model": {"num_sources", "warmup_steps", "variational", "seed"}
     | {"image_shape", "exponent", "source_scale", "bounded"},
@@ -63,7 +63,7 @@ def parse(args: list[str]) -> Any:
     """Options; whatever can be refused without looking at the data is refused here."""
     parser = OneLineErrors(prog=program("compare"), description="Train and score every method of Table II, or III.")
     config = "Of fit.py: its data and model sections hold unless options are typed. beta rises as in the table."
-    parser.add_argument("--config", type=Path_fr | None, help=config)
+    parser.add_argument("--config", type=Path_fr | None, help=config)  # type: ignore[operator]
     known = "; ".join(f"of {kind}: {', '.join(methods)}" for kind, methods in METHODS.items())
     parser.add_argument("--methods", type=str | list[str] | None, help=f"One or a list; all by default, {known}.")
     parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, sources in a mixture.")
