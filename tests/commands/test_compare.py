@@ -1,12 +1,16 @@
 import contextlib
 import io
 import json
+import math
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from vaebss.baselines import MixIT
 from vaebss.baselines import methods as records
 from vaebss.baselines.methods import METHODS, Setting, trained
+from vaebss.baselines.mixit import MixITTraining
 from vaebss.commands import compare as comparing
 from vaebss.commands.compare import main, table
 
@@ -62,6 +66,13 @@ def test_a_method_does_not_depend_on_those_before_it(digits_module, monkeypatch)
     trained("vae", Setting(2), digits_module)
     for name, value in trained("mixit", Setting(2), digits_module).state_dict().items():
         assert torch.equal(value, first[name]), name
+
+
+def test_training_that_goes_astray_is_said(digits_module):
+    training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.nan)
+    batches = [next(iter(digits_module.train_dataloader()))]
+    with pytest.raises(ValueError, match=r"^MixITTraining went astray"):
+        records._descend(training, DataLoader(batches, batch_size=None), "cpu")
 
 
 @pytest.mark.parametrize("num_mixed", [2, 3])

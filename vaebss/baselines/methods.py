@@ -165,6 +165,8 @@ def _descend(training: LightningModule, batches: Any, device: str) -> None:
         enable_model_summary=False,
         callbacks=[TQDMProgressBar(refresh_rate=20)],
     ).fit(training, batches)
+    if not all(parameter.isfinite().all() for parameter in training.parameters()):
+        raise ValueError(f"{type(training).__name__} went astray: its weights are no longer numbers")
 
 
 def _unmasked(setting: Setting, models: Models, batch: Batch) -> Separation:

@@ -76,7 +76,10 @@ class MixIT(Separator):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
-        return self.network(mixture).float().softmax(1).pow(1 / self.exponent) * mixture.unsqueeze(1)
+        logits = self.network(mixture).float()
+        if self.exponent == 1:
+            return logits.softmax(1) * mixture.unsqueeze(1)
+        return (logits.log_softmax(1) / self.exponent).exp() * mixture.unsqueeze(1)  # a root's slope at 0 is infinite
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self(mixture)

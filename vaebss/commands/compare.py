@@ -51,7 +51,7 @@ PICTURED = 8  # mixtures
 NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
 
 # Options that a comparison sets itself, or has under another name
-OWN = {
+OWN: dict[str, set[str | int]] = {
     "data": {"num_mixed", "epoch_size", "seed", "val_mixtures"},
     "model": {"num_sources", "warmup_steps", "variational", "seed"}
     | {"image_shape", "exponent", "source_scale", "bounded"},
@@ -63,7 +63,7 @@ def parse(args: list[str]) -> Any:
     """Options; whatever can be refused without looking at the data is refused here."""
     parser = OneLineErrors(prog=program("compare"), description="Train and score every method of Table II, or III.")
     config = "Of fit.py: its data and model sections hold unless options are typed. beta rises as in the table."
-    parser.add_argument("--config", type=Path_fr | None, help=config)
+    parser.add_argument("--config", type=Path_fr | None, help=config)  # type: ignore[operator]
     known = "; ".join(f"of {kind}: {', '.join(methods)}" for kind, methods in METHODS.items())
     parser.add_argument("--methods", type=str | list[str] | None, help=f"One or a list; all by default, {known}.")
     parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, sources in a mixture.")
@@ -88,10 +88,10 @@ def _options_of(path: Path) -> list[str]:
     """What a configuration of fit.py says of data and model, as if it were typed."""
     refuse_explosive(path)
     try:
-        sections = yaml.safe_load(path.read_text())
-        options = flatten({name: sections[name] for name in OWN if name in sections})
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        sections = dict(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a configuration of fit.py") from error
+    options = flatten({name: sections[name] for name in OWN if name in sections})
     own = {f"{section}.{name}" for section, names in OWN.items() for name in names} - RENAMED.keys()
     values = {RENAMED.get(name, name): value for name, value in options.items() if name not in own}
     return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
@@ -138,7 +138,7 @@ def compare(options: Any) -> None:
     comparison: dict[str, Any] = {
         "kind": options.kind,
         "data": data.hparams.source,
-        "of": named(data),
+        "of": _named(data),
         "num_mixed": options.num_mixed,
         "test_mixtures": data.hparams.test_mixtures,
         "budget": options.budget,
@@ -179,6 +179,12 @@ def _by_slots(results: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, fl
         if not result["sees_truth"]:
             scores.setdefault(result["method"], {})[result["num_sources"]] = result["scores"]
     return scores
+
+
+def _named(data: MNISTMixtures) -> str:
+    """What is mixed, and of which SoundFont where that was said."""
+    font = data.hparams.soundfont if data.modality.audible else None
+    return f"{named(data)} of {Path(font).stem}" if font else named(data)
 
 
 def _data(options: Any) -> MNISTMixtures:
