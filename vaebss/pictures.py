@@ -230,7 +230,7 @@ def curves_figure(rows: Rows, width: float = 12) -> Figure:
     return figure
 
 
-def spectrograms_figure(rows: Rows, pitches: dict[float, str], frames_per_second: float, width: float = 12) -> Figure:
+def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float, width: float = 12) -> Figure:
     """Labelled rows of spectrograms, side by side, all in one scale of decibels.
 
     Args:
@@ -249,10 +249,10 @@ def spectrograms_figure(rows: Rows, pitches: dict[float, str], frames_per_second
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes.set_yticks(list(pitches), list(pitches.values()), fontsize=6)
         axes.spines[:].set_visible(False)
-    frames = images.shape[-1]
-    starts = [GAP + number * (frames + 2 * GAP) for number in range(len(images))]
+    columns, *_, frames = next(iter(rows.values())).shape
+    starts = [GAP + number * (frames + 2 * GAP) for number in range(columns)]
     ticks = {
-        start + share * frames: f"{share * frames / frames_per_second:.2g} s" for start in starts for share in (0, 0.5)
+        start + frames * share: f"{frames * share / frames_per_second:.1f} s" for start in starts for share in (0, 0.5)
     }
     panels[-1].set_xticks(list(ticks), list(ticks.values()), fontsize=6)
     return figure

@@ -60,7 +60,7 @@ def fit(cli: TrainCLI) -> None:
         take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
     run.begin()
     begun = cli.config.ckpt
-    if cli.config.starts > 1:
+    if cli.config.starts > 1 and not run.is_dry:
         best = best_start(cli, run)
         model, data = seeded(cli, best.seed)
         begun = starts.take_over(best, run.folder)

@@ -137,12 +137,12 @@ class WholeImage(nn.Sequential):
         )
         self.grid = grid
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         narrow, *connected = self
-        on_grid = interpolate(narrow(features), self.grid, mode="bilinear")
+        on_grid = interpolate(narrow(input), self.grid, mode="bilinear")
         for layer in connected:
             on_grid = layer(on_grid)
-        return interpolate(on_grid, features.shape[2:], mode="bilinear")
+        return interpolate(on_grid, input.shape[2:], mode="bilinear")
 
 
 def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -16,8 +16,9 @@ class RunBar(TQDMProgressBar):
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
     loss = math.nan  # of the last step looked at: a logger is told more seldom
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
+    def on_train_start(self, *args: Any) -> None:
+        super().on_train_start(*args)
+        trainer: Trainer = args[0]
         bar, epochs = self.train_progress_bar, trainer.max_epochs or -1
         bar.initial = bar.n = self._batches(trainer)  # of a resumed run, whose earlier steps took no time in this one
         bar.total = convert_inf(self.total_train_batches * epochs) if epochs > 0 else None

@@ -1,0 +1,76 @@
+"""The commands of README and docs, run as they stand there but for their length."""
+
+import re
+import shlex
+import shutil
+from importlib import import_module
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from PIL import Image
+
+from vaebss.data import notes
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\n|[^`\n#|\"]|\"[^\"]*\")*)")
+RUN = "lightning_logs/version_0/checkpoints/last.ckpt"
+PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2"}
+DRY = ["--gpus", "0", "--trainer.fast_dev_run", "true"]
+SHORT = {
+    "fit": [*DRY, "--start_epochs", "1"],
+    "remix": [*DRY, "--data.num_mixtures", "64", "--teacher_epochs", "1"],
+    "test": ["--gpus", "0", "--data.test_mixtures", "8", "--out", "scores"],
+    "separate": ["--gpus", "0"],
+    "compare": [
+        "--gpus",
+        "0",
+        "--methods",
+        "vae",
+        "--num-sources",
+        "2",
+        "--budget",
+        "256",
+        "--data.test_mixtures",
+        "8",
+    ],
+}
+
+
+def documented() -> list[str]:
+    """Each command once, without its length."""
+    found = (match for page in PAGES for match in TYPED.finditer(page.read_text()))
+    return sorted({" ".join(f"{match[1]} {match[2]}".replace("\\", " ").split()) for match in found})
+
+
+def test_the_commands_are_found():
+    assert len(documented()) > 20
+    assert "fit --gpus 1" in documented()
+    assert "remix --data.mixtures my_mixtures" in documented()
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch, run_folder):
+    """What a reader of the docs has: the configurations, a run, pictures and a recording of their own."""
+    soundfile = pytest.importorskip("soundfile")
+    pytest.importorskip("pretty_midi")
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    shutil.copytree(run_folder / "lightning_logs", tmp_path / "lightning_logs")
+    (tmp_path / "my_mixtures").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        picture = np.zeros((28, 28), np.uint8)
+        picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
+        Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
+    soundfile.write(tmp_path / "duet.wav", rng.normal(size=20_000) / 10, 16_000)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(notes, "RANGES", {0: (55, 80), 19: (60, 62), 40: (60, 80)})
+
+
+@pytest.mark.parametrize("command", documented())
+def test_a_documented_command_works(command, users_folder):
+    name, *options = shlex.split(command)
+    options = [PLACES.get(option, option) for option in options]
+    own = any(word in command for word in ("mixtures my", "notes", "data.source"))
+    digits = [] if own or name == "separate" else ["--data.source", "bundled"]
+    assert import_module(f"vaebss.commands.{name}").main([*options, *SHORT[name], *digits]) == 0
