@@ -69,7 +69,7 @@ def test_a_method_does_not_depend_on_those_before_it(digits_module, monkeypatch)
 
 
 def test_training_that_goes_astray_is_said(digits_module):
-    training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.nan)
+    training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.inf)
     batches = [next(iter(digits_module.train_dataloader()))]
     with pytest.raises(ValueError, match=r"^MixITTraining went astray"):
         records._descend(training, DataLoader(batches, batch_size=None), "cpu")

@@ -51,12 +51,10 @@ PICTURED = 8  # mixtures
 NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
 
 # Options that a comparison sets itself, or has under another name
-OWN: dict[str, set[str | int]] = {
+OF_THE_DATA = {"image_shape", "exponent", "source_scale", "bounded"}
+OWN: dict[str, Any] = {
     "data": {"num_mixed", "epoch_size", "seed", "val_mixtures"},
-    "model": {
-        *("num_sources", "warmup_steps", "variational", "seed"),
-        *("image_shape", "exponent", "source_scale", "bounded"),
-    },
+    "model": {"num_sources", "warmup_steps", "variational", "seed"} | OF_THE_DATA,
 }
 RENAMED = {"data.num_mixed": "num-mixed", "model.num_sources": "num-sources"}
 
