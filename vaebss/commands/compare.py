@@ -33,7 +33,7 @@ from vaebss.baselines.methods import (
 from vaebss.baselines.published import published
 from vaebss.commands.comparison import table
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.commands.test import named, without_nan
+from vaebss.commands.test import mixed, without_nan
 from vaebss.commands.train import configurations, flatten, refuse_explosive
 from vaebss.data.collections import Batch
 from vaebss.data.mixtures import NOTES, MNISTMixtures
@@ -184,7 +184,7 @@ def _by_slots(results: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, fl
 def _named(data: MNISTMixtures) -> str:
     """What is mixed, and of which SoundFont where that was said."""
     font = data.hparams.soundfont if data.modality.audible else None
-    return f"{named(data)} of {Path(font).stem}" if font else named(data)
+    return f"{mixed(data)} of {Path(font).stem}" if font else mixed(data)
 
 
 def _data(options: Any) -> MNISTMixtures:

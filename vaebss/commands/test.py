@@ -94,10 +94,14 @@ def named(data: MNISTMixtures) -> str:
     drawn = data.hparams
     if data.given is not None:
         return f"{min(drawn.test_mixtures, len(data.given))} mixtures of {drawn.mixtures}"
-    mixed = f"{drawn.source} digits" if data.singles is None else f"images of {drawn.source}"
+    return f"{drawn.test_mixtures} test mixtures of {mixed(data)}, M = {drawn.num_mixed}"
+
+
+def mixed(data: MNISTMixtures) -> str:
+    """What single signals are."""
     if data.modality.audible:
-        mixed = "notes of instruments never heard" if drawn.unheard else "notes"
-    return f"{drawn.test_mixtures} test mixtures of {mixed}, M = {drawn.num_mixed}"
+        return "notes of instruments never heard" if data.hparams.unheard else "notes"
+    return f"{data.hparams.source} digits" if data.singles is None else f"images of {data.hparams.source}"
 
 
 def folder_for(options: Any) -> Path:
