@@ -53,7 +53,7 @@ def test_the_commands_are_found():
 def users_folder(tmp_path, monkeypatch, run_folder):
     """What a reader of the docs has: the configurations, a run, pictures and a recording of their own."""
     soundfile = pytest.importorskip("soundfile")
-    pytest.importorskip("pretty_midi")
+    pytest.importorskip("pretty_midi")  # whose font stands in for the better one
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     shutil.copytree(run_folder / "lightning_logs", tmp_path / "lightning_logs")
     (tmp_path / "my_mixtures").mkdir()
@@ -62,6 +62,7 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         picture = np.zeros((28, 28), np.uint8)
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
+    (tmp_path / "FluidR3_GM.sf2").symlink_to(notes._bundled_font())
     soundfile.write(tmp_path / "duet.wav", rng.normal(size=20_000) / 10, 16_000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(notes, "RANGES", {0: (55, 80), 19: (60, 62), 40: (60, 80)})

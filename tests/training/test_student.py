@@ -212,7 +212,7 @@ def test_the_average_separates_and_follows_the_network(random_mixture):
     assert torch.equal(model.separate(random_mixture).sources, before)
     start = [weight.clone() for weight in model.model.average.parameters()]
     model.model.average.n_averaged += 1  # as after a first step
-    model.on_train_batch_end(None, None, 0)
+    model.optimizer_step(0, 0, torch.optim.SGD(model.model.network.parameters(), lr=0.0), lambda: None)
     for old, new in zip(start, model.model.average.parameters(), strict=True):
         torch.testing.assert_close(new - old, torch.full_like(old, 0.05))
     assert not any(weight.requires_grad for weight in model.model.average.parameters())
