@@ -128,10 +128,11 @@ def test_loggers_other_than_tensorboard_get_pictures_and_the_run_card(here):
     assert (here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_what_tensorboard_shows_of_a_run(checkpoint):
+def test_what_tensorboard_shows_of_a_run(here):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = checkpoint.parents[1]
+    assert fit.main([*CPU]) == 0
+    run = here / "lightning_logs" / "version_0"
     assert yaml.safe_load((run / "hparams.yaml").read_text())["hidden_dims"] == [32, 16]
     events = EventAccumulator(str(run), size_guidance={"tensors": 0})
     events.Reload()
