@@ -139,13 +139,8 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
 def write_sounds(shown: Apart, modality: Modality, folder: Path) -> Path:
     """Mixtures, what was found in them and, where known, their true sources, to listen to; the folder."""
     folder.mkdir(exist_ok=True)
-    for number, mixture in enumerate(shown.signals, 1):
-        sounds = {"mixture": mixture}
-        sounds |= {f"estimate{k}": estimate for k, estimate in enumerate(shown.estimates[number - 1], 1)}
-        if shown.sources is not None:
-            sounds |= {f"source{m}": source for m, source in enumerate(shown.sources[number - 1], 1)}
-        for name, sound in sounds.items():
-            modality.write(sound, folder / f"{number}_{name}{modality.suffix}")
+    for number, name, sound in shown.named():
+        modality.write(sound, folder / f"{number}_{name.replace(' ', '')}{modality.suffix}")
     return folder
 
 

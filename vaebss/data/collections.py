@@ -120,11 +120,10 @@ class MixtureDataset(Dataset[Batch]):
         sources, signal = (
             (sources, sources.sum(1)) if self.conditions == IDEAL else self.conditions.mixed(sources, plan)
         )
+        truth = {} if self.vary else {"sources": sources, "count": there.sum(1)}
         if self.vary:
             signal = self.vary(signal, plan)
-            return {"signal": signal, "mixture": self.modality.picture(signal)}
-        picture = self.modality.picture(signal)
-        return {"signal": signal, "mixture": picture, "sources": sources, "count": there.sum(1)}
+        return {"signal": signal, "mixture": self.modality.picture(signal), **truth}
 
 
 class GivenMixtures(Dataset[Batch]):

@@ -145,8 +145,14 @@ class MNISTMixtures(LightningDataModule):
         if own is None:
             return self.audio if self.hparams.source == NOTES else Images(DIGIT_SHAPE)
         if self.viewer and self.given is not None:
-            return seen_by(self.viewer, own.float(), self.hparams.source_scale)
+            return self.seen_by(self.viewer)
         return Images(tuple(own.shape[1:]))
+
+    def seen_by(self, separator: Separator) -> Modality:
+        """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
+        if self.given is None:
+            return self.modality
+        return seen_by(separator, self.given.float(), self.hparams.source_scale)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -162,9 +168,8 @@ class MNISTMixtures(LightningDataModule):
         """Fetch what is missing, and refuse what is damaged; on one process only."""
         if self.given is None and self.hparams.source == NOTES:
             load_notes(self.hparams.root, self.hparams.soundfont)
-        elif (
-            self.given is None and self.singles is None
-        ):  # "auto" is settled here, so that the checkpoint says what was used, and all agree
+        elif self.given is None and self.singles is None:
+            # "auto" is settled here, so that the checkpoint says what was used, and all agree.
             self.hparams.source = load_digits(self.hparams.source, self.hparams.root).source
 
     def setup(self, stage: str | None = None) -> None:

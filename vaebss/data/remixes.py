@@ -23,8 +23,7 @@ from vaebss.data.collections import Batch, MixtureDataset
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
 from vaebss.data.plans import FixedPlan, FreshPlan
 from vaebss.errors import check_at_least
-from vaebss.modalities.images import seen_by
-from vaebss.modalities.modality import Modality, through
+from vaebss.modalities.modality import through
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -129,12 +128,6 @@ class Remixes(MNISTMixtures):
         plans.set_epoch(epoch, seen)
         dataset = MixtureDataset(bank.images, 1.0, self.modality)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
-
-    def seen_by(self, separator: Separator) -> Modality:
-        """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
-        if self.given is None:
-            return self.modality
-        return seen_by(separator, self.given.float(), self.hparams.source_scale)
 
     def held_out(self, separator: Separator) -> Separation:
         """What a separator finds in a first batch of validation mixtures."""

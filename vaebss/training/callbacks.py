@@ -16,7 +16,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
 from vaebss import __version__
 from vaebss.errors import first_line
@@ -184,8 +183,9 @@ class SeparationPictures(Callback):
         for tag, figure in self._figures(trainer, model, shown):
             add_figure(trainer, tag, figure)
         if data.modality.audible:
-            for tag, sound in self._sounds(shown):
-                add_sound(trainer, tag, sound, data.modality.rate)
+            for number, name, sound in shown.named():
+                if name.startswith("estimate") or not self.heard_truth:
+                    add_sound(trainer, f"val/{number}/{name.replace(' ', '_')}", sound, data.modality.rate)
             self.heard_truth = True
 
     def _figures(self, trainer: Trainer, model: Any, shown: Apart) -> Iterator[tuple[str, Figure]]:
@@ -197,14 +197,6 @@ class SeparationPictures(Callback):
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
             yield "val/prior_samples", modality.drawn({f"samples {row + 1}": part for row, part in enumerate(rows)})
-
-    def _sounds(self, shown: Apart) -> Iterator[tuple[str, Tensor]]:
-        for number, (mixture, estimates) in enumerate(zip(shown.signals, shown.estimates, strict=True), 1):
-            yield from ((f"val/{number}/estimate_{k}", estimate) for k, estimate in enumerate(estimates, 1))
-            if not self.heard_truth:
-                yield f"val/{number}/mixture", mixture
-        for number, sources in enumerate(() if self.heard_truth or shown.sources is None else shown.sources, 1):
-            yield from ((f"val/{number}/source_{m}", source) for m, source in enumerate(sources, 1))
 
 
 class RunCard(Callback):

@@ -3,7 +3,7 @@
 What is seen here is written down and drawn. It never reaches a loss, a schedule or the choice of a checkpoint.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +134,14 @@ class Apart(NamedTuple):
     signals: Tensor
     estimates: Tensor
     sources: Tensor | None
+
+    def named(self) -> Iterator[tuple[int, str, Tensor]]:
+        """Number of each mixture, from 1, what a signal of it is ("mixture", "estimate 1", "source 1"), and that."""
+        for number, mixture in enumerate(self.signals, 1):
+            yield number, "mixture", mixture
+            for kind, signals in (("estimate", self.estimates), ("source", self.sources)):
+                for slot, signal in enumerate(() if signals is None else signals[number - 1], 1):
+                    yield number, f"{kind} {slot}", signal
 
 
 def apart(found: Separation, batch: Batch, modality: Modality) -> Apart:
