@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from vaebss.hardware import bfloat16_pays
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients and number of steps that Jordan et al. found
 NEWTON_SCHULZ_STEPS = 5
 SMALLEST = 8  # side of a matrix from which on it is worth being treated as one
@@ -19,10 +21,11 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         matrix: (n, m).
 
     Returns:
-        (n, m), bfloat16.
+        (n, m), bfloat16 where that is the faster, else float32.
     """
     a, b, c = NEWTON_SCHULZ
-    wide = matrix.bfloat16() if len(matrix) <= matrix.shape[1] else matrix.T.bfloat16()
+    precision = torch.bfloat16 if bfloat16_pays(matrix.device.type) else torch.float32
+    wide = (matrix if len(matrix) <= matrix.shape[1] else matrix.T).to(precision)
     wide = wide / wide.norm().clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = wide @ wide.T
