@@ -54,6 +54,19 @@ def test_what_is_found_is_heard_and_adds_up(case):
     torch.testing.assert_close(modality.heard(separation, picture, signals).sum(1), signals, atol=1e-4, rtol=0)
 
 
+def test_errors_are_those_of_what_is_heard(case):
+    """Of masks that are the same everywhere, about which sound need not guess."""
+    modality, signals = case
+    sources = torch.stack([signals / 4, signals * 3 / 4, torch.zeros_like(signals)], 1)
+    shares = torch.tensor([0.7, 0.2, 0.1]).view(1, 3, 1, 1, 1).expand(4, 3, *modality.shape)
+    parts = modality.apply(shares, signals)
+    errors = (parts.unsqueeze(1) - sources.unsqueeze(2)).flatten(3).square().mean(3)
+    if modality.kind == "audio":
+        own, whole = sources.square().mean(2), signals.square().mean(1, keepdim=True)
+        errors /= torch.where(own > 0, own, whole).unsqueeze(2)
+    torch.testing.assert_close(modality.errors(shares, signals, sources), errors, rtol=0.03, atol=1e-3)
+
+
 @pytest.mark.parametrize("samples", [10, 64, 96, 100, 1000])
 def test_windows_of_long_signals_are_joined_whatever_the_order_of_their_slots(samples):
     generator = torch.Generator().manual_seed(samples)

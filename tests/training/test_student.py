@@ -12,9 +12,17 @@ from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
 from vaebss.data.remixes import Bank, make_bank
 from vaebss.training.scores import quality_by_confidence
-from vaebss.training.student import permutation_invariant_loss
+from vaebss.modalities.images import Images
+from vaebss.training.student import permutation_invariant_loss, with_silence
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
+
+
+def loss(estimates: torch.Tensor, sources: torch.Tensor, source_scale: float) -> torch.Tensor:
+    """Of estimates (B, K, C, H, W) of images, as parts of a white one."""
+    white = torch.ones_like(estimates[:, 0])
+    errors = Images(white.shape[1:]).errors(estimates, white, with_silence(sources, estimates.shape[1]))
+    return permutation_invariant_loss(errors, source_scale)
 
 
 def student(**options) -> RemixSeparator:
@@ -55,21 +63,21 @@ def test_there_are_no_latents_to_refine(random_mixture):
 
 def test_the_loss_is_the_least_over_assignments():
     estimates, sources = torch.rand(6, 3, 1, 8, 8) / 2, torch.rand(6, 3, 1, 8, 8) / 2
-    found = permutation_invariant_loss(estimates, sources, 0.5)
+    found = loss(estimates, sources, 0.5)
     errors = [
         torch.log10((estimates[:, list(order)] - sources).square().flatten(2).mean(2) + 1e-4).mean(1)
         for order in itertools.permutations(range(3))
     ]
     torch.testing.assert_close(found, torch.stack(errors).amin(0))
-    torch.testing.assert_close(permutation_invariant_loss(sources.flip(1), sources, 0.5), torch.full((6,), -4.0))
-    torch.testing.assert_close(permutation_invariant_loss(2 * estimates, 2 * sources, 1.0), found)
+    torch.testing.assert_close(loss(sources.flip(1), sources, 0.5), torch.full((6,), -4.0))
+    torch.testing.assert_close(loss(2 * estimates, 2 * sources, 1.0), found)
 
 
 def test_spare_slots_should_be_silent():
     source = torch.rand(1, 1, 1, 8, 8) / 2
     silent = torch.cat([source, torch.zeros_like(source)], 1)
     halved = torch.cat([source / 2, source / 2], 1)
-    assert permutation_invariant_loss(silent, source, 0.5) < permutation_invariant_loss(halved, source, 0.5)
+    assert loss(silent, source, 0.5) < loss(halved, source, 0.5)
 
 
 def test_the_bank_holds_the_active_slots_of_the_surest():
@@ -77,7 +85,7 @@ def test_the_bank_holds_the_active_slots_of_the_surest():
     active = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
     separation = Separation(sources, active, torch.tensor([1.0, 3.0, 2.0, 0.0]))
     bank = make_bank(separation, 0.5, 0)
-    assert sorted(bank.images.flatten().tolist()) == [2, 4, 5]
+    assert sorted(bank.sources.flatten().tolist()) == [2, 4, 5]
     assert bank.counts == (1, 2)
     with pytest.raises(ValueError, match="empty"):
         make_bank(Separation(sources, torch.zeros_like(active), torch.ones(4)), 0.5, 0)
@@ -87,7 +95,7 @@ def test_a_bank_is_the_same_after_a_file(tmp_path):
     bank = Bank(torch.rand(3, 1, 4, 4).half(), (1, 2), 1)
     bank.save(tmp_path / "bank.pt")
     loaded = Bank.load(tmp_path / "bank.pt")
-    assert torch.equal(loaded.images, bank.images)
+    assert torch.equal(loaded.sources, bank.sources)
     assert (loaded.counts, loaded.round) == ((1, 2), 1)
     assert [path.name for path in tmp_path.iterdir()] == ["bank.pt"]
 
@@ -107,7 +115,7 @@ def test_every_round_has_a_bank_of_its_own(tmp_path):
     train(data, student())
     assert makers == [(VAE, 0), (Masker, 1)]
     assert Bank.load(data.bank_path).round == 1
-    assert len(data.bank.images) > 60  # of nearly every slot of every mixture
+    assert len(data.bank.sources) > 60  # of nearly every slot of every mixture
 
 
 def test_a_bank_of_more_sources_than_slots_is_refused():
@@ -148,7 +156,7 @@ def test_truth_never_reaches_bank_loss_or_choice():
         model = student()
         trainer = train(data, model)
         runs.append(
-            model.state_dict() | {"bank": data.bank.images, "chosen by": trainer.callback_metrics["val/confidence"]}
+            model.state_dict() | {"bank": data.bank.sources, "chosen by": trainer.callback_metrics["val/confidence"]}
         )
     for name, value in runs[0].items():
         assert torch.equal(value, runs[1][name]), name

@@ -1,7 +1,9 @@
 """The command line of the second stage: a student learns from remixes of a teacher's estimates."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
@@ -21,7 +23,7 @@ from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
 OF_MIXTURES = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers")
-OF_MIXTURES += ("seed", "mixtures", "sources", "invert", "gains", "noise")
+OF_MIXTURES += ("seed", "mixtures", "sources", "invert", "gains", "noise", "soundfont", "level")
 NONE = "none"  # of --init and --teacher: from nothing, though a shipped model would do
 PICTURED = 8  # held-out mixtures
 
@@ -43,11 +45,13 @@ class RemixCLI(TrainCLI):
         super().add_arguments_to_parser(parser)
         teacher = (
             "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given, else for "
-            "--data.mixtures the shipped one of as many slots; none: it is trained."
+            "--data.mixtures the shipped one of as many slots; none: it is trained; a .yaml file of fit.py's options: "
+            "it is trained by those."
         )
         parser.add_argument("--teacher", type=str | None, help=teacher)
         epochs = "Its training, if it needs any."
-        parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int, default=DEFAULT_EPOCHS, help=epochs)
+        parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int | None, help=epochs)
+        parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
 
     def proposed(self, options: Any) -> dict[str, Any]:
         """For given mixtures: lessons of their number and size, and a teacher unless there is to be none."""
@@ -75,9 +79,9 @@ class RemixCLI(TrainCLI):
             if self.config[name] == NONE:
                 self.config[name] = None
         fresh = not self.config.ckpt  # a run to resume may have its bank already
-        if fresh and self.config.teacher and self.config.data.mixtures is None:
+        if fresh and self.config.teacher and not is_recipe(self.config.teacher) and self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale
-            if scale != self.config.data.source_scale:
+            if scale != self.config.model.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
 
     def before_instantiate_classes(self) -> None:
@@ -116,7 +120,12 @@ def assumed(cli: TrainCLI) -> str:
 
 def by(cli: TrainCLI) -> str | None:
     """Name of the teacher, if it need not be trained."""
-    return cli.config.teacher or cli.config.init
+    return None if is_recipe(cli.config.teacher) else cli.config.teacher or cli.config.init
+
+
+def is_recipe(teacher: str | None) -> bool:
+    """Whether the teacher is to be trained by a file of options."""
+    return teacher is not None and teacher.endswith((".yaml", ".yml"))
 
 
 def tell(cli: TrainCLI, run: Run) -> None:
@@ -142,17 +151,15 @@ def train_teacher(cli: TrainCLI, run: Run) -> Separator:
     """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
     folder = run.folder / "teacher"
     run.say(f"Training a teacher into {short(folder)}")
-    options: dict[str, Any] = cli.datamodule.hparams
-    mixtures = MNISTMixtures(**{name: options[name] for name in OF_MIXTURES})
+    recipe = yaml.safe_load(Path(cli.config.teacher).read_text()) if is_recipe(cli.config.teacher) else {}
+    shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
+    mixtures = MNISTMixtures(**recipe.get("data", {}) | shared)
     student = cli.model.model
-    model = VAEBSS(
-        num_sources=student.num_sources,
-        image_shape=mixtures.image_shape,
-        source_scale=student.source_scale,
-        bounded=student.bounded,
-        seed=cli.config.seed_everything,
-    )
-    length = {"max_epochs": cli.config.teacher_epochs, "max_steps": -1, "max_time": None}
+    known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
+    known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
+    model = VAEBSS(**recipe.get("model", {}) | known)
+    epochs = cli.config.teacher_epochs or recipe.get("trainer", {}).get("max_epochs", DEFAULT_EPOCHS)
+    length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
     callbacks = (Scores(), SeparationPictures())
     trainer = side_trainer(cli, folder, *callbacks, **length, reload_dataloaders_every_n_epochs=0)
     last = folder / "checkpoints" / "last.ckpt"

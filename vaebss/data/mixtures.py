@@ -25,6 +25,7 @@ from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.image_files import chosen
 from vaebss.modalities.images import Images, seen_by
+from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 
@@ -104,9 +105,9 @@ class MNISTMixtures(LightningDataModule):
         invert: bool | None = None,
     ):
         super().__init__()
-        if source == NOTES:
-            source_scale = math.inf
         self.save_hyperparameters()
+        if source == NOTES:
+            self.save_hyperparameters({"source_scale": math.inf})
         sizes = ("batch_size", "epoch_size", "num_mixtures", "train_size", "val_mixtures", "test_mixtures")
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
@@ -116,7 +117,7 @@ class MNISTMixtures(LightningDataModule):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
         self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add)
         self.counts = _counts(num_mixed)
-        self.conditions = _conditions(gains, noise, source)
+        self.conditions = conditions_of(gains, noise, source)
         self.collection: Collection | Given | None = None
         self.given = self._read(mixtures) if mixtures else None
         self.singles = self._read(source) if self.given is None and source not in SETS else None
@@ -150,6 +151,8 @@ class MNISTMixtures(LightningDataModule):
 
     def seen_by(self, separator: Separator) -> Modality:
         """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
+        if separator.modality["kind"] == Audio.kind:
+            return modality_of(separator)
         if self.given is None:
             return self.modality
         return seen_by(separator, self.given.float(), self.hparams.source_scale)
@@ -260,7 +263,8 @@ class MNISTMixtures(LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def _conditions(gains: list[float] | None, noise: float, source: str) -> Conditions:
+def conditions_of(gains: list[float] | None, noise: float = 0.0, source: str = "") -> Conditions:
+    """As options say them."""
     low, high = gains if gains and len(gains) == 2 else (1.0, 1.0) if gains is None else (0.0, 0.0)
     if not 0 < low <= high <= 1:
         raise ValueError(f"data.gains must be two numbers above 0 and at most 1, the smaller first, not {gains}")

@@ -7,7 +7,7 @@ remixed with, so the student averages them away. No true source takes part. Kin 
 MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020).
 """
 
-# B mixtures, K slots, N pseudo-sources
+# B mixtures, K slots, N pseudo-sources, S the shape of a signal
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vaebss.data.collections import Batch, MixtureDataset
-from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
+from vaebss.data.detuning import detuned
+from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, conditions_of
 from vaebss.data.plans import FixedPlan, FreshPlan
 from vaebss.errors import check_at_least
 from vaebss.modalities.modality import through
@@ -35,12 +36,12 @@ class Bank:
     """Pseudo-sources to remix.
 
     Attributes:
-        images: (N, C, H, W) float16, in the mixtures' scale.
+        sources: (N, *S) float16, in the mixtures' scale.
         counts: fewest and most sources of a remix, as the separator found them in the mixtures.
         round: how many students have made banks before.
     """
 
-    images: Tensor
+    sources: Tensor
     counts: tuple[int, int]
     round: int
 
@@ -65,12 +66,12 @@ def make_bank(separation: Separation, share: float, number: int) -> Bank:
         number: the bank's round.
     """
     best = separation.confidence.topk(max(1, round(share * len(separation)))).indices
-    images = separation.sources[best][separation.active[best]].half()
-    if not len(images):
+    sources = separation.sources[best][separation.active[best]].half()
+    if not len(sources):
         raise ValueError("the bank is empty: no slot of any kept mixture is active")
     shares = separation.count.clamp(min=1).bincount() / len(separation)
     common = (shares >= COMMON).nonzero().flatten().tolist()
-    return Bank(images, (common[0], common[-1]), number)
+    return Bank(sources, (common[0], common[-1]), number)
 
 
 class Remixes(MNISTMixtures):
@@ -83,6 +84,8 @@ class Remixes(MNISTMixtures):
         epochs_per_round: Epochs that a student learns from one bank.
         refine_steps: Refinement of the teacher's latents, if it has any, for the first bank.
         restarts: Other starts of that refinement.
+        remix_gains: Least and most that a pseudo-source is multiplied by in a remix, such as [0.25, 1.0].
+        remix_detune: Semitones by which pseudo-sources of sound are played lower at most, each anew in every epoch.
         batch_size: Remixes in a training step, on each device.
         epoch_size: Remixes in an epoch, rounded down to whole batches.
         options: Those of MNISTMixtures.
@@ -99,16 +102,21 @@ class Remixes(MNISTMixtures):
         epochs_per_round: int = 6,
         refine_steps: int = 20,
         restarts: int = 0,
+        remix_gains: list[float] | None = None,
+        remix_detune: float = 0.0,
         batch_size: int = 96,
         epoch_size: int = 24_000,
         **options: Any,
     ):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
-        keep = list(keep)  # type: ignore[assignment]  # what is saved here is plain, as loggers write it
-        self.save_hyperparameters()
+        own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
+        own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
+        self.save_hyperparameters(own)  # of plain values, as loggers write them
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
+        check_at_least(0, data__remix_detune=remix_detune)
+        self.remixed = conditions_of(remix_gains)
         self.teacher: Callable[[], Separator] | None = None
         self.watch: Callable[[Batch, Separation], None] | None = None
         self.bank: Bank | None = None
@@ -123,11 +131,19 @@ class Remixes(MNISTMixtures):
         bank = self._bank_of(number, student, trainer.is_global_zero)
         if bank.counts[1] > (slots := student.num_sources):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture, too many for num_sources {slots}")
-        sizes = (len(bank.images), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
+        sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, None, *self._world)
         plans.set_epoch(epoch, seen)
-        dataset = MixtureDataset(bank.images, 1.0, self.modality)
+        dataset = MixtureDataset(self._played(bank.sources, epoch), 1.0, self.modality, conditions=self.remixed)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
+
+    def _played(self, sources: Tensor, epoch: int) -> Tensor:
+        """Pseudo-sources as they are in an epoch."""
+        if not self.hparams.remix_detune:
+            return sources
+        numbers = torch.stack([torch.arange(len(sources)), torch.full((len(sources),), epoch)], 1)
+        parts = zip(sources.split(EVALUATION_BATCH), numbers.split(EVALUATION_BATCH), strict=True)
+        return torch.cat([detuned(part.float(), plan, self.hparams.remix_detune).half() for part, plan in parts])
 
     def held_out(self, separator: Separator) -> Separation:
         """What a separator finds in a first batch of validation mixtures."""

@@ -14,8 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from vaebss.matching import match, present
-from vaebss.metrics.separation import LARGEST, Quality
+from vaebss.metrics.separation import LARGEST, Quality, of_mixtures
 
 PAPER_SCALE = 0.5  # the brightest pixel of a source there
 PSNR_OFFSET = 20 * math.log10(1 / PAPER_SCALE)  # dB from one scale to the other
@@ -86,6 +85,4 @@ def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source
     Returns:
         (B,).
     """
-    here = present(count, sources.shape[1])
-    found = qualities(source_scale)["psnr_paper"](match(estimates, sources, count), sources)
-    return (found * here).sum(1) / here.sum(1)
+    return of_mixtures(qualities(source_scale)["psnr_paper"], estimates, sources, count)

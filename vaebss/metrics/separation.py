@@ -18,6 +18,14 @@ QUANTILES = {"median": 0.5, "worst_decile": 0.1}
 Quality = Callable[[Tensor, Tensor], Tensor]  # estimates, sources (B, M, *S) -> (B, M), more is better
 
 
+def of_mixtures(quality: Quality, estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
+    """A quality of estimates (B, K, *S) in any order, averaged over each mixture's sources (B, M, *S), of which the
+    first `count` (B,) are real, 1 or more: (B,)."""
+    here = present(count, sources.shape[1])
+    found = quality(match(estimates, sources, count), sources)
+    return (found * here).sum(1) / here.sum(1)
+
+
 class SeparationMetrics(Metric):
     """How well estimates match the true sources, summed over batches and devices.
 

@@ -28,6 +28,7 @@ from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
 
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
+LEAST = 1e-12  # energy of a signal that is not silent
 AT_ONCE = 16  # signals to picture: as many spectra as a CPU's cache holds make it twice as fast
 
 
@@ -56,7 +57,6 @@ class Audio(Modality):
     suffix: ClassVar[str] = ".wav"
     dims: ClassVar[int] = 1
     audible: ClassVar[bool] = True
-    moves: ClassVar[tuple[tuple[int, int], ...]] = ((0, 1), (0, -1))  # in time alone: low notes must not become high
 
     rate: int = 16_000
     samples: int = 16_128
@@ -89,8 +89,11 @@ class Audio(Modality):
     def _picture(self, signals: Tensor) -> Tensor:
         spectrum = self._spectrum(signals)[:, :-1]
         energy = spectrum.real.square() + spectrum.imag.square()
-        energy = self._triangles.to(energy.device) @ functional.avg_pool1d(energy, self.pooled, ceil_mode=True)
-        return energy.pow(self.compression / 2).unsqueeze(1)
+        return self._banded(energy).pow(self.compression / 2).unsqueeze(1)
+
+    def _banded(self, energies: Tensor) -> Tensor:
+        """Of bins and frames (B, F, N) -> of bands and pooled frames, their means (B, H, W)."""
+        return self._triangles.to(energies.device) @ functional.avg_pool1d(energies, self.pooled, ceil_mode=True)
 
     def drawn(self, rows: Rows) -> Figure:
         """As spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
@@ -110,6 +113,23 @@ class Audio(Modality):
         masks = torch.cat([masks, masks[..., -1:, :]], -2)[..., : spectrum.shape[-1]]
         parts = torch.istft((spectrum * masks).flatten(0, 1), **self._frames(signals), length=signals.shape[-1])
         return parts.unflatten(0, shares.shape[:2])
+
+    def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
+        """Energy of the errors over that of the source, or of silence over that of the signal.
+
+        A mask m leaves |m x - s|^2 = m^2 |x|^2 - 2 m <x, s> + |s|^2 of a spectrum, x being the sum of the sources'. It
+        is taken to be the same in all bins and frames of a band: then products of spectra, summed over bands, are
+        enough, and no transform has to be inverted.
+        """
+        spectra = torch.cat([self._spectrum(part)[:, :-1] for part in sources.flatten(0, 1).split(AT_ONCE)])
+        spectra = torch.view_as_real(spectra).unflatten(0, sources.shape[:2])  # (B, M, F, N, 2)
+        mixture = spectra.sum(1, keepdim=True)
+        products = self._banded((mixture * spectra).sum(-1).flatten(0, 1)).unflatten(0, sources.shape[:2])
+        masks, energy = shares.squeeze(2), products.sum(1, keepdim=True)  # (B, K, H, W), (B, 1, H, W)
+        taken = (masks.square() * energy).sum((2, 3)) - 2 * torch.einsum("bkhw,bmhw->mbk", masks, products)
+        own, whole = spectra.square().sum((2, 3, 4)) / self.pooled, energy.sum((2, 3))  # (B, M), (B, 1)
+        errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
+        return errors / torch.where(own > 0, own, whole).clamp(min=LEAST).unsqueeze(2)
 
     def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Sounds (T,) or (B, T), floats of any rate, by default `rate` -> (B, T') at `rate`."""

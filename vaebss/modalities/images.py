@@ -87,6 +87,11 @@ class Images(Modality):
             shares = resized.unflatten(0, shares.shape[:2])
         return shares * signals.unsqueeze(1)
 
+    def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
+        """Mean squared errors of pixels."""
+        differences = self.apply(shares, signals).unsqueeze(1) - sources.unsqueeze(2)
+        return differences.flatten(3).square().mean(3)
+
     def drawn(self, rows: Rows) -> Figure:
         grey_lines = all(tuple(images.shape[1:3]) == (1, 1) for images in rows.values())
         return (

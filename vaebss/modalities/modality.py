@@ -62,6 +62,19 @@ class Modality(ABC):
         """
 
     @abstractmethod
+    def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
+        """How far what each slot gets is from each source, 0 or more: what a mask network learns to make small.
+
+        Args:
+            shares: (B, K, C, H, W) of the pictures of
+            signals: (B, *S), the sums of
+            sources: (B, M, *S).
+
+        Returns:
+            (B, M, K).
+        """
+
+    @abstractmethod
     def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Signals as a user has them, a tensor or an array, one or many -> (B, *S).
 

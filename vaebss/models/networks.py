@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 
 OutputName = Literal["sigmoid", "softplus"]
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Softplus}
+KERNEL = 5  # bands that a convolution sees
 SOFT_BIAS = -2.0  # of the last layer before a softplus: most of a spectrogram is faint
 
 
@@ -85,32 +86,60 @@ class MaskUNet(nn.Module):
         num_sources: K.
         widths: channels at each resolution, the finest first.
         bottleneck: units of the fully connected layer.
+        kernel: height and width of a convolution, odd; where that is 1 nothing is halved.
     """
 
-    def __init__(self, image_shape: Sequence[int], num_sources: int, widths: Sequence[int], bottleneck: int):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_sources: int,
+        widths: Sequence[int],
+        bottleneck: int,
+        kernel: tuple[int, int] = (3, 3),
+    ):
         super().__init__()
         channels, height, width = image_shape
-        self.num_sources, self.halvings = num_sources, 2 ** (len(widths) - 1)
-        self.down = nn.ModuleList(_convolutions(a, b) for a, b in pairwise((channels, *widths)))
-        narrow, grid = widths[-1] // 2, (-(-height // self.halvings), -(-width // self.halvings))
+        self.num_sources, self.halving = num_sources, [2 if side > 1 else 1 for side in kernel]
+        self.halvings = [side ** (len(widths) - 1) for side in self.halving]
+        self.down = nn.ModuleList(_convolutions(a, b, kernel) for a, b in pairwise((channels, *widths)))
+        narrow, grid = widths[-1] // 2, (-(-height // self.halvings[0]), -(-width // self.halvings[1]))
         self.bottleneck = WholeImage(widths[-1], narrow, grid, bottleneck)
         below = (narrow, *reversed(widths[1:]))
-        self.up = nn.ModuleList(_convolutions(a + b, b) for a, b in zip(below, reversed(widths), strict=True))
+        self.up = nn.ModuleList(_convolutions(a + b, b, kernel) for a, b in zip(below, reversed(widths), strict=True))
         self.masks = nn.Conv2d(widths[0], num_sources * channels, 1)
         self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
     def forward(self, mixture: Tensor) -> Tensor:
         height, width = mixture.shape[2:]
-        features = pad(mixture, (0, -width % self.halvings, 0, -height % self.halvings))
+        features = pad(mixture, (0, -width % self.halvings[1], 0, -height % self.halvings[0]))
         features, skips = features.contiguous(memory_format=torch.channels_last), []
         for level, convolutions in enumerate(self.down):
-            features = convolutions(max_pool2d(features, 2) if level else features)
+            features = convolutions(max_pool2d(features, self.halving) if level else features)
             skips.append(features)
         features = self.bottleneck(features)
         for level, convolutions in enumerate(self.up):
-            features = interpolate(features, scale_factor=2) if level else features
+            features = interpolate(features, scale_factor=self.halving) if level else features
             features = convolutions(torch.cat([features, skips.pop()], 1))
         return single(self.masks(features))[..., :height, :width].unflatten(1, (self.num_sources, -1))
+
+
+class BandUNet(nn.Module):
+    """A MaskUNet along the bands of spectrograms (B, 1, H, W) of one size, whose frames are its channels.
+
+    Args:
+        image_shape: (1, H, W).
+        num_sources: K.
+        widths: as a MaskUNet's.
+        bottleneck: as a MaskUNet's.
+    """
+
+    def __init__(self, image_shape: Sequence[int], num_sources: int, widths: Sequence[int], bottleneck: int):
+        super().__init__()
+        _, bands, frames = image_shape
+        self.along = MaskUNet((frames, 1, bands), num_sources, widths, bottleneck, kernel=(1, KERNEL))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return self.along(mixture.permute(0, 3, 1, 2)).permute(0, 1, 3, 4, 2)
 
 
 class WholeImage(nn.Sequential):
@@ -145,8 +174,10 @@ class WholeImage(nn.Sequential):
         return interpolate(on_grid, input.shape[2:], mode="bilinear")
 
 
-def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:
+def _convolutions(channels_in: int, channels_out: int, kernel: tuple[int, int]) -> nn.Sequential:
     layers: list[nn.Module] = []
+    around: Any = [side // 2 for side in kernel]
     for channels in (channels_in, channels_out):
-        layers += [nn.Conv2d(channels, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()]
+        convolution = nn.Conv2d(channels, channels_out, kernel, padding=around, bias=False)
+        layers += [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
     return nn.Sequential(*layers)

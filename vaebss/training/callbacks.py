@@ -234,7 +234,7 @@ class BankReport(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         model: Any = pl_module.model
-        self.scores = BankScores(model.source_scale)
+        self.scores = BankScores(model.source_scale, trainer.datamodule.modality.kind)  # type: ignore[attr-defined]
         trainer.datamodule.watch = self.scores  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -242,10 +242,11 @@ class BankReport(Callback):
         if data.bank.round == self.round or not trainer.is_global_zero:
             return
         self.round = data.bank.round
-        rows = data.bank.images[:32].split(8)
+        rows = data.bank.sources[:32].float().split(8)
         figure = data.modality.figure({f"pseudo-sources {row + 1}": part for row, part in enumerate(rows)})
         add_figure(trainer, "bank/pseudo_sources", figure)
-        for percent, psnr in (self.scores.by_confidence() if self.scores else {}).items():
-            name = f"bank/psnr_paper_by_confidence/round_{self.round + 1}"
+        assert self.scores is not None  # since setup
+        for percent, quality in self.scores.by_confidence().items():
+            name = f"bank/{self.scores.name}_by_confidence/round_{self.round + 1}"
             for logger in trainer.loggers:
-                logger.log_metrics({name: psnr}, percent)
+                logger.log_metrics({name: quality}, percent)

@@ -11,8 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vaebss.metrics import audio, images
-from vaebss.metrics.images import mixture_psnr_paper
-from vaebss.metrics.separation import SeparationMetrics
+from vaebss.metrics.separation import SeparationMetrics, of_mixtures
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
@@ -94,26 +93,34 @@ class Scores(Callback):
 
 
 class BankScores:
-    """How good a bank's pseudo-sources are, for curves alone: see `Remixes.watch`."""
+    """How good a bank's pseudo-sources are, for curves alone: see `Remixes.watch`.
 
-    def __init__(self, source_scale: float):
-        self.source_scale = source_scale
+    Args:
+        source_scale: of the mixtures' sources, brightest pixel or infinity.
+        kind: of their modality.
+
+    Attributes:
+        name: of what is measured, the first of the kind's qualities.
+    """
+
+    def __init__(self, source_scale: float, kind: str):
+        self.name, self.quality = next(iter(QUALITIES[kind](source_scale).items()))
         self.confidence: list[Tensor] = []
-        self.psnr: list[Tensor] = []
+        self.found: list[Tensor] = []
 
     def __call__(self, batch: Batch, separation: Separation) -> None:
         """Take note of a batch of mixtures and what was found in it."""
         if "sources" in batch:
-            known = batch["sources"], batch["count"], self.source_scale
-            self.psnr.append(mixture_psnr_paper(separation.sources, *known))
+            known = batch["sources"], batch["count"]
+            self.found.append(of_mixtures(self.quality, separation.sources, *known))
             self.confidence.append(separation.confidence)
 
     def by_confidence(self) -> dict[int, float]:
-        """Mean PSNR in dB, paper scale, of the most confident 10, 20, ... 100 % of mixtures since last asked."""
-        if not self.psnr:
+        """Its mean in dB of the most confident 10, 20, ... 100 % of mixtures since last asked."""
+        if not self.found:
             return {}
-        curve = quality_by_confidence(torch.cat(self.confidence), torch.cat(self.psnr))
-        self.confidence, self.psnr = [], []
+        curve = quality_by_confidence(torch.cat(self.confidence), torch.cat(self.found))
+        self.confidence, self.found = [], []
         return curve
 
 
@@ -156,9 +163,9 @@ def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], score
     return scorer.report()
 
 
-def quality_by_confidence(confidence: Tensor, psnr: Tensor) -> dict[int, float]:
-    """Mean PSNR of the most confident 10, 20, ... 100 % of mixtures: (B,) twice."""
-    ranked = psnr[confidence.argsort(descending=True)]
+def quality_by_confidence(confidence: Tensor, quality: Tensor) -> dict[int, float]:
+    """Mean quality of the most confident 10, 20, ... 100 % of mixtures: (B,) twice."""
+    ranked = quality[confidence.argsort(descending=True)]
     return {percent: float(ranked[: max(1, len(ranked) * percent // 100)].mean()) for percent in range(10, 101, 10)}
 
 

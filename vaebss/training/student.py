@@ -3,8 +3,9 @@
 See data/remixes.py for where its lessons come from.
 """
 
-# B mixtures, K slots, M sources in a remix
+# B mixtures, K slots, M sources in a remix, S the shape of a signal
 
+import math
 from typing import Any
 
 import torch
@@ -40,10 +41,10 @@ class RemixSeparator(System):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of remixes, whose sources are pseudo-sources."""
-        mixture = batch["mixture"]
-        estimates = self.model(mixture) * mixture.unsqueeze(1)
-        loss = permutation_invariant_loss(estimates, batch["sources"], self.model.source_scale).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(mixture))
+        shares, sources = self.model(batch["mixture"]), with_silence(batch["sources"], self.model.num_sources)
+        errors = self.modality.errors(shares, batch["signal"], sources)
+        loss = permutation_invariant_loss(errors, self.model.source_scale).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(sources))
         self.log_rate()
         return loss
 
@@ -59,23 +60,25 @@ class RemixSeparator(System):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def permutation_invariant_loss(estimates: Tensor, sources: Tensor, source_scale: float) -> Tensor:
-    """Mean over slots of log10(MSE + 1e-4), of sources scaled to [0, 0.5], under the assignment with the least of it.
+def with_silence(sources: Tensor, slots: int) -> Tensor:
+    """Sources (B, M, *S), M at most the number of slots, and silent ones: (B, K, *S)."""
+    silence = sources.new_zeros(len(sources), slots - sources.shape[1], *sources.shape[2:])
+    return torch.cat([sources, silence], 1)
 
-    A logarithm, as in PSNR, lets no single source outweigh the others; plain MSE ends 2 dB lower.
+
+def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
+    """Mean over slots of log10(error + 1e-4) under the assignment with the least of it.
+
+    A logarithm, as in PSNR, lets no single source outweigh the others; plain errors end 2 dB lower.
 
     Args:
-        estimates: (B, K, C, H, W).
-        sources: (B, M, C, H, W), M at most K; spare slots should be silent.
-        source_scale: brightest pixel of a source.
+        errors: (B, K sources, K slots), squared; as Modality.errors gives them.
+        source_scale: brightest pixel of a source, which is rescaled to 0.5; or infinity, where errors are relative.
 
     Returns:
         (B,), from -4 to about 0.
     """
-    slots = estimates.shape[1]
-    silence = sources.new_zeros(len(sources), slots - sources.shape[1], *sources.shape[2:])
-    sources = torch.cat([sources, silence], 1)
-    errors = (estimates.unsqueeze(1) - sources.unsqueeze(2)).flatten(3).square().mean(3)  # (B, source, slot)
-    cost = torch.log10(errors * (BRIGHTEST / source_scale) ** 2 + ERROR_FLOOR)
+    scale = 1.0 if math.isinf(source_scale) else (BRIGHTEST / source_scale) ** 2
+    cost, slots = torch.log10(errors * scale + ERROR_FLOOR), errors.shape[2]
     choices = assignments(slots, slots).to(cost.device)  # (A, source)
     return cost[:, torch.arange(slots, device=cost.device), choices].mean(2).amin(1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pytorch_lightning import LightningModule
@@ -10,6 +11,8 @@ from torch import Tensor
 from vaebss import __version__
 from vaebss.checkpoints import FORMAT
 from vaebss.data.mixtures import MNISTMixtures
+from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -65,12 +68,21 @@ class System(LightningModule):
         done = min(step / self.trainer.estimated_stepping_batches, 1.0)
         return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = {name.removeprefix(HELD): value for name, value in checkpoint["state_dict"].items()}
+    def setup(self, stage: str) -> None:
+        """The model says what its mixtures are pictures of."""
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, MNISTMixtures):
-            checkpoint["modality"] = data.modality.options
+            self.model.modality = data.modality.options
+
+    @cached_property
+    def modality(self) -> Modality:
+        """That of the mixtures which it is trained on."""
+        return modality_of(self.model)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = {name.removeprefix(HELD): value for name, value in checkpoint["state_dict"].items()}
         checkpoint |= {"state_dict": state, "model_class": type(self).__name__, "format": FORMAT, "vaebss": __version__}
+        checkpoint["modality"] = dict(self.model.modality)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {HELD + name: value for name, value in checkpoint["state_dict"].items()}
