@@ -47,7 +47,9 @@ def test_frames_are_channels_and_so_every_frame_counts_everywhere(masker, sounds
 
 def test_opinions_are_moved_in_time_alone(masker, sounds, monkeypatch):
     seen = []
-    monkeypatch.setattr(masker, "forward", lambda mixture: seen.append(mixture) or type(masker).forward(masker, mixture))
+    monkeypatch.setattr(
+        masker, "forward", lambda mixture: seen.append(mixture) or type(masker).forward(masker, mixture)
+    )
     picture = AUDIO.picture(sounds)
     masker.label(picture)
     assert len(seen) == 3

@@ -1,5 +1,7 @@
 """Mask networks take images of any size."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -50,9 +52,10 @@ def test_images_without_pixels_are_refused():
 
 def test_the_layers_that_see_all_work_on_one_grid():
     model = masker(image_shape=(1, 26, 31))
-    assert model.network.bottleneck.grid == (7, 8)
+    bottleneck: Any = model.network.bottleneck
+    assert bottleneck.grid == (7, 8)
     features = torch.rand(2, 8, 7, 8)
-    torch.testing.assert_close(model.network.bottleneck(features), nn.Sequential(*model.network.bottleneck)(features))
+    torch.testing.assert_close(bottleneck(features), nn.Sequential(*bottleneck)(features))
 
 
 def test_onnx_takes_any_size(tmp_path):

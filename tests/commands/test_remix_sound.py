@@ -1,0 +1,88 @@
+"""The second stage on notes, as a user would: a teacher by a file of options, remixes, scores, separation."""
+
+import contextlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from vaebss import Masker, load
+from vaebss.commands import remix, separate, test
+from vaebss.data import notes
+from vaebss.data.remixes import Bank, Remixes
+
+pytest.importorskip("pretty_midi")
+soundfile = pytest.importorskip("soundfile")
+
+FEW = {0: (55, 80), 40: (60, 80), 73: (60, 84)}
+TEACHER = {
+    "model": {"hidden_dims": [16], "output": "softplus", "lr": 1e-3},
+    "data": {"bands": 80, "batch_size": 8, "epoch_size": 16},
+    "trainer": {"max_epochs": 1},
+}
+STUDENT = {
+    "teacher": "teacher.yaml",
+    "model": {"view": "bands", "widths": [6, 8], "bottleneck": 8},
+    "data": {"source": "notes", "bands": 96, "num_mixtures": 20, "keep": [0.5, 0.5], "epochs_per_round": 1}
+    | {"batch_size": 8, "epoch_size": 16, "val_mixtures": 8, "remix_gains": [0.5, 1.0], "remix_detune": 2.0},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The working folder of a short run on a few notes, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("remixed")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setattr(notes, "RANGES", FEW)
+        for name, options in (("teacher", TEACHER), ("student", STUDENT)):
+            Path(f"{name}.yaml").write_text(yaml.dump(options))
+        assert remix.main(["--config", "student.yaml", "--gpus", "0"]) == 0
+        (checkpoint,) = folder.glob("lightning_logs/version_0/checkpoints/last.ckpt")
+        score = ["--ckpt", str(checkpoint), "--gpus", "0", "--data.test_mixtures", "12", "--out", "scores"]
+        assert test.main(score) == 0
+    return folder, checkpoint
+
+
+def test_the_teacher_is_trained_as_its_file_says(trained):
+    folder, _ = trained
+    (checkpoint,) = folder.glob("lightning_logs/version_0/teacher/checkpoints/last.ckpt")
+    teacher = load(checkpoint)
+    assert (teacher.hidden_dims, teacher.output, teacher.modality["bands"]) == ((16,), "softplus", 80)
+
+
+def test_the_student_sees_its_own_bands_and_takes_any_file_apart(trained, tmp_path):
+    _, checkpoint = trained
+    student = load(checkpoint)
+    assert isinstance(student, Masker)
+    assert (student.modality["bands"], student.image_shape, student.view) == (96, (1, 96, 16), "bands")
+    assert math.isinf(student.source_scale)
+    sound = 0.3 * torch.sin(torch.arange(40_000) / 16_000 * 2 * torch.pi * 440)
+    soundfile.write(tmp_path / "duet.wav", sound.numpy(), 16_000, subtype="FLOAT")
+    assert separate.main([str(tmp_path / "duet.wav"), "--ckpt", str(checkpoint), "--out", str(tmp_path / "out")]) == 0
+    found = [soundfile.read(path)[0] for path in sorted((tmp_path / "out").glob("duet_source*.wav"))]
+    assert sum(found) == pytest.approx(sound.numpy(), abs=1e-4)
+
+
+def test_the_bank_holds_sounds(trained):
+    folder, _ = trained
+    bank = Bank.load(folder / "lightning_logs/version_0/bank.pt")
+    assert bank.sources.shape[1:] == (notes.SAMPLES,)
+
+
+def test_pseudo_sources_are_played_anew_in_every_epoch_though_the_same_in_each():
+    data = Remixes(source="notes", remix_detune=2.0)
+    sound = torch.sin(torch.arange(4_000) * 0.2).half().repeat(3, 1)
+    first, again, second = (data._played(sound, epoch) for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])  # each by its own share
+    rising = (first.float().diff(dim=1).sign().diff(dim=1) < 0).sum(1)  # peaks: of a lower pitch there are fewer
+    assert (rising <= 4_000 * 0.2 / (2 * math.pi) + 1).all()
+    assert torch.equal(Remixes(source="notes")._played(sound, 1), sound)
+
+
+def test_gains_of_remixes_are_checked():
+    with pytest.raises(ValueError, match="gains"):
+        Remixes(source="notes", remix_gains=[0.5])
