@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -133,19 +132,6 @@ def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
     axes.set(xlabel="estimated number of sources", ylabel="true number")
     axes.set_xticks(range(table.shape[1]))
     axes.set_yticks(range(len(true)), true.tolist())
-    return figure
-
-
-def benchmark_figure(figures: dict[str, Any]) -> Figure:
-    """Rates of training and separation as bars: `figures` are those of benchmarking.benchmark."""
-    rates = {name: rate for name, rate in figures["mixtures_per_second"].items() if name != "matmul"}
-    figure = Figure(figsize=(8, 0.35 * len(rates) + 1), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    bars = axes.barh(list(rates), list(rates.values()))
-    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-    axes.set(xscale="log", xlabel=f"mixtures/s, {figures['threads']} threads, {figures['precision']}")
-    axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

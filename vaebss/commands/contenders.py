@@ -7,24 +7,25 @@ from itertools import chain, repeat
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vaebss.checkpoints import load
 from vaebss.data.collections import Collection, MixtureDataset
 from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
 from vaebss.data.plans import draw_plan
-from vaebss.hardware import fastest_autocast, fastest_precision
+from vaebss.hardware import fastest_precision
 from vaebss.modalities.images import Images
 from vaebss.models.vae import VAE
+from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
-PAPER_BATCH = 32
+PAPER_BATCH, FIT_BATCH, REMIX_BATCH = 32, 256, 96
 WARM_STEPS = 5  # before the clock starts
-MATMUL = 2_048  # side of the matrices that measure the machine's peak
-CPU = torch.device("cpu")
+SCALE = 1 / 510  # of a digit in a mixture
 
-Contender = Callable[[], float]  # one turn, giving mixtures (or operations) per second
+Contender = Callable[[], float]  # one turn, giving mixtures per second
 
 
 class NaiveMixtures(Dataset[Tensor]):
@@ -82,13 +83,12 @@ class Clock(Callback):
         return self.now - self.start
 
 
-def ours(images: Tensor, steps: int, batch_size: int, num_sources: int = 2) -> Contender:
-    """The paper's network as `scripts/fit.py` trains it: our mixtures, our module, Lightning's Trainer."""
+def trained(make: Callable[[], LightningModule], images: Tensor, steps: int, batch_size: int) -> Contender:
+    """As our scripts train: our mixtures, our module, Lightning's Trainer."""
 
     def turn() -> float:
-        mixtures = (WARM_STEPS + steps) * batch_size
-        data = MNISTMixtures(batch_size=batch_size, epoch_size=mixtures)
-        data.collection = Collection(images, images[:0], images[:0], "bundled", 1 / 510)
+        data = MNISTMixtures(batch_size=batch_size, epoch_size=(WARM_STEPS + steps) * batch_size)
+        data.collection = Collection(images, images[:0], images[:0], "bundled", SCALE)
         clock = Clock()
         trainer = Trainer(
             accelerator="cpu",
@@ -101,50 +101,27 @@ def ours(images: Tensor, steps: int, batch_size: int, num_sources: int = 2) -> C
             enable_model_summary=False,
             callbacks=[clock],
         )
-        trainer.fit(VAEBSS(num_sources=num_sources), train_dataloaders=data.train_dataloader())
+        trainer.fit(make(), train_dataloaders=data.train_dataloader())
         return batch_size * steps / clock.seconds
 
     return turn
 
 
-def bare(images: Tensor, steps: int, batch_size: int) -> Contender:
-    """Forward, backward and Adam on batches that lie ready: what our training would be without the Trainer."""
-    dataset = MixtureDataset(images, 1 / 510, Images(DIGIT_SHAPE))
-    batches = [dataset[draw_plan(len(images), batch_size, (2, 2), step)] for step in range(WARM_STEPS + steps)]
-    model = VAEBSS().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=model.hparams.lr, fused=True)
-
-    def turn() -> float:
-        start = 0.0
-        for step, batch in enumerate(batches):
-            if step == WARM_STEPS:
-                start = time.perf_counter()
-            optimizer.zero_grad()
-            with fastest_autocast(CPU):
-                loss, _ = model.loss(batch["mixture"], "train", step)
-            loss.backward()
-            optimizer.step()
-        return batch_size * steps / (time.perf_counter() - start)
-
-    return turn
+def fitting(images: Tensor, steps: int, batch_size: int = FIT_BATCH) -> Contender:
+    """The paper's network, as `scripts/fit.py` trains it."""
+    return trained(VAEBSS, images, steps, batch_size)
 
 
-def matmul(repeats: int = 4) -> float:
-    """One turn of a large matrix product in training's own precision: operations per second."""
-    dtype = torch.bfloat16 if "bf16" in fastest_precision("cpu") else torch.float32
-    factor = torch.randn(MATMUL, MATMUL).to(dtype)
-    factor.mm(factor)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        factor.mm(factor)
-    return 2 * repeats * MATMUL**3 / (time.perf_counter() - start)
+def remixing(images: Tensor, steps: int, batch_size: int = REMIX_BATCH) -> Contender:
+    """The mask network, as `scripts/remix.py` trains it; that a bank's pseudo-sources are remixed costs no more."""
+    return trained(RemixSeparator, images, steps, batch_size)
 
 
-def separating(images: Tensor, mixtures: int, refine_steps: int = 0) -> Contender:
-    """`VAE.separate`, with and without refinement."""
-    model = VAE().eval()
+def separating(images: Tensor, name: str, mixtures: int, refine_steps: int = 0) -> Contender:
+    """A shipped model takes mixtures apart."""
+    model = load(name)
     plan = draw_plan(len(images), mixtures, (2, 2), 0)
-    mixture = MixtureDataset(images, 1 / 510, Images(DIGIT_SHAPE))[plan]["mixture"]
+    mixture = MixtureDataset(images, SCALE, Images(DIGIT_SHAPE))[plan]["mixture"]
 
     def turn() -> float:
         start = time.perf_counter()
@@ -152,17 +129,3 @@ def separating(images: Tensor, mixtures: int, refine_steps: int = 0) -> Contende
         return mixtures / (time.perf_counter() - start)
 
     return turn
-
-
-def operations(num_sources: int = 2) -> int:
-    """Of a training step, for each mixture: two a weight forwards, four backwards, the decoder once a source.
-
-    The encoder's first layer needs no gradient of its input.
-    """
-    model = VAE(num_sources)
-
-    def weights(module: torch.nn.Module) -> list[int]:
-        return [layer.weight.numel() for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-
-    encoder = weights(model.encoder)
-    return 6 * sum(encoder) - 2 * encoder[0] + 6 * num_sources * sum(weights(model.decoder))
