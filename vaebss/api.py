@@ -59,7 +59,12 @@ def separate(
 
 
 def adapt(
-    mixtures: "Tensor | np.ndarray", model: str | Separator = "remix-k2", *, invert: bool = False, seed: int = 0
+    mixtures: "Tensor | np.ndarray",
+    model: str | Separator = "remix-k2",
+    *,
+    invert: bool = False,
+    seed: int = 0,
+    steps: int | None = None,
 ) -> Masker:
     """A separator for mixtures such as these, taught from them alone: no source is ever seen.
 
@@ -72,6 +77,7 @@ def adapt(
             has as many slots.
         invert: for dark sources on a white background.
         seed: of all that is random.
+        steps: of training, in all; by default what suits the number of mixtures.
 
     Returns:
         A model for `vaebss.separate`, whose source_scale is an estimate from the mixtures' brightness.
@@ -84,4 +90,4 @@ def adapt(
     teacher = model if isinstance(model, Separator) else load(model)
     images, _ = modality_of(teacher, invert=invert).taken(mixtures, None)
     check_mixture(images, (None, None, None), teacher.num_sources)
-    return taught(images, teacher, seed)
+    return taught(images, teacher, seed, steps)

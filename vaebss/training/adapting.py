@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from vaebss.data.remixes import Remixes
+from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_precision
 from vaebss.modalities.image_files import single_brightness
 from vaebss.models.masker import Masker
@@ -67,16 +68,24 @@ def patience(epochs_per_round: int) -> EarlyStopping:
     return EarlyStopping("val/confidence", mode="max", patience=epochs_per_round)
 
 
-def adapt(mixtures: Tensor, teacher: Separator, seed: int = 0, progress: bool = True) -> Masker:
+def adapt(
+    mixtures: Tensor, teacher: Separator, seed: int = 0, steps: int | None = None, progress: bool = True
+) -> Masker:
     """A student for mixtures such as these, in eval mode.
 
     Args:
         mixtures: (N, C, H, W), from 0 up; a tenth of them is held out.
         teacher: of any size, grey or colour; the student has as many slots.
         seed: of the remixes and of the student's first weights.
+        steps: of training, in all; those of its lessons by default.
         progress: whether to show it.
     """
-    return taught(*pupil(mixtures, teacher, seed), progress)
+    student, data = pupil(mixtures, teacher, seed)
+    if steps is not None:
+        epochs = len(data.hparams.keep) * data.hparams.epochs_per_round
+        check_at_least(epochs, steps=steps)
+        data.hparams.epoch_size = data.hparams.batch_size * (steps // epochs)
+    return taught(student, data, progress)
 
 
 def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
