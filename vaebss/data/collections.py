@@ -112,17 +112,19 @@ class MixtureDataset(Dataset[Batch]):
         self.conditions = conditions
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, and its picture, mixture (B, C, H, W);
-        where they are known sources (B, M, *S), zero beyond count (B,)."""
+        """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, levelled, and its picture, mixture
+        (B, C, H, W); where they are known sources (B, M, *S), zero beyond count (B,)."""
         there = plan != SILENT
         sources = self.signals[plan.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
         sources, signal = (
             (sources, sources.sum(1)) if self.conditions == IDEAL else self.conditions.mixed(sources, plan)
         )
-        truth = {} if self.vary else {"sources": sources, "count": there.sum(1)}
         if self.vary:
             signal = self.vary(signal, plan)
+        gain = self.modality.levelling(signal)
+        signal = signal * gain
+        truth = {} if self.vary else {"sources": sources * gain.unsqueeze(1), "count": there.sum(1)}
         return {"signal": signal, "mixture": self.modality.picture(signal), **truth}
 
 

@@ -56,7 +56,7 @@ class MNISTMixtures(LightningDataModule):
             knows that of a note's spectrogram.
         gains: Least and most that a source is multiplied by, such as [0.4, 1.0], drawn for each source of a mixture.
         noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
-        level: Loudness of a note in a mixture, root mean square.
+        level: Root mean square of a note in a pair; mixtures of sound are made as loud as such pairs.
         detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
@@ -114,7 +114,7 @@ class MNISTMixtures(LightningDataModule):
         check_above_zero(data__level=level)
         if not (0 < source_scale <= 1 or source == NOTES):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
-        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add)
+        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add, level=level * math.sqrt(2))
         self.counts = _counts(num_mixed)
         self.conditions = _conditions(gains, noise, source)
         self.collection: Collection | Given | None = None
