@@ -115,7 +115,7 @@ def test_lessons_know_every_size(shape):
 def test_fit_says_when_held_out_mixtures_got_worse(last, slots, told, capsys):
     checkpoints = SimpleNamespace(best_model_score=torch.tensor(-80.0), best_model_path="best.ckpt")
     trainer = SimpleNamespace(callback_metrics={"val/elbo": torch.tensor(last)})
-    fit.warn(SimpleNamespace(checkpoints=checkpoints, trainer=trainer, say=print), slots)
+    fit.warn(SimpleNamespace(checkpoints=checkpoints, trainer=trainer, say=print), adapting.shipped(slots))
     said = capsys.readouterr().out
     assert told in said
     assert said.count("\n") == bool(told)

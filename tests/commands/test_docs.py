@@ -51,7 +51,7 @@ def test_the_commands_are_found():
 
 @pytest.fixture
 def users_folder(tmp_path, monkeypatch, run_folder):
-    """What a reader of the docs has: the configurations, a run, pictures and a recording of their own."""
+    """What a reader of the docs has: the configurations, a run, pictures, recordings and notes of their own."""
     soundfile = pytest.importorskip("soundfile")
     pytest.importorskip("pretty_midi")  # whose font stands in for the better one
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
@@ -64,6 +64,10 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
     (tmp_path / "FluidR3_GM.sf2").symlink_to(notes._bundled_font())
     soundfile.write(tmp_path / "duet.wav", rng.normal(size=20_000) / 10, 16_000)
+    for folder, number, seconds in (("my_recordings", 2, 6), ("my_notes", 20, 1)):
+        (tmp_path / folder).mkdir()
+        for name in range(number):
+            soundfile.write(tmp_path / folder / f"{name}.flac", rng.normal(size=seconds * 22_050) / 10, 22_050)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(notes, "RANGES", {0: (55, 80), 19: (60, 62), 40: (60, 80)})
 

@@ -51,6 +51,27 @@ def test_a_louder_signal_has_a_brighter_picture(audio):
     assert torch.allclose(audio.picture(3 * signals), 3**audio.compression * audio.picture(signals), rtol=1e-4)
 
 
+def test_signals_are_levelled_by_their_loud_windows():
+    audio = Audio(level=0.2)
+    sounds = torch.stack([tone(440, 4 * audio.samples)] * 3)
+    sounds[1, audio.samples :] *= 1e-3  # a pause, nearly silent
+    sounds[2] *= 50
+    levelled = sounds * audio.levelling(sounds)
+    loudest = levelled.unfold(1, audio.samples, audio.samples).square().mean(2).sqrt().amax(1)
+    torch.testing.assert_close(loudest, torch.full((3,), 0.2), atol=0.02, rtol=0)
+    torch.testing.assert_close(levelled[2], levelled[0])
+
+
+@pytest.mark.parametrize("faint", [0.0, 1e-20])
+def test_silence_is_left_alone(faint):
+    assert Audio().levelling(torch.full((2, 40_000), faint)).tolist() == [[1], [1]]
+
+
+def test_no_level_is_refused():
+    with pytest.raises(ValueError, match=r"^level must be above 0, not 0$"):
+        Audio(level=0)
+
+
 @pytest.mark.parametrize("audio", SETTINGS)
 def test_bands_keep_all_energy_below_the_topmost_bin(audio):
     weights = audio._triangles

@@ -67,6 +67,22 @@ def test_errors_are_those_of_what_is_heard(case):
     torch.testing.assert_close(modality.errors(shares, signals, sources), errors, rtol=0.03, atol=1e-3)
 
 
+@pytest.mark.parametrize("loudness", [1e-3, 1e-2, 1, 100])
+def test_the_same_is_found_in_a_sound_of_any_loudness(loudness):
+    time = torch.arange(40_000) / 16_000
+    duet = sum(0.25 * torch.sin(2 * torch.pi * hertz * time) for hertz in (440, 1_760))
+    signals, model = torch.stack([duet, torch.zeros(40_000)]), load("vae-notes")
+    plain, other = (through(model.separate, Audio(), gain * signals) for gain in (1, loudness))
+    torch.testing.assert_close(other.sources, loudness * plain.sources, atol=1e-4 * loudness, rtol=0)
+    torch.testing.assert_close(other.sources.sum(1), loudness * signals, atol=1e-5 * loudness, rtol=0)
+    assert torch.equal(other.active, plain.active)
+
+
+def test_pictures_are_never_levelled():
+    pictures = torch.rand(3, 1, 28, 28)
+    assert torch.equal(Images((1, 28, 28)).levelling(pictures), torch.ones(3, 1, 1, 1))
+
+
 @pytest.mark.parametrize("samples", [10, 64, 96, 100, 1000])
 def test_windows_of_long_signals_are_joined_whatever_the_order_of_their_slots(samples):
     generator = torch.Generator().manual_seed(samples)

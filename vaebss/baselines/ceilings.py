@@ -94,6 +94,6 @@ class TrueRemixes(Remixes):
 
     def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:
         if self.bank is None:
-            sources = self._collected.train.half() * (self.hparams.source_scale / 255)
+            sources = self._collected.train[:].half() * (self.hparams.source_scale / 255)
             self.bank = Bank(sources, self.counts, number)
         return self.bank

@@ -36,7 +36,7 @@ from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.test import mixed, without_nan
 from vaebss.commands.train import configurations, flatten, refuse_explosive
 from vaebss.data.collections import Batch
-from vaebss.data.mixtures import NOTES, MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.hardware import one_device
 from vaebss.matching import MAX_SLOTS
 from vaebss.modalities.audio import Audio
@@ -77,7 +77,7 @@ def parse(args: list[str]) -> Any:
     parser.add_class_arguments(VAEBSS, "model", skip=OWN["model"])
     typed = [option for path in configurations(args) for option in _options_of(path)]
     options = parser.parse_args([*typed, *args])
-    options.kind = Audio.kind if options.data.source == NOTES else Images.kind
+    options.kind = Audio.kind if is_sound(options.data.source, options.data.mixtures) else Images.kind
     options.methods = _listed(options.methods, [*METHODS[options.kind]])
     options.num_sources = _listed(options.num_sources, NUM_SOURCES[options.kind])
     _check(options)

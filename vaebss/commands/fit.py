@@ -66,15 +66,14 @@ def fit(cli: TrainCLI) -> None:
         begun = starts.take_over(best, run.folder)
     run.fit(model, data, begun)
     if data.given is not None:
-        warn(run, cli.config.model.num_sources)
+        warn(run, None if data.modality.audible else shipped(cli.config.model.num_sources))
 
 
-def warn(run: Run, slots: int) -> None:
+def warn(run: Run, teacher: str | None) -> None:
     """Say so where the ELBO of held-out mixtures has fallen: whoever trains on few mixtures too long ends worse off."""
     best, last = run.checkpoints.best_model_score, run.trainer.callback_metrics.get(MONITOR)
     if best is None or last is None or best - last < FALL:
         return
-    teacher = shipped(slots)
     advice = f" With few mixtures, {call('remix')} --data.mixtures adapts {teacher} instead." if teacher else ""
     path = short(Path(run.checkpoints.best_model_path))
     run.say(

@@ -99,9 +99,12 @@ def named(data: MNISTMixtures) -> str:
 
 def mixed(data: MNISTMixtures) -> str:
     """What single signals are."""
+    source = data.hparams.source
+    if data.singles is not None:
+        return f"{'notes' if data.modality.audible else 'images'} of {source}"
     if data.modality.audible:
         return "notes of instruments never heard" if data.hparams.unheard else "notes"
-    return f"{data.hparams.source} digits" if data.singles is None else f"images of {data.hparams.source}"
+    return f"{source} digits"
 
 
 def folder_for(options: Any) -> Path:

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from vaebss.checkpoints import read
 from vaebss.commands.run import RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.data.mixtures import NOTES, MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
@@ -98,7 +99,8 @@ class TrainCLI(LightningCLI):
         )
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments(("data.source", "data.source_scale"), "model.source_scale", compute_fn=_brightest)
+        of = ("data.source", "data.mixtures", "data.source_scale")
+        parser.link_arguments(of, "model.source_scale", compute_fn=_brightest)
         parser.link_arguments(("data.source", "data.mixtures"), "model.bounded", compute_fn=_is_scale_known)
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
@@ -279,11 +281,18 @@ def train(command: str, run: Callable[[], None]) -> int:
     return run_cleanly(command, main)
 
 
-def _brightest(source: str, source_scale: float) -> float:
-    """Pixel of a source: a note's spectrogram knows none."""
-    return math.inf if source == NOTES else source_scale
+def _brightest(source: str, mixtures: str | None, source_scale: float) -> float:
+    """Pixel of a source: a spectrogram knows none."""
+    return math.inf if _surely_sound(source, mixtures) else source_scale
 
 
 def _is_scale_known(source: str, mixtures: str | None) -> bool:
     """Nobody knows how bright the sources of given mixtures are, or those of sound."""
-    return mixtures is None and source != NOTES
+    return mixtures is None and not _surely_sound(source, mixtures)
+
+
+def _surely_sound(source: str, mixtures: str | None) -> bool:
+    """What is wrong with files, the data module says."""
+    with suppress(ValueError):
+        return is_sound(source, mixtures)
+    return False

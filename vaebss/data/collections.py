@@ -2,9 +2,9 @@
 
 # B mixtures, M sources in each at most, N signals, S the shape of a signal
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ from vaebss.seeding import generator
 
 Batch = dict[str, Tensor]
 Split = Literal["train", "val", "test"]
+
+
+class Signals(Protocol):
+    """Signals (N, *S) to be asked for by number: a tensor, or windows of a longer one."""
+
+    @property
+    def ndim(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, numbers: Any, /) -> Tensor: ...
+
 
 HELD_OUT = 10  # one of so many given mixtures is validated on
 
@@ -56,17 +66,17 @@ class Given:
     """Mixtures whose sources nobody knows, or no training does.
 
     Attributes:
-        train, val: (N, C, H, W).
+        train, val: (N, *S).
         test: all of them.
         source: where they come from.
-        truth: sources (N, M, C, H, W) of val and test mixtures, where they are known.
+        truth: sources (N, M, *S) of val and test mixtures, where they are known.
     """
 
-    train: Tensor
-    val: Tensor
-    test: Tensor
+    train: Signals
+    val: Signals
+    test: Signals
     source: str
-    truth: dict[str, Tensor]
+    truth: Mapping[str, Signals]
 
     @classmethod
     def split(cls, mixtures: Tensor, most: int, source: str, sources: Tensor | None = None) -> "Given":
@@ -79,7 +89,7 @@ class Given:
         truth = {} if sources is None else {"val": sources[order[:held_out]], "test": sources}
         return cls(train, val, mixtures, source, truth)
 
-    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor:
+    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
         """Of a fixed list of mixtures: the first `number` of those that there are, or all."""
         there = len(getattr(self, split))
         return torch.arange(there if number is None else min(number, there)).unsqueeze(1)
@@ -112,17 +122,19 @@ class MixtureDataset(Dataset[Batch]):
         self.conditions = conditions
 
     def __getitem__(self, plan: Tensor) -> Batch:
-        """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, and its picture, mixture (B, C, H, W);
-        where they are known sources (B, M, *S), zero beyond count (B,)."""
+        """Plan (B, M) -> signal (B, *S), a sum of sources that is never clipped, levelled, and its picture, mixture
+        (B, C, H, W); where they are known sources (B, M, *S), zero beyond count (B,)."""
         there = plan != SILENT
         sources = self.signals[plan.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
         sources, signal = (
             (sources, sources.sum(1)) if self.conditions == IDEAL else self.conditions.mixed(sources, plan)
         )
-        truth = {} if self.vary else {"sources": sources, "count": there.sum(1)}
         if self.vary:
             signal = self.vary(signal, plan)
+        gain = self.modality.levelling(signal)
+        signal = signal * gain
+        truth = {} if self.vary else {"sources": sources * gain.unsqueeze(1), "count": there.sum(1)}
         return {"signal": signal, "mixture": self.modality.picture(signal), **truth}
 
 
@@ -135,7 +147,7 @@ class GivenMixtures(Dataset[Batch]):
         sources: (N, M, *S), 0 where a mixture has fewer; None where nobody knows them.
     """
 
-    def __init__(self, signals: Tensor, modality: Modality, sources: Tensor | None = None):
+    def __init__(self, signals: Signals, modality: Modality, sources: Signals | None = None):
         self.signals, self.modality, self.sources = signals, modality, sources
 
     def __getitem__(self, plan: Tensor) -> Batch:

@@ -13,7 +13,7 @@ from vaebss.errors import FileError
 from vaebss.modalities.image_files import describe, read_mixtures
 from vaebss.seeding import generator
 
-TENTH = 10  # one of so many single images is validated on, and as many are tested on
+TENTH = 10  # one of so many single signals is validated on, and as many are tested on
 
 
 def read_folder(path: str | Path, invert: bool | None = None) -> tuple[Tensor, bool]:
@@ -36,13 +36,13 @@ def read_folder(path: str | Path, invert: bool | None = None) -> tuple[Tensor, b
     return 1 - pictures if on_white else pictures, on_white
 
 
-def single_images(images: Tensor, source: str) -> Collection:
-    """Clean images (N, C, H, W), a tenth of them to validate and a tenth to test on; which, is drawn."""
-    held_out = len(images) // TENTH
+def single_signals(signals: Tensor, source: str, kind: str) -> Collection:
+    """Clean signals (N, *S) of a kind, a tenth of them to validate and a tenth to test on; which, is drawn."""
+    held_out = len(signals) // TENTH
     if not held_out:
-        raise ValueError(f"{source} holds {len(images)} images; {TENTH} are the least to mix")
-    shuffled = images[torch.randperm(len(images), generator=generator(FIXED_SEED, VAL))]
-    val, test, train = shuffled.split([held_out, held_out, len(images) - 2 * held_out])
+        raise ValueError(f"{source} holds {len(signals)} {kind}; {TENTH} are the least to mix")
+    shuffled = signals[torch.randperm(len(signals), generator=generator(FIXED_SEED, VAL))]
+    val, test, train = shuffled.split([held_out, held_out, len(signals) - 2 * held_out])
     return Collection(train, val, test, source)
 
 

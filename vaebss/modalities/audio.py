@@ -28,7 +28,8 @@ from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
 
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
-LEAST = 1e-12  # energy of a signal that is not silent
+PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
+FAINT = 1e-30  # energy that counts as none
 AT_ONCE = 16  # signals to picture: as many spectra as a CPU's cache holds make it twice as fast
 
 
@@ -47,9 +48,10 @@ class Audio(Modality):
         pooled: frames averaged into one.
         compression: exponent of magnitudes, 1 for none.
         add: what of the sources adds up to the mixture's, "energies" or (as in the paper) "magnitudes".
+        level: root mean square that separators know of mixtures, see `levelling`.
 
     Raises:
-        ValueError: fewer bands than `linear_hz` asks for, or more than bins.
+        ValueError: fewer bands than `linear_hz` asks for, or more than bins; no level.
     """
 
     kind: ClassVar[str] = "audio"
@@ -67,10 +69,13 @@ class Audio(Modality):
     pooled: int = 4
     compression: float = 0.5
     add: Literal["energies", "magnitudes"] = "energies"
+    level: float = PAIR
 
     def __post_init__(self):
         if not self._linear + 1 < self.bands <= self.window // 2:
             raise ValueError(f"bands must be from {self._linear + 2} to {self.window // 2}, not {self.bands}")
+        if not 0 < self.level < math.inf:
+            raise ValueError(f"level must be above 0, not {self.level}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,6 +86,16 @@ class Audio(Modality):
     def exponent(self) -> float:  # type: ignore[override]
         """p: pictures u_k of sources add up as (sum_k u_k^p)^(1/p)."""
         return (2 if self.add == "energies" else 1) / self.compression
+
+    def levelling(self, signals: Tensor) -> Tensor:
+        """What brings the loud windows of signals (B, T) to `level`, (B, 1); 1 for silence.
+
+        The mean of the windows' energies is weighted by these energies themselves: pauses do not count.
+        """
+        energy = self.split(signals).square().mean(1).unflatten(0, (len(signals), -1))
+        weights = functional.normalize(energy, p=1, dim=1, eps=FAINT)
+        loudness = (weights * energy).sum(1, keepdim=True).sqrt()
+        return torch.where(loudness > 0, self.level / loudness, 1.0)
 
     def picture(self, signals: Tensor) -> Tensor:
         """Signals (B, T) -> (B, 1, H, W). A signal g > 0 times as loud has a picture g^compression times as bright."""
@@ -129,7 +144,7 @@ class Audio(Modality):
         taken = (masks.square() * energy).sum((2, 3)) - 2 * torch.einsum("bkhw,bmhw->mbk", masks, products)
         own, whole = spectra.square().sum((2, 3, 4)) / self.pooled, energy.sum((2, 3))  # (B, M), (B, 1)
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
-        return errors / torch.where(own > 0, own, whole).clamp(min=LEAST).unsqueeze(2)
+        return errors / torch.where(own > 0, own, whole).clamp(min=FAINT).unsqueeze(2)
 
     def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Sounds (T,) or (B, T), floats of any rate, by default `rate` -> (B, T') at `rate`."""

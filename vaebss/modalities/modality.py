@@ -42,6 +42,10 @@ class Modality(ABC):
         """The signals (B, K, *S) of what was found in mixtures (B, C, H, W), the pictures of signals (B, *S)."""
         return self.apply(separation.shares(mixture, self.exponent), signals)
 
+    def levelling(self, signals: Tensor) -> Tensor:
+        """What makes signals (B, *S) as loud as separators know them, (B, 1, ...) of as many axes; or 1."""
+        return signals.new_ones(len(signals), *[1] * self.dims)
+
     @abstractmethod
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
@@ -115,7 +119,7 @@ class Modality(ABC):
 
 
 def through(answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any) -> Separation:
-    """Ask a separator for signals (B, *S), which it sees as pictures; sources (B, K, *S) add up to them.
+    """Ask a separator for signals (B, *S), which it sees as pictures, levelled; sources (B, K, *S) add up to them.
 
     Args:
         answer: a separator's `separate` or `label`, masked.
@@ -124,7 +128,7 @@ def through(answer: Callable[..., Separation], modality: Modality, signals: Tens
         options: of `answer`.
     """
     windows = modality.split(signals)
-    picture = modality.picture(windows)
+    picture = modality.picture(modality.split(signals * modality.levelling(signals)))
     found = answer(picture, **options)
     heard = Separation(modality.heard(found, picture, windows), found.active, found.confidence)
     return modality.join(heard, signals)

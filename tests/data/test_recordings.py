@@ -1,0 +1,247 @@
+"""A user's own recordings, made up here: windows of mixtures, stems, single notes; which files are which."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaebss import MNISTMixtures
+from vaebss.data import recordings
+from vaebss.data.plans import FixedPlan
+from vaebss.data.recordings import holds_sounds, read_notes, read_windows
+from vaebss.errors import FileError
+from vaebss.modalities.audio import Audio
+
+soundfile = pytest.importorskip("soundfile")
+AUDIO = Audio()
+LENGTH, RATE = AUDIO.samples, AUDIO.rate
+SHORT = {"epoch_size": 12, "batch_size": 6, "val_mixtures": 5, "test_mixtures": 7}
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=round(seconds * RATE)).astype(np.float32) / 10
+
+
+def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def written(path: Path, sound: np.ndarray, rate: int = RATE) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return str(path)
+
+
+def ready(**options) -> MNISTMixtures:
+    data = MNISTMixtures(**SHORT | options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def every(windows) -> torch.Tensor:
+    return windows[torch.arange(len(windows))]
+
+
+@pytest.fixture
+def folder(tmp_path) -> str:
+    """Three recordings, 26 seconds in all, in a folder of folders."""
+    for number, seconds in enumerate((13, 8, 5)):
+        written(tmp_path / "own" / str(number % 2) / f"{number}.wav", noise(seconds, number))
+    return str(tmp_path / "own")
+
+
+def test_no_sample_is_in_two_splits(tmp_path):
+    ramp = np.linspace(0.1, 1, 20 * RATE)  # no value twice
+    collection = ready(mixtures=written(tmp_path / "ramp.wav", ramp)).collection
+    train, val = (np.unique(every(part)) for part in (collection.train, collection.val))
+    assert train.max() < val.min()
+    assert len(train) == pytest.approx(18 * RATE, abs=recordings.STEP)
+    assert len(val) == pytest.approx(2 * RATE, abs=2 * recordings.STEP)
+
+
+def test_no_window_spans_two_recordings(tmp_path):
+    for number, sign in enumerate((1, -1, 1, -1)):
+        written(tmp_path / f"{number}.wav", sign * abs(noise(5, number)))
+    collection = ready(mixtures=str(tmp_path)).collection
+    shares = (every(collection.test) > 0).float().mean(1)
+    assert shares.unique().tolist() == [0, 1]
+    assert (
+        len(collection.train) + len(collection.val)
+        < len(collection.test)
+        < 4 * (5 * RATE - LENGTH) / recordings.STEP + 5
+    )
+
+
+def test_batches_are_fresh_windows_at_random_places(folder):
+    data = ready(mixtures=folder)
+    loader = data.train_dataloader()
+    first, again = ([batch["signal"] for batch in loader] for _ in range(2))
+    loader.sampler.set_epoch(1)
+    second = [batch["signal"] for batch in loader]
+    assert [tuple(signal.shape) for signal in first] == [(6, LENGTH)] * 2
+    assert torch.equal(torch.cat(first), torch.cat(again))
+    assert not np.intersect1d(torch.cat(first)[:, 0], torch.cat(second)[:, 0]).size
+    batch = next(iter(loader))
+    assert set(batch) == {"signal", "mixture"}
+    torch.testing.assert_close(batch["mixture"], AUDIO.picture(batch["signal"]))
+
+
+def test_validation_windows_are_always_the_same_and_far_apart(folder):
+    first, again = (next(iter(ready(mixtures=folder, seed=seed).val_dataloader()))["signal"] for seed in (0, 1))
+    assert torch.equal(first, again)
+    assert len(first) == 5
+    assert len(first[:, 0].unique()) == 5
+
+
+def test_a_fixed_list_of_windows_is_as_long_as_asked(folder):
+    data = ready(mixtures=folder, num_mixtures=20)
+    batches = [*data._loader("train", FixedPlan(data.training_list, 8))]
+    assert [len(batch["signal"]) for batch in batches] == [8, 8, 4]
+    assert len(torch.cat([batch["signal"] for batch in batches])[:, 0].unique()) == 20
+
+
+@pytest.mark.parametrize("options", [{"bands": 256, "pooled": 2}, {"compression": 1.0, "add": "magnitudes"}])
+def test_options_of_the_picture_hold_for_recordings(folder, options):
+    data = ready(mixtures=folder, **options)
+    audio = Audio(**options)
+    batch = next(iter(data.train_dataloader()))
+    assert data.image_shape == audio.shape
+    torch.testing.assert_close(batch["mixture"], audio.picture(batch["signal"]))
+
+
+def test_each_recording_is_levelled_by_one_gain(tmp_path):
+    written(tmp_path / "quiet.wav", 1e-3 * noise(8))
+    written(tmp_path / "loud.wav", np.concatenate([noise(6, 1), noise(6, 1) / 10]))
+    loudness = every(read_windows(tmp_path, AUDIO)[0]).square().mean(1).sqrt()
+    assert loudness.max() == pytest.approx(AUDIO.level, rel=0.05)
+    assert loudness.min() == pytest.approx(AUDIO.level / 10, rel=0.05)
+    assert ((loudness / AUDIO.level - 1).abs() < 0.05).float().mean() > 0.6
+
+
+def test_windows_that_are_nearly_silent_are_dropped(tmp_path):
+    pause = 1e-4 * noise(6, 1)
+    path = written(tmp_path / "pause.wav", np.concatenate([noise(6), pause, noise(6)]))
+    windows, _ = read_windows(path, AUDIO)
+    assert (every(windows).square().mean(1).sqrt() >= 0.009 * AUDIO.level).all()
+    inside = (windows.starts >= 6 * RATE) & (windows.starts < 12 * RATE - LENGTH)
+    assert not inside.any()
+    assert len(windows) == pytest.approx((12 * RATE) / recordings.STEP, rel=0.02)
+
+
+def test_short_clips_are_filled_up_with_silence(tmp_path):
+    for number in range(12):
+        written(tmp_path / f"{number}.wav", noise(0.5, number))
+    windows, _ = read_windows(tmp_path, AUDIO)
+    assert len(windows) == 12
+    assert not every(windows)[:, RATE // 2 :].any()
+    assert len(ready(mixtures=str(tmp_path)).collection.val) == 1
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_any_rate_and_format_with_channels_averaged(tmp_path, suffix, rate):
+    left = tone(440, 12, rate)
+    path = written(tmp_path / f"stereo{suffix}", np.stack([left, np.zeros_like(left)], 1), rate)
+    found = AUDIO.picture(read_windows(path, AUDIO)[0][torch.tensor([2_000])])
+    expected = AUDIO.picture(torch.from_numpy(tone(440, 12)).float()[None, 2_000 * recordings.STEP :][:, :LENGTH])
+    energies = expected.pow(AUDIO.exponent) * (AUDIO.level / 0.3 * 2**0.5) ** 2
+    assert (found.pow(AUDIO.exponent) - energies).abs().mean() < 0.05 * energies.mean()
+
+
+def test_one_recording_of_a_minute_is_enough(tmp_path):
+    data = ready(mixtures=written(tmp_path / "minute.wav", noise(60)))
+    assert len(data.collection.train) > 3_000
+    assert len(data.collection.val) > 300
+
+
+@pytest.fixture
+def stems(tmp_path) -> dict:
+    """Two recordings and their two stems, the second of which is silent in the second."""
+    low, high = [tone(220, 9), tone(330, 8)], [tone(1_760, 9), np.zeros(8 * RATE)]
+    for number, (one, other) in enumerate(zip(low, high, strict=True)):
+        written(tmp_path / "own" / f"{number}.wav", one + other)
+        written(tmp_path / "low" / f"{number}.wav", one)
+        written(tmp_path / "high" / f"{number}.wav", other)
+    return {"mixtures": str(tmp_path / "own"), "sources": [str(tmp_path / "low"), str(tmp_path / "high")]}
+
+
+def test_stems_are_seen_where_scores_are_made_alone(stems):
+    data = ready(**stems)
+    assert set(next(iter(data.train_dataloader()))) == {"signal", "mixture"}
+    test = next(iter(data.test_dataloader()))
+    torch.testing.assert_close(test["sources"].sum(1), test["signal"], atol=1e-5, rtol=0)
+    assert test["count"].unique().tolist() == [1, 2]
+    val = next(iter(data.val_dataloader()))
+    torch.testing.assert_close(val["sources"].sum(1), val["signal"], atol=1e-5, rtol=0)
+
+
+def test_stems_of_other_recordings_are_refused(stems, tmp_path):
+    written(tmp_path / "low" / "1.wav", tone(330, 7))
+    with pytest.raises(FileError, match=r"low has not as many recordings as \S*own, or they are not as long$"):
+        MNISTMixtures(**stems)
+
+
+def test_the_suffixes_decide_between_sounds_and_pictures(folder, tmp_path):
+    assert holds_sounds(folder)
+    np.save(tmp_path / "pictures.npy", np.zeros((12, 8, 8)))
+    assert not holds_sounds(tmp_path / "pictures.npy")
+    with pytest.raises(FileError, match=r"holds sounds, \S+\.wav, and pictures, pictures\.npy: keep them apart$"):
+        MNISTMixtures(mixtures=str(tmp_path))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileError, match=r"none holds no such files; known are .*\.wav"):
+        MNISTMixtures(mixtures=str(tmp_path / "none"))
+
+
+def test_too_little_sound_is_refused(tmp_path):
+    with pytest.raises(FileError, match=r"few.wav holds 9\.0 seconds of sound; 10\.1 are the least to train on$"):
+        MNISTMixtures(mixtures=written(tmp_path / "few.wav", noise(9)))
+    path = written(tmp_path / "silent.wav", np.concatenate([noise(2), np.zeros(20 * RATE)]))
+    with pytest.raises(ValueError, match=r"silent.wav holds too little that is not silent"):
+        ready(mixtures=path)
+
+
+@pytest.fixture
+def own_notes(tmp_path) -> str:
+    """Thirty notes that begin late, of several formats and rates; and a silent one."""
+    for number in range(30):
+        suffix, rate = ((".wav", 16_000), (".flac", 44_100), (".ogg", 22_050))[number % 3]
+        late = np.concatenate([np.zeros(rate // 3), tone(110 * 2 ** (number / 6), 1.5, rate)])
+        written(tmp_path / "notes" / f"{number}{suffix}", np.stack([late, late], 1), rate)
+    written(tmp_path / "notes" / "silent.wav", np.zeros(RATE))
+    return str(tmp_path / "notes")
+
+
+def test_own_notes_are_cut_at_their_onset_and_equally_loud(own_notes):
+    notes = read_notes(own_notes, AUDIO)
+    assert notes.shape == (30, LENGTH)
+    torch.testing.assert_close(notes.square().mean(1), torch.ones(30), atol=1e-3, rtol=0)
+    assert notes[:, :200].abs().amax(1).min() > 0.1
+
+
+def test_own_notes_are_mixed_as_rendered_ones_and_no_file_is_in_two_splits(own_notes):
+    data = ready(source=own_notes)
+    single = data.collection
+    assert [len(part) for part in (single.train, single.val, single.test)] == [24, 3, 3]
+    assert len(torch.cat([single.train, single.val, single.test]).unique(dim=0)) == 30
+    assert data.hparams.source_scale == float("inf")
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        batch = next(iter(loader))
+        torch.testing.assert_close(batch["sources"].sum(1), batch["signal"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(batch["mixture"], AUDIO.picture(batch["signal"]))
+
+
+def test_gains_make_one_note_quieter_than_the_other(own_notes):
+    batch = next(iter(ready(source=own_notes, gains=[0.5, 1.0], test_mixtures=200).test_dataloader()))
+    levels = 20 * batch["sources"].square().mean(2).log10() / 2
+    differences = (levels[:, 0] - levels[:, 1]).abs()
+    assert 4.5 < differences.max() < 6.03
+    torch.testing.assert_close(batch["sources"].sum(1), batch["signal"], atol=1e-4, rtol=0)
+
+
+def test_too_few_notes_are_refused(tmp_path):
+    for number in range(9):
+        written(tmp_path / f"{number}.wav", tone(110 * (number + 1), 1))
+    with pytest.raises(ValueError, match=r"holds 9 notes; 10 are the least to mix$"):
+        ready(source=str(tmp_path))
