@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vaebss.separation import active_slots, add_up, check_mixture, mask, sharpness
+from vaebss.separation import Separation, active_slots, add_up, check_mixture, mask, sharpness
 
 
 def test_masked_estimates_add_up_to_the_mixture(random_mixture):
@@ -83,3 +83,23 @@ def test_mixtures_that_cannot_be_separated_are_refused(mixture, message):
     with pytest.raises(ValueError, match=message) as error:
         check_mixture(mixture, (1, 28, 28), 2)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 4.0])
+def test_slots_without_a_source_give_what_they_have_to_those_with_one(random_mixture, exponent):
+    found = mask(torch.rand(5, 3, 1, 28, 28), random_mixture, exponent=exponent)
+    active = torch.tensor([[True, False, True]] * 4 + [[False] * 3])
+    settled = Separation(found, active, torch.ones(5)).settled(random_mixture, exponent)
+    assert (settled.sources[:4, 1] == 0).all()
+    torch.testing.assert_close(add_up(settled.sources, exponent), random_mixture, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(settled.sources[4], found[4])  # who else should have it
+    first, last = found[:4, 0] * settled.sources[:4, 2], found[:4, 2] * settled.sources[:4, 0]
+    torch.testing.assert_close(first, last)  # in proportion
+
+
+def test_sources_come_before_slots_without_one():
+    sources = torch.arange(6.0).view(2, 3, 1)
+    active = torch.tensor([[False, True, True], [True, False, True]])
+    ordered = Separation(sources, active, torch.ones(2)).sources_first()
+    assert ordered.sources.flatten(1).tolist() == [[1, 2, 0], [3, 5, 4]]
+    assert ordered.active.tolist() == [[True, True, False]] * 2

@@ -7,26 +7,31 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vaebss.matching import match
 
 GAP = 2  # pixels between images
-SHEET = 12  # mixtures on a contact sheet
+BLOCKS = 4  # of mixtures side by side, on a contact sheet
+TEXT = 18  # pixels of its letters
+LETTERS = 14  # of a title, in an inch
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 PIXELS_AN_INCH = 36  # of a row, where that makes it neither small nor large
+LOWEST, HIGH, HIGHEST = 0.3, 2.0, 5.0  # inches of a row: of lines, of pictures, of narrow pictures half an inch wide
+SHARP = 1_500  # pixels of a row that are more than a figure has
 QUIET = -60  # dB below the loudest, which is black
 
 Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
 
 
-def save_image(image: Tensor, path: Path) -> None:
-    """(C, H, W), white being 1, as a file of the kind that its name says."""
-    array = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu().numpy()
-    Image.fromarray(array, MODES[len(image)]).save(path)
+def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
+    """(C, H, W), white being 1, as a file of the kind that its name says, of 8 bits or, where it is grey, 16."""
+    pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(2).cpu().numpy() * (2**bits - 1)
+    Image.fromarray(pixels.round().astype(np.uint8 if bits == 8 else np.uint16)).save(path)
 
 
 def as_image(figure: Figure) -> Image.Image:
@@ -63,28 +68,66 @@ def separation_figure(
 
 
 class ContactSheet:
-    """The first mixtures, of one size, and what was found in them.
+    """The first mixtures and what was found in them, in blocks of those of one size that fit side by side.
 
     Args:
         draw: rows of signals.
+        beside: how many such signals fit side by side.
     """
 
-    def __init__(self, draw: Callable[[Rows], Figure]):
-        self.draw = draw
-        self.mixtures: list[Tensor] = []
-        self.estimates: list[Tensor] = []
+    def __init__(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]):
+        self.draw, self.beside = draw, beside
+        self.blocks: list[Image.Image] = []
+        self.waiting: list[tuple[str, Tensor, Tensor]] = []
+        self.seen = self.shown = 0
 
-    def add(self, mixtures: Tensor, estimates: Tensor) -> None:
-        """Take note of the first of (N, *S) and (N, K, *S)."""
-        room = SHEET - sum(map(len, self.mixtures))
-        if room > 0 and all(mixtures.shape[1:] == earlier.shape[1:] for earlier in self.mixtures):
-            self.mixtures.append(mixtures[:room])
-            self.estimates.append(estimates[:room])
+    def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
+        """Take note of mixtures (N, *S), and of what was found in them, (N, K, *S), the first `count`, (N,), of it."""
+        self.seen += len(names)
+        for name, mixture, found, number in zip(names, mixtures, estimates, count.tolist(), strict=True):
+            if self.waiting and self.waiting[0][1].shape != mixture.shape:
+                self._block()
+            if len(self.blocks) == BLOCKS:
+                return
+            self.waiting.append((name, mixture, found[:number]))
+            if len(self.waiting) == self.beside(mixture):
+                self._block()
 
     def save(self, path: Path) -> None:
         """Draw it, if there is anything to draw."""
-        if self.mixtures:
-            separation_figure(torch.cat(self.mixtures), torch.cat(self.estimates), draw=self.draw).savefig(path)
+        if self.waiting:
+            self._block()
+        if not self.blocks:
+            return
+        top = 2 * TEXT
+        width, height = max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
+        sheet = Image.new("RGB", (width, top + height), "white")
+        line = f"{self.shown} of {self.seen} mixtures" if self.shown < self.seen else f"{self.seen} mixtures"
+        ImageDraw.Draw(sheet).text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
+        for block in self.blocks:
+            sheet.paste(block, (0, top))
+            top += block.height
+        sheet.save(path)
+
+    def _block(self) -> None:
+        """Draw those that wait, a column a mixture."""
+        names, mixtures, sources = zip(*self.waiting, strict=True)
+        most = max(len(found) for found in sources)
+        rows = {"mixture": torch.stack(mixtures)}
+        for k, row in enumerate(torch.cat([_with_slots(found.unsqueeze(0), most) for found in sources]).unbind(1)):
+            rows[f"source {k + 1}"] = row
+        figure = self.draw(rows)
+        figure.suptitle(_fitting(names, int(figure.get_figwidth() * LETTERS)), fontsize=8)
+        self.blocks.append(as_image(figure))
+        self.shown += len(self.waiting)
+        self.waiting = []
+
+
+def _fitting(names: Sequence[str], letters: int) -> str:
+    """Names in one line of so many letters, or the first and the last."""
+    line = ", ".join(names)
+    line = line if len(line) <= letters else f"{names[0]} to {names[-1]}"
+    return line if len(line) <= letters else f"{line[: letters // 2 - 1]}...{line[1 - letters // 2 :]}"
 
 
 def comparison_figure(
@@ -183,13 +226,15 @@ def rows_figure(rows: Rows) -> Figure:
         rows: label -> images, all of one shape.
     """
     brightest = max(float(images.max()) for images in rows.values())
-    strips = {label: _strip(images) for label, images in rows.items()}
-    height, pixels = next(iter(strips.values())).shape[:2]
+    strips = {label: _strip(_shrunk(images)) for label, images in rows.items()}
+    (height, pixels, _), (tall, wide) = next(iter(strips.values())).shape, next(iter(rows.values())).shape[2:]
     width = min(max(pixels / PIXELS_AN_INCH, 7.0), 12.0)
-    row_height = width * height / pixels
+    row_height = max(min(width * height / pixels, max(HIGH, min(tall / wide / 2, HIGHEST))), LOWEST)
+    aspect = "auto" if row_height == LOWEST else "equal"
+    width = max(min(width, row_height * pixels / height), 4.0)
     figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=120)
     for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
-        axes.imshow(strip.squeeze(-1), cmap="gray", vmin=0, vmax=brightest or 1, interpolation="nearest")
+        axes.imshow(strip.squeeze(-1), cmap="gray", vmin=0, vmax=brightest or 1, interpolation="nearest", aspect=aspect)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -242,6 +287,15 @@ def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: 
     }
     panels[-1].set_xticks(list(ticks), list(ticks.values()), fontsize=6)
     return figure
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """(N, C, H, W) with no more pixels than a figure shows."""
+    factor = max(len(images) * images.shape[3], images.shape[2]) // SHARP
+    if factor < 2:
+        return images
+    size = (max(1, images.shape[2] // factor), max(1, images.shape[3] // factor))
+    return torch.nn.functional.interpolate(images.detach().float().cpu(), size, mode="area")
 
 
 def _strip(images: Tensor, between: float = 0.0) -> Tensor:

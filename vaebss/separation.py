@@ -70,6 +70,21 @@ class Separation:
             return self
         return Separation(self.sources[None], self.active[None], self.confidence[None])
 
+    def settled(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
+        """Of pictures (B, K, C, H, W) and their mixture: what slots without a source have goes to those with one.
+
+        In proportion, so that the sources alone add up to the mixture; all stays as it is where there is none.
+        """
+        holding = self.active | ~self.active.any(1, keepdim=True)
+        estimates = (self.sources + FAINT) * holding[..., None, None, None]
+        return Separation(mask(estimates, mixture, exponent=exponent), self.active, self.confidence)
+
+    def sources_first(self) -> "Separation":
+        """The same of a batch, with the slots that hold a source before those that hold none."""
+        order = self.active.int().argsort(dim=1, descending=True, stable=True)
+        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+        return Separation(self.sources[rows, order], self.active[rows, order], self.confidence)
+
     def to(self, device: torch.device | str) -> "Separation":
         """The same separation on another device."""
         return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device))

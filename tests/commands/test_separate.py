@@ -1,14 +1,18 @@
+import csv
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vaebss import api, checkpoints
+from vaebss import api, checkpoints, load
 from vaebss.commands import separate
 from vaebss.commands.written import SHEET, Written
 from vaebss.errors import FileError
 from vaebss.modalities.image_files import read_images
 from vaebss.modalities.kinds import modality_of
+from vaebss.pictures import ContactSheet
+from vaebss.separation import Separation
 
 
 @pytest.fixture
@@ -26,15 +30,24 @@ def run(checkpoint, *args) -> int:
 
 
 def total(out, name: str) -> np.ndarray:
-    """The sum of a mixture's sources as written."""
-    return np.sum([np.asarray(Image.open(path)).astype(int) for path in out.glob(f"{name}_source*.png")], 0)
+    """The sum of a mixture's sources as written in pictures."""
+    return np.sum([np.asarray(Image.open(path)).astype(float) for path in out.glob(f"{name}_source*")], 0)
+
+
+def arrays(out, name: str) -> np.ndarray:
+    """Sources as written in arrays, (K, ...), by number."""
+    return np.stack([np.load(path) for path in sorted(out.glob(f"{name}_source*.npy"))])
+
+
+def listed(out) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "separations.csv").open()))
 
 
 def test_sources_of_every_file_add_up(tmp_path, checkpoint, mixtures, capsys):
     out = tmp_path / "out"
     assert run(checkpoint, tmp_path / "three.npy", tmp_path / "1.png", "--out", out) == 0
-    for name in ("three_00001", "1"):
-        np.testing.assert_allclose(total(out, name), mixtures[1] * 255, atol=2)
+    np.testing.assert_allclose(arrays(out, "three").sum(0)[:, 0], mixtures, atol=1e-5)
+    np.testing.assert_allclose(total(out, "1"), mixtures[1] * 255, atol=2)
     assert (out / "contact_sheet.png").is_file()
     assert "4 mixtures" in capsys.readouterr().out
 
@@ -51,7 +64,9 @@ def test_dark_on_white_is_inverted(tmp_path, checkpoint, mixtures):
     inverse = 255 - (mixtures[0] * 255).astype(np.uint8)
     Image.fromarray(inverse).save(tmp_path / "dark.png")
     assert run(checkpoint, tmp_path / "dark.png", "--invert", "--out", tmp_path / "out") == 0
-    np.testing.assert_allclose(total(tmp_path / "out", "dark"), mixtures[0] * 255, atol=3)
+    number = len([*(tmp_path / "out").glob("dark_source*")])
+    ink = 255 * number - total(tmp_path / "out", "dark")  # what is written is dark on white too
+    np.testing.assert_allclose(ink, mixtures[0] * 255, atol=3)
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, checkpoint, mixtures, capsys):
@@ -111,37 +126,197 @@ def test_arrays_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monkeypa
     with (tmp_path / "three.npy").open("rb") as stream:
         monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": stream}))
         assert run(checkpoint, "-", "--out", tmp_path / "out") == 0
-    np.testing.assert_allclose(total(tmp_path / "out", "stdin_00002"), mixtures[2] * 255, atol=2)
+    np.testing.assert_allclose(arrays(tmp_path / "out", "stdin").sum(0)[2, 0], mixtures[2], atol=1e-5)
+
+
+HELD = {  # file of mixtures up to 1 -> how they are held there, and what white is
+    "grey": ("a.npy", lambda m: m, 1),
+    "grey, half": ("a.npy", lambda m: m.astype(np.float16), 1),
+    "one": ("a.npy", lambda m: m[0], 1),
+    "channel": ("a.npy", lambda m: m[:, None], 1),
+    "colour": ("a.npy", lambda m: np.stack([m, m / 2, 0 * m], 1), 1),
+    "channels last": ("a.npy", lambda m: np.stack([m, m / 2, 0 * m], -1), 1),
+    "8 bits": ("a.npy", lambda m: (m * 255).astype(np.uint8), 255),
+    "16 bits": ("a.npy", lambda m: (m * 65_535).astype(np.uint16), 65_535),
+    "archive": ("a.npz", lambda m: m, 1),
+}
+
+
+@pytest.mark.parametrize("case", HELD)
+def test_arrays_come_back_in_the_shape_and_the_scale_of_what_came_in(tmp_path, checkpoint, mixtures, case):
+    name, held, white = HELD[case]
+    array = held(np.concatenate([mixtures, mixtures]))  # three alone might be one in colour
+    np.save(tmp_path / name, array) if name == "a.npy" else np.savez(tmp_path / name, x=array)
+    assert run(checkpoint, tmp_path / name, "--out", tmp_path / "out") == 0
+    found = arrays(tmp_path / "out", "a")
+    assert found.dtype == np.float32
+    assert found.shape[1:] == array.shape
+    np.testing.assert_allclose(found.sum(0), array, atol=2e-5 * white)
+
+
+def test_rows_of_arrays_are_silent_beyond_their_count(tmp_path, checkpoint, mixtures):
+    np.save(tmp_path / "a.npy", np.stack([0 * mixtures[0], *mixtures])[:, None])
+    assert run(checkpoint, tmp_path / "a.npy", "--out", tmp_path / "out") == 0
+    found, rows = arrays(tmp_path / "out", "a"), listed(tmp_path / "out")
+    assert [row["name"] for row in rows] == ["a[0]", "a[1]", "a[2]", "a[3]"]
+    assert [int(row["count"]) for row in rows] == [int((row != 0).any((1, 2, 3)).sum()) for row in found.swapaxes(0, 1)]
+    assert rows[0]["count"] == "0"
+
+
+def test_arrays_of_an_archive_are_inputs_of_their_own(tmp_path, checkpoint, mixtures, capsys):
+    np.savez(tmp_path / "a.npz", x=mixtures[:, None], y=np.ones((1, 40, 30)) / 2, labels=np.arange(3))
+    assert run(checkpoint, tmp_path / "a.npz", "--out", tmp_path / "out") == 2
+    assert "a.npz[labels] has shape" in capsys.readouterr().err
+    np.testing.assert_allclose(arrays(tmp_path / "out", "a_x").sum(0)[:, 0], mixtures, atol=1e-5)
+    assert arrays(tmp_path / "out", "a_y").shape[1:] == (1, 40, 30)
+
+
+def test_numbers_whose_white_is_stated_come_back_in_their_scale(tmp_path, checkpoint, mixtures):
+    array = (mixtures[0] * 1_000).astype(np.int64)
+    np.save(tmp_path / "a.npy", array)
+    assert run(checkpoint, tmp_path / "a.npy", "--white", 1_000, "--out", tmp_path / "out") == 0
+    np.testing.assert_allclose(arrays(tmp_path / "out", "a").sum(0), array, atol=0.02)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_pictures_of_16_bits_stay_so(tmp_path, checkpoint, mixtures, suffix):
+    fine = (mixtures[0] * 65_535).astype(np.uint16)
+    Image.fromarray(fine).save(tmp_path / f"fine.{suffix}")
+    assert run(checkpoint, tmp_path / f"fine.{suffix}", "--out", tmp_path / "out") == 0
+    (first, *_) = (tmp_path / "out").glob("fine_source*.png")
+    assert Image.open(first).mode.startswith("I;16")
+    np.testing.assert_allclose(total(tmp_path / "out", "fine"), fine, atol=4)
+
+
+def test_pictures_of_floats_stay_so_beyond_white_too(tmp_path, checkpoint, mixtures):
+    Image.fromarray(1.5 * mixtures[0]).save(tmp_path / "a.tif")
+    assert run(checkpoint, tmp_path / "a.tif", "--source-max", "1", "--out", tmp_path / "out") == 0
+    assert [*(tmp_path / "out").glob("a_source*.tiff")]
+    np.testing.assert_allclose(total(tmp_path / "out", "a"), 1.5 * mixtures[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "white", "atol"), [("png", "three_00001", 255, 2), ("tiff", "three_00001", 1, 1e-5)]
+)
+def test_arrays_may_be_asked_for_as_pictures(tmp_path, checkpoint, mixtures, kind, name, white, atol):
+    assert run(checkpoint, tmp_path / "three.npy", "--format", kind, "--out", tmp_path / "out") == 0
+    np.testing.assert_allclose(total(tmp_path / "out", name), mixtures[1] * white, atol=atol)
+
+
+def test_pictures_may_be_asked_for_as_arrays(tmp_path, checkpoint, mixtures):
+    assert run(checkpoint, tmp_path / "0.png", "--format", "npy", "--out", tmp_path / "out") == 0
+    found = arrays(tmp_path / "out", "0")
+    assert found.shape[1:] == (28, 28)
+    np.testing.assert_allclose(found.sum(0), np.asarray(Image.open(tmp_path / "0.png")), atol=1e-2)
+
+
+def test_a_format_of_sound_is_refused_for_pictures(tmp_path, checkpoint, mixtures, capsys):
+    assert run(checkpoint, tmp_path / "0.png", "--format", "flac", "--out", tmp_path / "out") == 2
+    assert "--format flac is not for images, but .png, .tiff, .npy are" in capsys.readouterr().err
+
+
+def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path, mixtures, monkeypatch):
+    """Where it is found in a later slot than one that holds nothing."""
+    active = torch.tensor([[False, True, True], [True, False, True], [False, False, True]])
+    sources = torch.rand(3, 3, 1, 28, 28) / 3
+    model = load("vae-k3")
+    monkeypatch.setattr(type(model), "separate", lambda self, x, **_: Separation(sources, active, torch.ones(3)))
+    modality, drawn = modality_of(model), []
+    taker = separate.Taker(model, modality, {}, ".png")
+    signals = torch.from_numpy(mixtures)[:, None]
+    with Written(tmp_path / "out", []) as written:
+        ((names, _, found),) = taker.take_apart(tmp_path / "three.npy", "three", written)
+        sheet = ContactSheet(lambda rows: drawn.append(rows) or modality.figure(rows), modality.beside)
+        sheet.add(names, signals, found.sources, found.count)
+        sheet.save(tmp_path / "sheet.png")
+    assert list(drawn[0]) == ["mixture", "source 1", "source 2"]
+    assert [row["count"] for row in listed(tmp_path / "out")] == ["2", "2", "1"]
+    for number, counted in enumerate([2, 2, 1]):
+        slots = active[number].nonzero().flatten()
+        for k in range(2):
+            path = tmp_path / "out" / f"three_{number:05d}_source{k + 1}.png"
+            assert path.is_file() == (k < counted)
+            shown = drawn[0][f"source {k + 1}"][number, 0]
+            if k < counted:
+                np.testing.assert_allclose(
+                    np.asarray(Image.open(path)) / 255, shown.clamp(max=1), atol=0.5 / 255 + 1e-6
+                )
+                share = sources[number, slots[k]] / sources[number, slots].sum(0)
+                torch.testing.assert_close(shown, (share * signals[number])[0], atol=1e-5, rtol=0)
+            else:
+                assert not shown.any()
+
+
+def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
+    out = tmp_path / "out"
+    assert run(checkpoint, tmp_path / "0.png", tmp_path / "three.npy", "--out", out) == 0
+    rows = listed(out)
+    assert list(rows[0]) == ["file", "name", "count", "confidence", "written"]
+    assert [row["name"] for row in rows] == ["0", "three[0]", "three[1]", "three[2]"]
+    assert [row["file"] for row in rows] == [str(tmp_path / "0.png"), *[str(tmp_path / "three.npy")] * 3]
+    assert len([*out.glob(rows[0]["written"])]) == int(rows[0]["count"])
+    assert len([*out.glob(rows[1]["written"])]) == max(int(row["count"]) for row in rows[1:])
+    model = load(checkpoint)
+    images = torch.from_numpy(mixtures)[:, None]
+    confidence = api.through(model.separate, modality_of(model, source_max=0.5), images).confidence
+    assert [float(row["confidence"]) for row in rows[1:]] == pytest.approx(confidence.tolist(), abs=1e-4)
+
+
+def note(written: Written, path, name: str, count: int, pattern: str) -> list:
+    written.note(path, name, count, 0.5, pattern)
+    return [written.place(pattern.replace("*", str(k + 1))) for k in range(count)]
 
 
 def test_a_later_run_clears_away_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
     path, out = tmp_path / "m.png", tmp_path / "out"
-    with Written(out, [path], ".png") as written:
-        for place in written.of(path, "m", 3, 0.5):
+    with Written(out, [path]) as written:
+        for place in note(written, path, "m", 3, "m_source*.png") + note(written, path, "k", 1, "k_source*.png"):
             place.touch()
     (out / "m_source4.png").touch()
     (out / "n_source1.png").touch()
-    with Written(out, [path], ".png") as written:
-        assert written.of(path, "m", 1, 0.5) == [out / "m_source1.png"]
-    assert {file.name for file in out.iterdir()} == {"m_source4.png", "n_source1.png", "separations.csv"}
+    with Written(out, [path]) as written:
+        (place,) = note(written, path, "m", 1, "m_source*.tiff")
+        place.touch()
+    left = {"m_source4.png", "n_source1.png", "m_source1.tiff", "k_source1.png", "separations.csv"}
+    assert {file.name for file in out.iterdir()} == left
+    assert [row["name"] for row in listed(out)] == ["k", "m"]
+
+
+def test_fewer_rows_of_an_array_leave_no_trace_of_the_others(tmp_path):
+    path, out = tmp_path / "m.npy", tmp_path / "out"
+    with Written(out, [path]) as written:
+        written.note(path, "m[1]", 1, 0.5, "m_source*.npy")
+        for place in note(written, path, "m[0]", 2, "m_source*.npy"):
+            place.touch()
+    with Written(out, [path]) as written:
+        note(written, path, "m[0]", 1, "m_source*.npy")[0].touch()
+    assert {file.name for file in out.iterdir()} == {"m_source1.npy", "separations.csv"}
+    assert [row["name"] for row in listed(out)] == ["m[0]"]
 
 
 def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
     path = tmp_path / "m.png"
     for name in ("m_source2.png", SHEET):
         (tmp_path / name).touch()
-    with Written(tmp_path, [path], ".png") as written:
+    with Written(tmp_path, [path]) as written:
         with pytest.raises(FileError, match=r"m_source2\.png is there already"):
-            written.of(path, "m", 2, 0.5)
+            note(written, path, "m", 2, "m_source*.png")
         with pytest.raises(FileError, match="is there already"):
             written.place(SHEET)
 
 
+def test_the_list_of_somebody_else_is_not_overwritten(tmp_path):
+    (tmp_path / "separations.csv").write_text("name,file,sources\n")
+    with pytest.raises(FileError, match="is there already"):
+        Written(tmp_path, [])
+    assert (tmp_path / "separations.csv").read_text() == "name,file,sources\n"
+
+
 def test_an_earlier_result_that_is_now_an_input_stays(tmp_path):
     path, source = tmp_path / "m.png", tmp_path / "m_source1.png"
-    with Written(tmp_path, [path], ".png") as written:
-        (place,) = written.of(path, "m", 1, 0.5)
+    with Written(tmp_path, [path]) as written:
+        (place,) = note(written, path, "m", 1, "m_source*.png")
         place.touch()
-    with Written(tmp_path, [path, source], ".png") as written, pytest.raises(FileError, match="is there already"):
-        written.of(path, "m", 1, 0.5)
+    with Written(tmp_path, [path, source]) as written, pytest.raises(FileError, match="is there already"):
+        note(written, path, "m", 1, "m_source*.png")
     assert source.is_file()

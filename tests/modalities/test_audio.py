@@ -111,8 +111,8 @@ def test_what_is_written_is_read_again(tmp_path):
     pytest.importorskip("soundfile")
     signal = 3 * noise(5_000)  # beyond 1: nothing is clipped
     Audio().write(signal, tmp_path / "sound.wav")
-    (read,) = Audio().read(tmp_path / "sound.wav")
-    assert torch.equal(read, signal.unsqueeze(0))
+    (part,) = Audio().read(tmp_path / "sound.wav")
+    assert torch.equal(part.signals, signal.view(1, 1, -1))
 
 
 @pytest.mark.parametrize(
@@ -131,26 +131,85 @@ def test_formats_are_read_to_their_precision(tmp_path, suffix, subtype, precisio
     soundfile = pytest.importorskip("soundfile")
     signal, path = tone(440), tmp_path / f"sound.{suffix}"
     soundfile.write(path, signal.numpy(), 16_000, subtype=subtype)
-    (read,) = Audio().read(path)
-    assert torch.allclose(read[0, 2_000 : len(signal) - 2_000], signal[2_000:-2_000], atol=precision)
+    (part,) = Audio().read(path)
+    assert torch.allclose(part.signals[0, 0, 2_000 : len(signal) - 2_000], signal[2_000:-2_000], atol=precision)
     assert path.suffix in Audio.suffixes
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
-def test_any_rate_is_resampled_and_channels_are_averaged(tmp_path, rate):
+def test_any_rate_is_resampled_and_channels_are_pictured_as_their_mean(tmp_path, rate):
     soundfile = pytest.importorskip("soundfile")
     mono = tone(440, rate, rate)
     soundfile.write(tmp_path / "a.wav", torch.stack([mono, 0 * mono, -mono, 4 * mono], 1).numpy(), rate, "FLOAT")
-    (read,) = Audio().read(tmp_path / "a.wav")
-    assert read.shape == (1, 16_000)
-    assert torch.allclose(read[0, 500:-500], tone(440, 16_000)[500:-500], atol=1e-3)
+    (part,) = Audio().read(tmp_path / "a.wav")
+    assert part.signals.shape == (1, 4, 16_000)
+    assert torch.allclose(part.signals[0, :, 500:-500].mean(0), tone(440, 16_000)[500:-500], atol=1e-3)
+    torch.testing.assert_close(Audio().picture(part.signals), Audio().picture(part.signals.mean(1)))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_parts_come_back_at_the_rate_and_with_the_channels_of_their_file_and_add_up(tmp_path, rate, channels):
+    soundfile = pytest.importorskip("soundfile")
+    sound = 0.2 * noise(rate // 2, channels)
+    soundfile.write(tmp_path / "a.wav", sound.numpy(), rate, "FLOAT")
+    (part,) = Audio().read(tmp_path / "a.wav")
+    shares = noise(1, 3, *Audio().picture(part.signals).shape[1:]).softmax(1)
+    found = part.restore(Audio().apply(shares, part.signals))
+    assert found.shape == (1, 3, channels, rate // 2)
+    for number, source in enumerate(found.unbind(1)):
+        part.write(source, tmp_path / f"{number}.wav")
+    written = [soundfile.read(tmp_path / f"{number}.wav", always_2d=True) for number in range(3)]
+    assert {written_rate for _, written_rate in written} == {rate}
+    assert sum(sound for sound, _ in written) == pytest.approx(sound.numpy(), abs=1e-4)
+
+
+def test_what_the_own_rate_cannot_carry_goes_to_who_has_the_highs_then():
+    low, high = tone(220, 44_100, 44_100), torch.zeros(44_100)
+    high[:22_050] = 0.1 * noise(22_050)  # of all frequencies, in the first half alone
+    whole = (low + high).unsqueeze(0)
+    _, restore = Audio().taken(whole, 44_100)
+    parts = torch.stack([Audio().taken(part, 44_100)[0] for part in (low, high)], 1)
+    found = restore(parts)[0]
+    torch.testing.assert_close(found.sum(0), whole[0], atol=1e-5, rtol=0)
+    wrong = (found[1] - high)[2_000:20_000].square().sum() / high[2_000:20_000].square().sum()
+    assert wrong < 1e-3  # two thirds of its energy are above 8 kHz
+    assert found[1, 30_000:].abs().max() < 1e-3
+
+
+def test_a_silent_part_gets_nothing_of_what_the_own_rate_cannot_carry():
+    sound = noise(1, 44_100)
+    taken, restore = Audio().taken(sound, 44_100)
+    found = restore(torch.stack([taken, torch.zeros_like(taken)], 1))
+    assert found[:, 1].abs().max() == 0
+    torch.testing.assert_close(found[:, 0], sound, atol=1e-5, rtol=0)
+
+
+def test_every_channel_has_the_shares_of_the_mean():
+    stereo = torch.stack([tone(440), 0.5 * tone(1_760)]).unsqueeze(0)
+    shares = noise(1, 2, *Audio().shape).softmax(1)
+    parts = Audio().apply(shares, stereo)
+    assert parts.shape == (1, 2, 2, 16_128)
+    for channel in range(2):
+        torch.testing.assert_close(parts[:, :, channel], Audio().apply(shares, stereo[:, channel]))
+
+
+def test_flac_is_of_24_bits_and_refuses_what_it_would_clip(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    stereo = torch.stack([tone(440), tone(880)])
+    Audio().write(stereo, tmp_path / "a.flac", 44_100)
+    sound, rate = soundfile.read(tmp_path / "a.flac")
+    assert rate == 44_100
+    assert pytest.approx(stereo.numpy(), abs=2**-23) == sound.T
+    with pytest.raises(FileError, match=r"^\S*a.flac cannot be written: FLAC holds nothing above 1, and this 1.5"):
+        Audio().write(5 * stereo, tmp_path / "a.flac")
 
 
 def test_silence_is_a_sound_like_any_other(tmp_path):
     pytest.importorskip("soundfile")
     Audio().write(torch.zeros(100), tmp_path / "silent.wav")
-    (read,) = Audio().read(tmp_path / "silent.wav")
-    assert torch.equal(read, torch.zeros(1, 100))
+    (part,) = Audio().read(tmp_path / "silent.wav")
+    assert torch.equal(part.signals, torch.zeros(1, 1, 100))
 
 
 @pytest.mark.parametrize("content", ["nothing", "garbage", "no samples", "nan", "not there"])

@@ -17,6 +17,7 @@ MODALITIES = {
     "colour for a grey model": (Images((1, 28, 28)), (3, 30, 31)),
     "grey for a colour model": (Images((3, 28, 28)), (1, 30, 31)),
     "sound": (Audio(), (16_128,)),
+    "sound of three channels": (Audio(), (3, 16_128)),
 }
 
 
@@ -99,6 +100,14 @@ def test_windows_of_long_signals_are_joined_whatever_the_order_of_their_slots(sa
     for found, truth in zip(joined, sources, strict=True):
         unlike = (found.unsqueeze(1) - truth.unsqueeze(0)).abs().amax(2)
         assert (unlike.amin(1) < 1e-5).all()
+
+
+def test_windows_of_channels_are_joined_as_one():
+    sources = torch.randn(2, 3, 2, 1_000)
+    parts = split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
+    parts[:, 3] = parts[:, 3].flip(1)
+    joined, _ = join(parts, torch.ones(parts.shape[:3], dtype=torch.bool), 1_000)
+    torch.testing.assert_close(joined, sources)
 
 
 def test_a_slot_that_is_silent_in_every_window_stays_silent():

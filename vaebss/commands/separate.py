@@ -4,12 +4,13 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import chain, count, repeat
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.commands.written import SHEET, Written
+from vaebss.commands.written import SHEET, SourceFiles, Written
 from vaebss.errors import FileError
 from vaebss.pretrained.shelf import DEFAULT_MODEL
 
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
-ARRAYS = (".npy", ".npz")  # files of arrays, whose mixtures are numbered even where there is one
+FORMATS = ("png", "tiff", "npy", "wav", "flac")
 LOOKED_AT = 100  # files
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image
 
 
 def parse(args: list[str]) -> Any:
     """Options."""
-    parser = OneLineErrors(prog=program("separate"), description="Take mixtures apart: images, NumPy arrays, folders.")
-    parser.add_argument("inputs", nargs="+", type=str, help="PNG, JPEG, NPY or NPZ files, folders, or - for stdin.")
+    description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
+    parser = OneLineErrors(prog=program("separate"), description=description)
+    inputs = "Pictures, NPY or NPZ files, for a model of sound WAV, FLAC, OGG, MP3; folders, or - for stdin."
+    parser.add_argument("inputs", nargs="+", type=str, help=inputs)
     parser.add_argument("--ckpt", type=str, default=DEFAULT_MODEL, help="Checkpoint, or a shipped model's name.")
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
+    kind = "Of the sources' files. By default as what came in: arrays as NPY, pictures as PNG, of 16 bits where they "
+    kind += "were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
+    parser.add_argument("--format", choices=FORMATS, help=kind)
     brightness = "Brightest value of a single source in the input, white being 1; by default as the mixtures look."
     parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
     invert = "For dark sources on a white background; by default as the mixtures look."
@@ -46,9 +52,7 @@ def parse(args: list[str]) -> Any:
     return options
 
 
-def separate(
-    inputs: list[str], ckpt: str, out: Path, gpus: int | None, looks: dict[str, Any], refinement: dict[str, int]
-) -> int:
+def separate(options: Any) -> int:
     """Separate all inputs, write their sources and a contact sheet; the exit code, 2 if one of them could not be."""
     # What takes time to import only now, so that options are refused at once.
     from tqdm import tqdm
@@ -58,53 +62,88 @@ def separate(
     from vaebss.modalities.kinds import modality_of
     from vaebss.pictures import ContactSheet
 
-    model = load(ckpt).to(one_device(gpus))
+    model = load(options.ckpt).to(one_device(options.gpus))
+    refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
     model.check_options(**refinement)
-    mixtures = 0
+    out = Path(options.out).expanduser()
     with tempfile.TemporaryDirectory() as piped:
-        files, failed = files_of(inputs, modality_of(model).suffixes, Path(piped))
-        modality = as_they_look(model, files, looks)
-        sheet = ContactSheet(modality.figure)
-        with Written(out, files, modality.suffix) as written:
+        files, failed = files_of(options.inputs, modality_of(model).suffixes, Path(piped))
+        modality = as_they_look(model, files, {name: options[name] for name in ("source_max", "invert", "white")})
+        taker = Taker(model, modality, refinement, suffix_of(options.format, modality))
+        sheet = ContactSheet(modality.figure, modality.beside)
+        with Written(out, files) as written:
             for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
                 try:
-                    for signals, found in separate_file(model, modality, path, name, written, refinement):
-                        sheet.add(signals, found.sources)
-                        mixtures += len(found)
+                    for names, signals, found in taker.take_apart(path, name, written):
+                        sheet.add(names, signals, found.sources, found.count)
                 except FileError as error:
                     failed += 1
                     complain(error)
             sheet.save(written.place(SHEET))
-    print(f"{mixtures} mixtures taken apart into {out}")
+    print(f"{len(written.rows)} mixtures taken apart into {out}")
     return 2 if failed else 0
 
 
-def separate_file(
-    model: "Separator", modality: "Modality", path: Path, stem: str, written: Written, refinement: dict[str, int]
-) -> "Iterator[tuple[Tensor, Separation]]":
-    """Write the sources of every mixture of a file; yields what was read and what was found, part by part.
+def suffix_of(kind: str | None, modality: "Modality") -> str | None:
+    """Of the files asked for, None where nothing is.
 
     Raises:
-        FileError: it cannot be read, or holds no mixtures for this model.
+        ValueError: they cannot hold such signals.
     """
-    from vaebss.modalities.modality import through
+    suffix = f".{kind}" if kind else None
+    if suffix not in (None, *modality.formats):
+        raise ValueError(f"--format {kind} is not for {modality.kind}, but {', '.join(modality.formats)} are")
+    return suffix
 
-    parts = modality.read(path)
-    first, second = next(parts), next(parts, None)
-    several = len(first) > 1 or second is not None or path.suffix.lower().startswith(ARRAYS)
-    names = (f"{stem}_{number:05d}" for number in count()) if several else repeat(stem)
-    if note := modality.note(first):
-        say(f"{path}: {note}")
-    for signals in chain([first], [] if second is None else [second], parts):
+
+@dataclass(frozen=True)
+class Taker:
+    """Takes files apart into files.
+
+    Args:
+        model: that separates.
+        modality: what its mixtures are in files.
+        refinement: options of `separate`.
+        suffix: of the files to write; None is as those that are read.
+    """
+
+    model: "Separator"
+    modality: "Modality"
+    refinement: dict[str, int]
+    suffix: str | None
+
+    def take_apart(self, path: Path, stem: str, written: Written) -> "Iterator[tuple[list[str], Tensor, Separation]]":
+        """Write the sources of every mixture of a file.
+
+        Yields, part by part, the names of mixtures, their signals and what was found in them, see `found`.
+
+        Raises:
+            FileError: it cannot be read, or holds no mixtures for this model.
+        """
+        parts = self.modality.read(path)
+        first, second = next(parts), next(parts, None)
+        several = len(first.signals) > 1 or second is not None
+        sources = SourceFiles(written, path, stem, self.suffix or first.suffix, several, first.rows)
+        if note := self.modality.note(first.signals):
+            say(f"{path}: {note}")
+        for part in chain([first], [] if second is None else [second], parts):
+            found = self.found(path, part.signals)
+            yield sources.add(part, found), part.signals, found
+        sources.close()
+        if not sources.most:
+            say(f"{path}: no source was found, so that none is written")
+
+    def found(self, path: Path, signals: "Tensor") -> "Separation":
+        """What is found in signals (N, *S) of a file; sources come first and add up to them."""
+        from vaebss.modalities.modality import through
+
+        def answer(pictures: "Tensor", **options: Any) -> "Separation":
+            return self.model.separate(pictures, **options).settled(pictures, self.modality.exponent)
+
         try:
-            found = through(model.separate, modality, signals, **refinement)
+            return through(answer, self.modality, signals, **self.refinement).sources_first()
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
-        for mixture, name in zip(found, names):  # noqa: B905  # as many names as it takes
-            places = written.of(path, name, int(mixture.count), float(mixture.confidence))
-            for source, place in zip(mixture.sources[mixture.active], places, strict=True):
-                modality.write(source, place)
-        yield signals, found
 
 
 def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any]) -> "Modality":
@@ -128,26 +167,37 @@ def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any])
 
 
 def own_names(files: list[Path]) -> list[str]:
-    """For each file the name that its sources are written under: its stem, numbered where an earlier file has it."""
+    """For each file the name that its sources are written under: its stem, numbered where an earlier file has it.
+
+    Of one array of an archive, `file.npz[name]`, it is file_name.
+    """
+    from vaebss.modalities.image_files import chosen
+
     names: list[str] = []
     for path in files:
-        numbered = (f"{path.stem}_{number}" for number in count(2))
-        name = next(name for name in chain([path.stem], numbered) if name not in names)
-        if name != path.stem:
-            say(f"{path}: its sources are written as {name}, for another file is called {path.stem}")
+        file, array = chosen(path)
+        stem = f"{file.stem}_{array.replace('/', '_')}" if array else file.stem
+        numbered = (f"{stem}_{number}" for number in count(2))
+        name = next(name for name in chain([stem], numbered) if name not in names)
+        if name != stem:
+            say(f"{path}: its sources are written as {name}, for another file is called {stem}")
         names.append(name)
     return names
 
 
 def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple[list[Path], int]:
-    """The files of all inputs, and how many inputs have none; what comes through a pipe is put into a folder."""
-    from vaebss.modalities.image_files import find
+    """The files of all inputs, and how many inputs have none; what comes through a pipe is put into a folder.
+
+    Archives of several arrays are as many files.
+    """
+    from vaebss.modalities.image_files import each_array, find
 
     files: list[Path] = []
     failed = 0
     for name in inputs:
         try:
-            files += [_stdin(piped)] if name == "-" else find(name, suffixes=suffixes)
+            found = [_stdin(piped)] if name == "-" else find(name, suffixes=suffixes)
+            files += [file for path in found for file in each_array(path)]
         except FileError as error:
             failed += 1
             complain(error)
@@ -176,14 +226,6 @@ def complain(error: Exception) -> None:
     tqdm.write(f"{program('separate')}: error: {error}", file=sys.stderr)
 
 
-def run(args: list[str]) -> int:
-    """Separate as the options say."""
-    options = parse(args)
-    refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-    looks = {"source_max": options.source_max, "invert": options.invert, "white": options.white}
-    return separate(options.inputs, options.ckpt, Path(options.out).expanduser(), options.gpus, looks, refinement)
-
-
 def main(args: list[str] | None = None) -> int:
     """Entry point of scripts/separate.py: 2 if an input, or all of them, cannot be taken apart."""
-    return run_cleanly("separate", lambda: run(sys.argv[1:] if args is None else args))
+    return run_cleanly("separate", lambda: separate(parse(sys.argv[1:] if args is None else args)))

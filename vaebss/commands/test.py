@@ -143,7 +143,7 @@ def write_sounds(shown: Apart, modality: Modality, folder: Path) -> Path:
     """Mixtures, what was found in them and, where known, their true sources, to listen to; the folder."""
     folder.mkdir(exist_ok=True)
     for number, name, sound in shown.named():
-        modality.write(sound, folder / f"{number}_{name.replace(' ', '')}{modality.suffix}")
+        modality.write(sound, folder / f"{number}_{name.replace(' ', '')}{modality.formats[0]}")
     return folder
 
 

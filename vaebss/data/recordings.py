@@ -124,7 +124,7 @@ def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> t
 
 def read_sounds(path: str | Path, audio: Audio) -> list[Tensor]:
     """All sounds of a file, or of a folder and those below it, by path: (T',) each, at the rate of `audio`, mono."""
-    return [torch.cat([*audio.read(file)]).mean(0) for file in find(path, True, Audio.suffixes)]
+    return [part.signals[0].mean(0) for file in find(path, True, Audio.suffixes) for part in audio.read(file)]
 
 
 def read_notes(path: str | Path, audio: Audio) -> Tensor:

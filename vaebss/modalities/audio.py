@@ -6,7 +6,7 @@ Energies of different sounds add up, give or take the interference of their phas
 plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 """
 
-# B signals, K slots, T samples, F bins, N frames, H bands, W pooled frames
+# B signals, C channels or none, K slots, T samples, F bins, N frames, H bands, W pooled frames
 
 import math
 from bisect import bisect_left
@@ -23,19 +23,24 @@ from torch.nn import functional
 
 from vaebss.errors import FileError
 from vaebss.modalities import windows
-from vaebss.modalities.modality import Modality
+from vaebss.modalities.modality import Modality, Part
 from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
 
+SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
 PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
 FAINT = 1e-30  # energy that counts as none
+STEEP = 4  # differences, whose energy is mostly that of the highs: a fourth at 1 kHz is 54 dB below one at 8 kHz
+QUIETEST = 1e-6  # of a part's mean energy, below which highs tell nothing
 AT_ONCE = 16  # signals to picture: as many spectra as a CPU's cache holds make it twice as fast
 
 
 @dataclass(frozen=True)
 class Audio(Modality):
-    """Mono signals of one rate, (T,) floats. Their pictures are (1, H, W) >= 0, the lowest band first.
+    """Signals of one rate, (T,) floats, or (C, T). Their pictures are (1, H, W) >= 0, the lowest band first.
+
+    Of several channels the mean is pictured, and every channel has its shares.
 
     Args:
         rate: samples a second.
@@ -56,7 +61,7 @@ class Audio(Modality):
 
     kind: ClassVar[str] = "audio"
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
-    suffix: ClassVar[str] = ".wav"
+    formats: ClassVar[tuple[str, ...]] = (".wav", ".flac")
     dims: ClassVar[int] = 1
     audible: ClassVar[bool] = True
 
@@ -88,18 +93,19 @@ class Audio(Modality):
         return (2 if self.add == "energies" else 1) / self.compression
 
     def levelling(self, signals: Tensor) -> Tensor:
-        """What brings the loud windows of signals (B, T) to `level`, (B, 1); 1 for silence.
+        """What brings the loud windows of signals (B, *C, T) to `level`, one for all channels; 1 for silence.
 
         The mean of the windows' energies is weighted by these energies themselves: pauses do not count.
         """
-        energy = self.split(signals).square().mean(1).unflatten(0, (len(signals), -1))
+        energy = self.split(_mono(signals)).square().mean(1).unflatten(0, (len(signals), -1))
         weights = functional.normalize(energy, p=1, dim=1, eps=FAINT)
         loudness = (weights * energy).sum(1, keepdim=True).sqrt()
-        return torch.where(loudness > 0, self.level / loudness, 1.0)
+        gains = torch.where(loudness > 0, self.level / loudness, 1.0)
+        return gains.view(-1, *[1] * (signals.ndim - 1))
 
     def picture(self, signals: Tensor) -> Tensor:
-        """Signals (B, T) -> (B, 1, H, W). A signal g > 0 times as loud has a picture g^compression times as bright."""
-        return torch.cat([self._picture(part) for part in signals.split(AT_ONCE)])
+        """Signals (B, *C, T) -> (B, 1, H, W). One g > 0 times as loud has a picture g^compression times as bright."""
+        return torch.cat([self._picture(part) for part in _mono(signals).split(AT_ONCE)])
 
     def _picture(self, signals: Tensor) -> Tensor:
         spectrum = self._spectrum(signals)[:, :-1]
@@ -117,17 +123,26 @@ class Audio(Modality):
         pitches = {bisect_left(edges, hertz): f"{hertz} Hz" for hertz in MARKED if hertz < edges[-1]}
         return spectrograms_figure(magnitudes, pitches, self.rate / (self.hop * self.pooled))
 
+    def beside(self, signal: Tensor) -> int:
+        """Seconds take an inch each, twelve a page."""
+        return max(1, min(12, 12 * self.rate // signal.shape[-1]))
+
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Shares (B, K, 1, H, W) of the pictures of signals (B, T) -> parts (B, K, T) of the signals.
+        """Shares (B, K, 1, H, W) of the pictures of signals (B, *C, T) -> parts (B, K, *C, T) of the signals.
 
         A bin's mask is the mean of its bands' shares, weighted by the triangles; phases are the mixture's. Shares that
         sum to 1 give parts that sum to the signals, topmost bin included.
         """
-        spectrum = self._spectrum(signals).unsqueeze(1)  # (B, 1, F + 1, N)
+        parts = zip(shares.split(AT_ONCE), signals.split(AT_ONCE), strict=True)
+        return torch.cat([self._apply(*part) for part in parts])
+
+    def _apply(self, shares: Tensor, signals: Tensor) -> Tensor:
+        spectrum = self._spectrum(signals).unsqueeze(1)  # (B, 1, *C, F + 1, N)
         masks = (self._triangles.to(signals.device).mT @ shares.squeeze(2)).repeat_interleave(self.pooled, -1)
         masks = torch.cat([masks, masks[..., -1:, :]], -2)[..., : spectrum.shape[-1]]
-        parts = torch.istft((spectrum * masks).flatten(0, 1), **self._frames(signals), length=signals.shape[-1])
-        return parts.unflatten(0, shares.shape[:2])
+        masked = spectrum * (masks if signals.ndim == 2 else masks.unsqueeze(2))
+        parts = torch.istft(masked.flatten(0, -3), **self._frames(signals), length=signals.shape[-1])
+        return parts.unflatten(0, masked.shape[:-2])
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
         """Energy of the errors over that of the source, or of silence over that of the signal.
@@ -151,31 +166,48 @@ class Audio(Modality):
         sounds = torch.as_tensor(signals).float()
         if sounds.ndim not in (1, 2) or not sounds.numel() or not torch.isfinite(sounds).all():
             raise ValueError(f"sounds must have shape (T,) or (B, T) and be finite, not {tuple(sounds.shape)}")
-        wanted = sample_rate or self.rate
+        taken, whole = self._at_own_rate(torch.atleast_2d(sounds).cpu(), sample_rate or self.rate)
+        return taken, whole if sounds.ndim == 2 else lambda sources: whole(sources)[0]
 
-        def restore(sources: Tensor) -> Tensor:
-            whole = _resampled(sources, self.rate, wanted)[..., : sounds.shape[-1]]
-            return whole if sounds.ndim == 2 else whole[0]
+    def _at_own_rate(self, sounds: Tensor, rate: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Sounds (B, *C, T) at a rate -> (B, *C, T') at the own; and what brings parts (B, K, *C, T') of those back.
 
-        return _resampled(torch.atleast_2d(sounds), wanted, self.rate), restore
+        Those add up to the sounds: what the own rate cannot carry is shared out by `highs`.
+        """
+
+        def restore(parts: Tensor) -> Tensor:
+            whole = _resampled(parts.cpu(), self.rate, rate)[..., : sounds.shape[-1]]
+            missing = sounds.unsqueeze(1) - whole.sum(1, keepdim=True)
+            shares = functional.interpolate(self.highs(parts.cpu()), sounds.shape[-1], mode="linear")
+            return whole + missing * (shares if sounds.ndim == 2 else shares.unsqueeze(2))
+
+        return _resampled(sounds, rate, self.rate), restore
+
+    def highs(self, parts: Tensor) -> Tensor:
+        """Each part's share of the energy of the highs of parts (B, K, *C, T), moment by moment, (B, K, N)."""
+        steep = functional.pad(parts, (STEEP, 0)).diff(n=STEEP).square()
+        steep = steep.reshape(*parts.shape[:2], -1, parts.shape[-1]).mean(2)
+        energy = functional.avg_pool1d(steep, self.window, self.hop, self.window // 2)
+        energy = energy + QUIETEST * parts.square().flatten(2).mean(2, keepdim=True)
+        return energy / energy.sum(1, keepdim=True).clamp(min=torch.finfo().tiny)
 
     def split(self, signals: Tensor) -> Tensor:
-        """Signals (B, T) of any length -> windows (B N, samples), see windows.py."""
+        """Signals (B, *C, T) of any length -> windows (B N, *C, samples), see windows.py."""
         return windows.split(signals, self.samples)
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Parts of windows (B N, K, samples) -> of signals (B, K, T)."""
+        """Parts of windows (B N, K, *C, samples) -> of signals (B, K, *C, T)."""
         parts, active = (part.unflatten(0, (len(signals), -1)) for part in (found.sources, found.active))
         confidence = found.confidence.unflatten(0, (len(signals), -1)).mean(1)
-        return Separation(*windows.join(parts, active, signals.shape[1]), confidence)
+        return Separation(*windows.join(parts, active, signals.shape[-1]), confidence)
 
     @property
     def options(self) -> dict[str, Any]:
         """Arguments that make another like this one."""
         return {"kind": self.kind, **asdict(self)}
 
-    def read(self, path: str | Path) -> Iterator[Tensor]:
-        """The sound of a file, (1, T) float32, at `rate`; the mean of its channels.
+    def read(self, path: str | Path) -> Iterator[Part]:
+        """The sound of a file, (1, C, T) float32, at `rate`.
 
         Raises:
             FileError: broken, empty, or not finite.
@@ -186,19 +218,27 @@ class Audio(Modality):
             raise FileError(f"{path} is empty")
         if not torch.isfinite(sound).all():
             raise FileError(f"{path} holds NaN or infinity")
-        yield _resampled(sound, rate, self.rate).unsqueeze(0)
+        signals, restore = self._at_own_rate(sound.T.unsqueeze(0), rate)
+        yield Part(signals, restore, lambda found, place: self.write(found[0], place, rate), self.formats[0])
 
-    def write(self, signal: Tensor, path: str | Path) -> None:
-        """Signal (T,) -> a WAV file of 32-bit floats, in which nothing is clipped and nothing rounded.
+    def write(self, signal: Tensor, path: str | Path, rate: int | None = None) -> None:
+        """Signal (T,) or (C, T) -> a file: WAV of 32-bit floats, in which nothing is clipped, or FLAC of 24 bits.
+
+        Args:
+            signal: floats, of which FLAC holds those from -1 to 1.
+            path: the suffix says which.
+            rate: samples a second, by default the own.
 
         Raises:
             FileError: it cannot be written.
             ImportError: soundfile is not installed.
         """
-        soundfile = _soundfile()
+        soundfile, subtype = _soundfile(), SUBTYPES[Path(path).suffix.lower()]
+        if subtype != "FLOAT" and (loudest := float(signal.abs().max())) > 1:
+            raise FileError(f"{path} cannot be written: FLAC holds nothing above 1, and this {loudest:.3f}; WAV does")
         try:
-            soundfile.write(path, signal.float().cpu().numpy(), self.rate, format="WAV", subtype="FLOAT")
-        except (soundfile.SoundFileError, OSError) as error:
+            soundfile.write(path, signal.float().cpu().numpy().T, rate or self.rate, subtype=subtype)
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
             raise FileError(f"{path} cannot be written: {_reason(error)}") from error
 
     @property
@@ -225,8 +265,10 @@ class Audio(Modality):
         return torch.minimum(rising, falling).clamp(min=0).float()
 
     def _spectrum(self, signals: Tensor) -> Tensor:
-        """Signals (B, T) -> complex (B, F + 1, N), N = 1 + T // hop."""
-        return torch.stft(signals, **self._frames(signals), pad_mode="constant", return_complex=True)
+        """Signals (B, *C, T) -> complex (B, *C, F + 1, N), N = 1 + T // hop."""
+        flat = signals.flatten(0, -2)
+        spectrum = torch.stft(flat, **self._frames(signals), pad_mode="constant", return_complex=True)
+        return spectrum.unflatten(0, signals.shape[:-1])
 
     def _frames(self, signals: Tensor) -> dict[str, Any]:
         """What forward and inverse transform share."""
@@ -234,18 +276,23 @@ class Audio(Modality):
         return {"n_fft": self.window, "hop_length": self.hop, "window": window, "normalized": True}
 
 
+def _mono(signals: Tensor) -> Tensor:
+    """Signals (B, *C, T) -> (B, T), the mean of their channels."""
+    return signals if signals.ndim == 2 else signals.mean(1)
+
+
 def _load(path: Path) -> tuple[Tensor, int]:
-    """The mean of a file's channels, (T,) float32, and its rate."""
+    """The sound of a file, (T, C) float32, and its rate."""
     soundfile = _soundfile()
     try:
         sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
-    return torch.from_numpy(sound).mean(1), rate
+    return torch.from_numpy(sound), rate
 
 
 def _resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
-    """Sound (..., T) at `rate` -> (..., T') at the `wanted` one, low-passed."""
+    """Sound (..., T) at `rate` -> (..., T') at the `wanted` one, low-passed and never shorter in time."""
     if rate == wanted:
         return sound
     from scipy.signal import resample_poly

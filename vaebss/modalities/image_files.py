@@ -7,7 +7,7 @@ Nothing is guessed: a file is read as what it certainly is, or refused in one li
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vaebss.errors import FileError
-from vaebss.pictures import MODES
+from vaebss.pictures import MODES, save_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
@@ -47,6 +47,19 @@ UNFAITHFUL: dict[str, Callable[[Any, dict], bool]] = {
         image.format == "GIF" and image.tell() > 0 and image.load() is not None and image.mode == "P"
     ),
 }
+
+
+class Held(NamedTuple):
+    """How a file holds images: the axes of its array, the number that stands for white, the type of its numbers."""
+
+    axes: str
+    white: float
+    dtype: np.dtype
+
+    @property
+    def fine(self) -> bool:
+        """Whether its numbers are of more than 16 bits."""
+        return self.dtype.itemsize > 2 or self.dtype.kind == "f"
 
 
 class Layout(NamedTuple):
@@ -220,14 +233,35 @@ def read_images(
     Raises:
         FileError: broken; or of a shape, type or numbers that might mean something else than what would be read.
     """
+    for images, _ in read_held(path, at_once, invert=invert, white=white, lines=lines):
+        yield with_channels(images, channels)
+
+
+def read_held(
+    path: str | Path, at_once: int = 1_000, *, invert: bool = False, white: float | None = None, lines: bool = False
+) -> Iterator[tuple[Tensor, Held]]:
+    """As `read_images`, and with every part how the file holds it."""
     if white is not None and not 0 < white < np.inf:
         raise ValueError(f"white must be a number above 0, not {white}")
     path = Path(path)
-    for name, images in _arrays(path, lines) if chosen(path)[0].suffix.lower() in ARRAYS else _pictures(path):
-        unit = white or _white(name, images.dtype)
+    for name, images, axes in _arrays(path, lines) if is_array(path) else _pictures(path):
+        held = Held(axes, white or _white(name, images.dtype), images.dtype)
         for start in range(0, len(images), at_once):
-            part = _light(name, images[start : start + at_once], unit)
-            yield with_channels(part if part.shape[1] in MODES else _opaque(name, part, float(invert)), channels)
+            part = _light(name, images[start : start + at_once], held.white)
+            yield part if part.shape[1] in MODES else _opaque(name, part, float(invert)), held
+
+
+def write_held(images: Tensor, path: Path, held: Held) -> None:
+    """Images (N, C, H, W), white being 1, as a file held others: all in an array, or one as a picture.
+
+    Pictures have 16 bits where those of the file had, floats in a TIFF; colour has 8, as Pillow writes no more.
+    """
+    if path.suffix == ".npy":
+        np.save(path, _laid_out(images * held.white, "NCHW", held.axes).numpy())
+    elif held.fine and path.suffix == ".tiff" and images.shape[1] == 1:
+        Image.fromarray((images[0, 0] * held.white).numpy()).save(path)
+    else:
+        save_image(images[0], path, bits=16 if held.dtype == np.uint16 and images.shape[1] == 1 else 8)
 
 
 def _white(name: str, dtype: np.dtype) -> int:
@@ -264,23 +298,41 @@ def with_channels(images: Tensor, channels: int | None) -> Tensor:
     return (images * LUMA).sum(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)
 
 
-def _arrays(path: Path, lines: bool) -> list[tuple[str, np.ndarray]]:
-    """Names and arrays (N, C, H, W)."""
-    file, asked = chosen(path)
+def is_array(path: Path) -> bool:
+    """Whether a file holds arrays, as its name says."""
+    return chosen(path)[0].suffix.lower() in ARRAYS
+
+
+def each_array(path: Path) -> list[Path]:
+    """Each array of an archive of several as a path of its own; any other path as it is, broken ones too."""
+    names: list[str] = []
+    with suppress(FileError):  # which is told of where it is read
+        names = list(_archive(path)) if path.suffix.lower() == ".npz" else []
+    return [Path(f"{path}[{name}]") for name in names] if len(names) > 1 else [path]
+
+
+def _archive(file: Path) -> Any:
     with _reading(file):
         loaded: Any = np.load(file, mmap_mode="r", allow_pickle=False)
-    archive = {"": loaded} if isinstance(loaded, np.ndarray) else loaded
+    return {"": loaded} if isinstance(loaded, np.ndarray) else loaded
+
+
+def _arrays(path: Path, lines: bool) -> list[tuple[str, np.ndarray, str]]:
+    """Names, arrays (N, C, H, W) and the axes that they have in the file."""
+    file, asked = chosen(path)
+    archive = _archive(file)
     names = [name for name in dict.fromkeys(archive) if asked in (None, name)]
     if not names:
         raise FileError(f"{path} names no array; {file} holds {', '.join(archive) or 'none'}")
     return [_member(f"{file}[{name}]" if name else str(file), archive, name, lines) for name in names]
 
 
-def _member(full: str, archive: Any, name: str, lines: bool) -> tuple[str, np.ndarray]:
+def _member(full: str, archive: Any, name: str, lines: bool) -> tuple[str, np.ndarray, str]:
     hint = f"; to read another alone, name it as here: {', '.join(archive)}" if len(archive) > 1 else ""
     with _reading(full):
         array = np.asarray(archive[name])
-    return full, _images(array, _axes(full, array, lines, hint))
+    axes = _axes(full, array, lines, hint)
+    return full, _images(array, axes), axes
 
 
 def _images(array: np.ndarray, axes: str) -> np.ndarray:
@@ -317,21 +369,27 @@ def as_images(signals: Any, lines: bool = False) -> tuple[Tensor, Callable[[Tens
     target = ("NK" if "N" in axes else "K") + axes.replace("N", "")
 
     def restore(sources: Tensor) -> Tensor:
-        kept = sources[tuple(slice(None) if axis in target else 0 for axis in "NKCHW")]
-        order = [axis for axis in "NKCHW" if axis in target]
-        return kept.permute([order.index(axis) for axis in target])
+        return _laid_out(sources, "NKCHW", target)
 
     return images if images.shape[1] in MODES else _opaque(name, images, 0.0), restore
 
 
-def _pictures(path: Path) -> list[tuple[str, np.ndarray]]:
-    """A name and arrays (N, C, H, W) of the frames, those of one size together."""
+def _laid_out(images: Tensor, axes: str, wanted: str) -> Tensor:
+    """Some of the axes of images, in another order; of the others their first."""
+    kept = images[tuple(slice(None) if axis in wanted else 0 for axis in axes)]
+    order = [axis for axis in axes if axis in wanted]
+    return kept.permute([order.index(axis) for axis in wanted])
+
+
+def _pictures(path: Path) -> list[tuple[str, np.ndarray, str]]:
+    """A name, arrays (N, C, H, W) of the frames, those of one size together, and the axes of one alone."""
     with _reading(path), Image.open(path) as image:
         palette = image.mode in ("P", "PA")  # of the first frame: a GIF's others come as RGB
         frames = [_pixels(path, image, number, palette) for number in range(_length(image))]
     alike = groupby(frames, lambda frame: (frame.shape, frame.dtype))
     stacks = [np.stack(list(group)) for _, group in alike]
-    return [(str(path), np.moveaxis(_greyed(stack) if palette else stack, -1, 1)) for stack in stacks]
+    stacks = [np.moveaxis(_greyed(stack) if palette else stack, -1, 1) for stack in stacks]
+    return [(str(path), stack, "HW" if stack.shape[1] < 3 else "HWC") for stack in stacks]
 
 
 def _length(image: Any) -> int:

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import KINDS, as_images, describe, read_images, single_brightness, with_channels
-from vaebss.modalities.modality import Modality
+from vaebss.modalities.image_files import (
+    KINDS,
+    as_images,
+    describe,
+    is_array,
+    read_held,
+    read_images,
+    single_brightness,
+    with_channels,
+    write_held,
+)
+from vaebss.modalities.modality import Modality, Part
 from vaebss.models.separator import Separator
 from vaebss.pictures import Rows, curves_figure, rows_figure, save_image
 from vaebss.separation import Separation
@@ -36,7 +47,7 @@ class Images(Modality):
 
     kind = "images"
     suffixes = KINDS
-    suffix = ".png"
+    formats = (".png", ".tiff", ".npy")
     dims = 3
     exponent = 1.0
 
@@ -100,7 +111,18 @@ class Images(Modality):
             else rows_figure(rows)
         )
 
-    figure = drawn  # pictures are as they are
+    def figure(self, rows: Rows) -> Figure:
+        """Pictures are as they are, in files that were inverted as they looked."""
+        return self.drawn({label: self.as_they_looked(images) for label, images in rows.items()})
+
+    def as_they_looked(self, images: Tensor) -> Tensor:
+        """Of whatever shape, white being 1: dark on white again where they were."""
+        return 1 - images if self.invert else images
+
+    def beside(self, signal: Tensor) -> int:
+        """Four curves; of pictures as many as are an inch high in twelve inches."""
+        height, width = signal.shape[1:]
+        return 4 if signal.shape[:2] == (1, 1) else max(1, min(12, 12 * height // width))
 
     def note(self, signals: Tensor) -> str:
         """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""
@@ -108,10 +130,12 @@ class Images(Modality):
         here, there = (" x ".join(map(str, sides)) for sides in (size, shape))
         return "" if size == shape else f"{here} pixels, resized to {there} for the model; its masks are resized back"
 
-    def read(self, path: Path) -> Iterator[Tensor]:
+    def read(self, path: Path) -> Iterator[Part]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
-        for images in read_images(path, invert=self.invert, white=self.white, lines=self.of_lines):
-            yield 1 - images if self.invert else images
+        for images, held in read_held(path, invert=self.invert, white=self.white, lines=self.of_lines):
+            suffix = ".npy" if is_array(path) else ".tiff" if held.fine and images.shape[1] == 1 else ".png"
+            write = partial(write_held, held=held)
+            yield Part(self.as_they_looked(images), self.as_they_looked, write, suffix, "N" in held.axes)
 
     def look(self, files: list[Path]) -> dict[str, Any]:
         """How the first pictures of files look: `invert` and `source_max`; nothing where none can be read."""

@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,13 +14,31 @@ from vaebss.pictures import Rows
 from vaebss.separation import Separation
 
 
+class Part(NamedTuple):
+    """Signals of a file, and the way back to what they were there.
+
+    Attributes:
+        signals: (N, *S), as `through` takes them.
+        restore: sources (N, K, *S) of them -> (N, K, *S') as they are in the file: at its rate, dark on white.
+        write: such (N, *S') as a file of the kind that its name says; N is 1 but for arrays.
+        suffix: of the files that hold as much as this one does.
+        rows: whether the signals are rows of one array.
+    """
+
+    signals: Tensor
+    restore: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor, Path], None]
+    suffix: str
+    rows: bool = False
+
+
 class Modality(ABC):
     """What is being separated. Separators see its pictures, (B, C, H, W), never the modality.
 
     Attributes:
         kind: its name.
         suffixes: of the files that hold its signals.
-        suffix: of the files that it writes.
+        formats: suffixes of the files that it writes, by default the first.
         dims: of a signal, as many as S has.
         audible: whether signals are to be listened to.
         shape: (C, H, W) of a picture.
@@ -29,7 +47,7 @@ class Modality(ABC):
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    suffix: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     exponent: float
@@ -102,12 +120,16 @@ class Modality(ABC):
         """Plain values, `kind` among them, that say in a checkpoint what its mixtures are."""
 
     @abstractmethod
-    def read(self, path: Path) -> Iterator[Tensor]:
-        """The signals of a file, in parts (N, *S).
+    def read(self, path: Path) -> Iterator[Part]:
+        """The signals of a file, in parts.
 
         Raises:
             FileError: it cannot be read; the message is one line that names it.
         """
+
+    @abstractmethod
+    def beside(self, signal: Tensor) -> int:
+        """How many such signals (*S) can be seen side by side on a page."""
 
     def note(self, signals: Tensor) -> str:
         """What is done to signals before a separator sees them, in one line; empty if nothing."""
