@@ -94,7 +94,7 @@ def test_each_score_stands_above_its_own_truth(digits_module):
 
 
 def test_a_part_that_is_not_there_is_called_so(digits_module):
-    model, digit = vaebss.load("vae-k4"), digits_module.collection.test[:1] / 255
+    model, digit = vaebss.load("vae-k4"), digits_module.collection.test[2:3] / 255
     spare = int(model.separate(digit / 2).count) - 1
     assert spare > 0  # this model shares a digit out
     assert digits_apart(model, digit).count("not there") == spare
@@ -154,9 +154,8 @@ def test_notes_are_chosen_by_instrument_and_pitch(shelf):
     sources = shelf.sources([(40, 69), (0, 60)])
     assert sources.shape == (1, 2, notes.SAMPLES)
     assert sources.square().mean(2).sqrt().numpy() == pytest.approx(0.25, abs=1e-3)
-    spectrum = torch.fft.rfft(sources[0, 0]).abs()
-    harmonics = spectrum[round(440 * notes.SAMPLES / notes.RATE) :: round(440 * notes.SAMPLES / notes.RATE)]
-    assert harmonics.max() == pytest.approx(spectrum.max(), rel=0.5)
+    strongest = int(torch.fft.rfft(sources[0, 0]).abs().argmax()) * notes.RATE / notes.SAMPLES
+    assert strongest / 440 == pytest.approx(max(1, round(strongest / 440)), abs=0.02)  # a partial of A4
 
 
 def test_notes_at_random_are_held_out_and_two(shelf):
