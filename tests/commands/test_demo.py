@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from PIL import Image
 from scipy.io import wavfile
 
 import vaebss
-from vaebss.commands import demo
+from vaebss.commands import demo, page, page_digits
 from vaebss.commands.duet import Shelf, notes_apart, sound_apart
 from vaebss.commands.layers import NOTHING, as_digit, as_digits, as_url, digits_apart, file_apart
 from vaebss.data import notes
+from vaebss.data.digits import load_digits
 from vaebss.errors import CheckpointError
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
@@ -130,6 +132,22 @@ def test_models_that_separate_are_offered(checkpoint):
 def test_what_is_no_checkpoint_is_refused_at_once(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         demo.offered(str(tmp_path / "missing.ckpt"))
+
+
+@pytest.mark.parametrize("has_audio", [True, False])
+def test_there_is_a_tab_for_notes_where_the_extra_is_installed(has_audio, monkeypatch, tmp_path):
+    pytest.importorskip("gradio")
+    monkeypatch.setattr(page, "find_spec", lambda name: has_audio)
+    monkeypatch.setattr(page_digits, "load_digits", lambda *_: load_digits("bundled", tmp_path))
+    blocks = page.page(["remix-k2"], ["vae-notes"], tmp_path).blocks.values()
+    tabs = [block.label for block in blocks if block.get_block_name() == "tabitem"]
+    assert tabs == ["Digits", "Notes"][: 1 + has_audio]
+
+
+def test_a_missing_gradio_is_a_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert demo.main([]) == 2
+    assert capsys.readouterr().err.endswith("gradio is missing: pip install 'vaebss[demo]'\n")
 
 
 @pytest.fixture(scope="module")

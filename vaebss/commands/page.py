@@ -9,13 +9,13 @@ from vaebss.checkpoints import load
 from vaebss.commands.page_digits import digits_page
 from vaebss.commands.page_notes import notes_page
 
-TITLE = '<b style="font-size: 17px">Mixtures, taken apart by models that never saw the parts</b>'
+TITLE = '<b style="font-size: 17px">Mixtures, taken apart by models that learnt from mixtures alone</b>'
 
 # Little room around things, so that all is seen without scrolling.
 STYLE = """
-.main.app { padding: 8px 12px !important; }
+.main.app { padding: 8px 12px !important; max-width: 1280px !important; }
 .column, .tabitem { gap: 8px !important; padding: 4px 0 !important; }
-.row { gap: 8px !important; }
+.row { gap: 12px !important; }
 .html-container { padding: 0 !important; }
 footer { display: none !important; }
 """

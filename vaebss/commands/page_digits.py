@@ -44,7 +44,7 @@ def digits_page(gr: Any, model: Callable[[str], Separator], names: list[str], ro
     quiet: Any = {"show_progress": "hidden"}
     for number, pick in enumerate(picks, start=1):
         pick.click(lambda number=number: picked(number), outputs=layers, **quiet)
-    clear.click(lambda: (empty(), None), outputs=[layers, upload], **quiet)
+    clear.click(None, outputs=[layers, upload], js=f"() => [{empty()}, null]")  # at once, before the next stroke
     given: Any = {"inputs": [name, layers, upload], "outputs": parts, **quiet}
     gr.on([name.change, layers.change], answer, trigger_mode="always_last", **given)
     upload.upload(empty, outputs=layers, **quiet).then(answer, **given)
@@ -61,7 +61,7 @@ def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
                 clear = gr.Button("Clear", min_width=40, size="sm", elem_id="clear")
         with gr.Column(scale=3, min_width=300):
             parts = gr.HTML(NOTHING, css_template=PARTS, elem_id="parts")
-            with gr.Row():
+            with gr.Row(equal_height=True):
                 name = gr.Dropdown(names, value=names[0], label="Model", container=False, min_width=150)
                 upload = gr.UploadButton("Your own picture", file_types=["image"], min_width=100, size="md")
     return layers, picks, clear, parts, name, upload
