@@ -1,4 +1,4 @@
-"""A page to see digits overlap and come apart: python scripts/demo.py"""
+"""A page in the browser on which digits and notes overlap and come apart: python scripts/demo.py"""
 
 import sys
 

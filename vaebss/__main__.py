@@ -9,7 +9,7 @@ COMMANDS = {
     "test": "score a checkpoint on fixed test mixtures",
     "separate": "take your own mixtures apart",
     "export": "turn a model into an ONNX file",
-    "demo": "a page to see digits overlap and come apart",
+    "demo": "a page in the browser: digits and notes overlap and come apart",
     "compare": "train and score every method of the paper's Table II",
     "benchmark": "measure how fast training and separation are",
 }

@@ -1,0 +1,120 @@
+"""What the demo makes of sound: two notes, their mixture, what a model hears in it and how good that is."""
+
+# N notes, K slots, T samples
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.io import wavfile
+from torch import Tensor
+
+from vaebss.data.notes import SPLITS, Notes
+from vaebss.matching import match
+from vaebss.metrics.audio import si_sdr
+from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.modality import Modality, through
+from vaebss.models.separator import Separator
+from vaebss.models.vae import VAE
+from vaebss.pictures import as_png
+from vaebss.separation import Separation
+
+REFINEMENT = {"refine_steps": 60}  # half a second for two notes, and 1.5 dB
+LEVEL = 0.25  # root mean square of a note in a mixture, as notes are trained on
+INCHES, DPI = (5, 0.62), 200  # width of the spectrograms, height of each
+WAIT = "<p>Notes are being rendered from a SoundFont. The first time this takes a minute.</p>"
+
+Note = tuple[int, int]  # General MIDI program, counted from 0, and pitch
+Heard = tuple[str, Tensor]  # what it is, and the signal (T,)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Notes to choose from, by instrument and pitch."""
+
+    notes: Notes
+
+    @cached_property
+    def _sounds(self) -> dict[Note, Tensor]:
+        sounds = torch.cat([getattr(self.notes, split) for split in SPLITS])
+        labels = torch.cat([self.notes.labels[split] for split in SPLITS]).tolist()
+        return {(program, pitch): sound for (program, pitch), sound in zip(labels, sounds, strict=True)}
+
+    def instruments(self) -> list[tuple[str, int]]:
+        """Names and programs."""
+        from pretty_midi import program_to_instrument_name
+
+        programs = sorted({program for program, _ in self._sounds})
+        return [(program_to_instrument_name(program), program) for program in programs]
+
+    def pitches(self, program: int) -> list[tuple[str, int]]:
+        """Names and numbers of the pitches that an instrument plays here, from the lowest."""
+        from pretty_midi import note_number_to_name
+
+        return [(note_number_to_name(pitch), pitch) for _, pitch in sorted(n for n in self._sounds if n[0] == program)]
+
+    def two(self) -> list[Note]:
+        """Two notes at random, of those that are held out of training."""
+        labels = self.notes.labels["test"]
+        return [(program, pitch) for program, pitch in labels[torch.randperm(len(labels))[:2]].tolist()]
+
+    def sources(self, chosen: Sequence[Note]) -> Tensor:
+        """The notes as loud as in a mixture, (1, N, T)."""
+        return torch.stack([self._sounds[note] for note in chosen]).float().unsqueeze(0) * LEVEL
+
+
+def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
+    """As HTML: the mixture of notes (1, N, T), each as it is found and as it is, how good that is; and spectrograms."""
+    modality, mixture, there = modality_of(model), sources.sum(1), sources.shape[1]
+    found = _found(model, modality, mixture)
+    estimates = match(found.sources, sources, torch.tensor([there]))
+    quality = float(si_sdr(estimates, sources).mean())
+    heard: list[Heard] = [("mixture", mixture[0])]
+    for number, pair in enumerate(zip(estimates[0], sources[0], strict=True), start=1):
+        heard += zip((f"found {number}", f"truth {number}"), pair, strict=True)
+    return shown(f"<b>{int(found.count)} found</b>, {there} there; SI-SDR {quality:.1f} dB", heard, modality)
+
+
+def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
+    """As HTML: a file's sound and what is found in it; and spectrograms."""
+    path, modality = Path(path), modality_of(model)
+    try:
+        signals = next(modality.read(path))
+        found = _found(model, modality, signals)[0]
+    except ValueError as error:
+        return f"<p>{escape(str(error).replace(str(path), path.name))}</p>", ""
+    parts = found.sources[found.active]
+    heard: list[Heard] = [("mixture", signals[0])]
+    heard += [(f"found {number}", part) for number, part in enumerate(parts, start=1)]
+    return shown(f"<b>{int(found.count)} found</b> in {escape(path.name)}", heard, modality)
+
+
+def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
+    """In signals (B, T), refined where the model can be."""
+    return through(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
+
+
+def shown(line: str, heard: Sequence[Heard], modality: Modality) -> tuple[str, str]:
+    """As HTML: a line, HTML already, above signals to listen to, all in one scale; and their spectrograms."""
+    loudest = max(float(signal.abs().max()) for _, signal in heard) or 1.0
+    urls = [(label, as_url(signal / loudest, modality.options["rate"])) for label, signal in heard]
+    players = "".join(f'<span>{label}</span><audio controls src="{url}"></audio>' for label, url in urls)
+    figure = modality.figure({label: signal.unsqueeze(0) for label, signal in heard})
+    figure.set_size_inches(INCHES[0], INCHES[1] * len(heard))
+    figure.set_dpi(DPI)
+    picture = base64.b64encode(as_png(figure)).decode()
+    spectrograms = f'<img src="data:image/png;base64,{picture}" alt="Spectrograms">'
+    return f"<p>{line}</p><div>{players}</div>", spectrograms
+
+
+def as_url(signal: Tensor, rate: int) -> str:
+    """A signal (T,) from -1 to 1 as a WAV file in a data URL, which a browser plays."""
+    file = io.BytesIO()
+    wavfile.write(file, rate, (signal.clamp(-1, 1) * np.iinfo(np.int16).max).round().short().numpy())
+    return f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,134 @@
+"""What the demo makes of its layers: digits, their mixture, what a model finds in it and how good that is."""
+
+# M digits, K slots
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+
+from vaebss.commands.separate import as_they_look
+from vaebss.matching import match
+from vaebss.metrics.images import qualities
+from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.modality import through
+from vaebss.models.separator import Separator
+from vaebss.separation import active_slots
+
+DIGIT_SHAPE = (1, 28, 28)
+BOX = 20  # MNIST's digits fill a box of so many pixels, centred by mass
+SMALLEST = 70  # pixels of a drawing that are enlarged to fill it; what is smaller stays smaller
+LARGEST = 280  # side of a picture on the page
+NOTHING = "<p>Draw something first: a digit on each black square, up to four. Or pick some.</p>"
+
+Column = Sequence[tuple[Tensor, str]]  # pictures (C, H, W) from 0 to 1, and what is written below each
+
+
+def as_url(picture: Tensor) -> str:
+    """A picture (C, H, W) from 0 to 1 as a data URL, which a browser shows."""
+    pixels = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).squeeze(-1).numpy()
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((LARGEST, LARGEST))
+    image.save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def as_digits(layers: Sequence[str]) -> Tensor:
+    """The digits of layers in which there is something, (M, 1, 28, 28) from 0 to 1.
+
+    A layer is a data URL of a drawing or of a digit as MNIST has it, or "".
+    """
+    digits = [digit for layer in layers if layer and (digit := as_digit(_pixels(layer))).any()]
+    return torch.stack(digits) if digits else torch.zeros(0, *DIGIT_SHAPE)
+
+
+def _pixels(url: str) -> np.ndarray:
+    """(H, W) from 0 to 255; what is transparent is black."""
+    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("L"))
+
+
+def as_digit(drawing: np.ndarray) -> Tensor:
+    """A drawing, (H, W) from 0 to 255, as MNIST would hold it: (1, 28, 28) from 0 to 1, black if nothing is drawn.
+
+    One of MNIST's own size stays as it is.
+    """
+    if drawing.shape == DIGIT_SHAPE[1:]:
+        return torch.from_numpy(drawing / np.float32(255)).unsqueeze(0)
+    digit = torch.zeros(DIGIT_SHAPE)
+    rows, columns = np.nonzero(drawing > 32)
+    if not len(rows):
+        return digit
+    ink = Image.fromarray(drawing[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+    scale = BOX / max(*ink.size, SMALLEST)
+    ink = ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BOX)
+    pixels = torch.from_numpy(np.asarray(ink) / np.float32(255))
+    height, width = pixels.shape
+    mass = pixels.sum().clamp(min=1e-6)
+    top = round(DIGIT_SHAPE[1] / 2 - float((pixels.sum(1) * torch.arange(0.5, height)).sum() / mass))
+    left = round(DIGIT_SHAPE[2] / 2 - float((pixels.sum(0) * torch.arange(0.5, width)).sum() / mass))
+    top, left = min(max(top, 0), DIGIT_SHAPE[1] - height), min(max(left, 0), DIGIT_SHAPE[2] - width)
+    digit[0, top : top + height, left : left + width] = pixels
+    return digit
+
+
+def digits_apart(model: Separator, digits: Tensor) -> str:
+    """As HTML: the mixture of digits (M, 1, 28, 28), what is found in it, each above its truth, and how good it is."""
+    if not len(digits):
+        return NOTHING
+    there, scale = len(digits), model.source_scale
+    mixture = digits.sum(0, keepdim=True) * scale
+    found = through(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
+    spare = max(model.num_sources - there, 0)
+    truth = pad(digits * scale, (0, 0) * 3 + (0, spare)).unsqueeze(0)
+    estimates = match(found.sources, truth, torch.tensor([there]))
+    active = active_slots(estimates, scale)[0].tolist()
+    psnr = qualities(scale)["psnr_paper"](estimates, truth)[0].tolist()
+    columns: list[Column] = [[(mixture[0] / mixture.max(), "mixture")]]
+    for number, estimate in enumerate(estimates[0] / scale):
+        if number < there:
+            quality = f"{psnr[number]:.1f} dB" if active[number] else "not found"
+            columns.append([(estimate, quality), (digits[number], "truth")])
+        elif active[number]:
+            columns.append([(estimate, "not there")])
+    mean, confidence = sum(psnr[:there]) / there, float(found.confidence)
+    line = f"<b>{sum(active)} found</b>, {there} there; PSNR {mean:.1f} dB (paper's scale), confidence {confidence:.2f}"
+    return shown([line, *_too_few(model.num_sources, there)], columns)
+
+
+def _too_few(slots: int, there: int) -> list[str]:
+    """A line where a model cannot find all."""
+    return [f"This model has {slots} slots: it cannot hold {there} digits."] if slots < there else []
+
+
+def file_apart(model: Separator, path: str | Path) -> str:
+    """As HTML: the first picture of a file, and what is found in it."""
+    path = Path(path)
+    try:
+        modality = as_they_look(model, [path], dict.fromkeys(("source_max", "invert", "white")))
+        signals = next(modality.read(path))[:1]
+        found = through(model.separate, modality, signals)[0]
+    except ValueError as error:
+        return f"<p>{escape(str(error).replace(str(path), path.name))}</p>"
+    line = f"<b>{int(found.count)} found</b> in {escape(path.name)}; confidence {float(found.confidence):.2f}"
+    brightest = signals.max().clamp(min=1e-6)
+    columns: list[Column] = [[(signals[0] / brightest, "mixture")]]
+    columns += [[(source / brightest, "found")] for source in found.sources[found.active]]
+    return shown([line, *filter(None, [escape(modality.note(signals))])], columns)
+
+
+def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:
+    """Lines and columns of pictures as HTML; they are HTML already."""
+    pictures = "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns)
+    return "".join(f"<p>{line}</p>" for line in lines) + f"<div>{pictures}</div>"
+
+
+def _captioned(picture: Tensor, caption: str) -> str:
+    return f'<figure><img src="{as_url(picture)}" alt=""><figcaption>{caption}</figcaption></figure>'

@@ -1,0 +1,67 @@
+"""The part of the demo's page on which digits are drawn or picked, laid on top of each other, and come apart."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebss.commands.canvas import LAYERS, canvases, empty
+from vaebss.commands.layers import NOTHING, as_digits, as_url, digits_apart, file_apart
+from vaebss.data.digits import load_digits
+from vaebss.models.separator import Separator
+
+PARTS = """
+p { margin: 0 0 6px; min-height: 1.5em; }
+> div { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; }
+figure { margin: 0 0 4px; }
+img { width: 100%; margin: 0; border-radius: 4px; image-rendering: pixelated; }
+figcaption { text-align: center; font-size: 13px; line-height: 1.4; }
+"""
+
+
+def digits_page(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path) -> None:
+    """Layers to draw on at the left, what is found in their mixture at the right.
+
+    Args:
+        gr: Gradio.
+        model: opens one by its name.
+        names: of models, the one to begin with first.
+        root: folder for MNIST, whose test digits are picked.
+    """
+    digits = load_digits("auto", root).test
+    model(names[0])  # so that the first answer does not wait for it
+
+    def answer(name: str, layers: list[str], path: str | None) -> str:
+        drawn = as_digits(layers)
+        return file_apart(model(name), path) if path and not len(drawn) else digits_apart(model(name), drawn)
+
+    def picked(number: int) -> list[str]:
+        chosen = digits[torch.randint(len(digits), (number,))] / 255
+        return [*map(as_url, chosen), *empty()[number:]]
+
+    layers, picks, clear, parts, name, upload = _components(gr, names)
+    quiet: Any = {"show_progress": "hidden"}
+    for number, pick in enumerate(picks, start=1):
+        pick.click(lambda number=number: picked(number), outputs=layers, **quiet)
+    clear.click(None, outputs=[layers, upload], js=f"() => [{empty()}, null]")  # at once, before the next stroke
+    given: Any = {"inputs": [name, layers, upload], "outputs": parts, **quiet}
+    gr.on([name.change, layers.change], answer, trigger_mode="always_last", **given)
+    upload.upload(empty, outputs=layers, **quiet).then(answer, **given)
+
+
+def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
+    """Layers, buttons to pick and to clear, what is found, models to choose from, and a button for files."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            layers = canvases(gr)
+            with gr.Row():
+                numbers = range(1, LAYERS + 1)
+                picks = [gr.Button(f"Pick {n}", min_width=40, size="sm", elem_id=f"pick{n}") for n in numbers]
+                clear = gr.Button("Clear", min_width=40, size="sm", elem_id="clear")
+        with gr.Column(scale=3, min_width=300):
+            parts = gr.HTML(NOTHING, css_template=PARTS, elem_id="parts")
+            with gr.Row(equal_height=True):
+                name = gr.Dropdown(names, value=names[0], label="Model", container=False, min_width=150)
+                upload = gr.UploadButton("Your own picture", file_types=["image"], min_width=100, size="md")
+    return layers, picks, clear, parts, name, upload

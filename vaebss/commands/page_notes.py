@@ -1,0 +1,71 @@
+"""The part of the demo's page on which two notes are chosen, sound together, and come apart."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vaebss.commands.duet import WAIT, Shelf, notes_apart, sound_apart
+from vaebss.data.notes import load_notes
+from vaebss.models.separator import Separator
+
+SOUNDS = """
+p { margin: 0 0 6px; min-height: 1.5em; }
+div { display: grid; grid-template-columns: auto 1fr; gap: 4px 8px; align-items: center; }
+audio { width: 100%; height: 32px; }
+"""
+
+
+def notes_page(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path, tab: Any) -> None:
+    """Notes to choose and to hear at the left, spectrograms at the right; the notes are rendered once it is opened.
+
+    Args:
+        gr: Gradio.
+        model: opens one by its name.
+        names: of models, the one to begin with first.
+        root: folder for rendered notes.
+        tab: in which it is.
+    """
+    shelf = cache(lambda: Shelf(load_notes(root)))
+
+    def answer(name: str, *chosen: int) -> tuple[str, str]:
+        return notes_apart(model(name), shelf().sources([*zip(chosen[::2], chosen[1::2], strict=True)]))
+
+    def pitches(program: int) -> Any:
+        there = shelf().pitches(program)
+        return gr.Dropdown(there, value=there[len(there) // 2][1])
+
+    def drawn() -> list[Any]:
+        choices = []
+        for program, pitch in shelf().two():
+            choices.append(gr.Dropdown(shelf().instruments(), value=program))
+            choices.append(gr.Dropdown(shelf().pitches(program), value=pitch))
+        return choices
+
+    chosen, name, draw, upload, heard = _components(gr, names)
+    quiet: Any = {"show_progress": "hidden"}
+    given: Any = {"inputs": [name, *chosen], "outputs": heard, **quiet}
+    gr.on([tab.select, draw.click], drawn, outputs=chosen, **quiet).then(answer, **given)
+    for instrument, pitch in (chosen[:2], chosen[2:]):
+        instrument.input(pitches, instrument, pitch, **quiet).then(answer, **given)
+    gr.on([name.change, chosen[1].input, chosen[3].input], answer, **given)
+    upload.upload(lambda name, path: sound_apart(model(name), path), [name, upload], heard)
+
+
+def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
+    """Instruments and pitches, models to choose from, a button to draw notes, one for files, and what is found."""
+    chosen = []
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            for label in ("First", "Second"):
+                with gr.Row():
+                    chosen.append(gr.Dropdown(label=f"{label} note", container=False, min_width=150, scale=2))
+                    chosen.append(gr.Dropdown(label=f"{label} pitch", container=False, min_width=80))
+            name = gr.Dropdown(names, value=names[0], label="Model", container=False, visible=len(names) > 1)
+            with gr.Row():
+                draw = gr.Button("Two at random", min_width=100, size="md", elem_id="draw")
+                upload = gr.UploadButton("Your own sound", file_types=["audio"], min_width=100, size="md")
+            sounds = gr.HTML(WAIT, css_template=SOUNDS, elem_id="sounds")
+        with gr.Column(scale=3, min_width=300):
+            spectrograms = gr.HTML(css_template="img { width: 100%; margin: 0; }", elem_id="spectrograms")
+    return chosen, name, draw, upload, [sounds, spectrograms]
