@@ -85,7 +85,7 @@ def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
     """As HTML: a file's sound and what is found in it; and spectrograms."""
     path, modality = Path(path), modality_of(model)
     try:
-        signals = next(modality.read(path))
+        signals = next(modality.read(path)).signals.mean(1)  # of its channels
         found = _found(model, modality, signals)[0]
     except ValueError as error:
         return f"<p>{escape(str(error).replace(str(path), path.name))}</p>", ""

@@ -113,7 +113,7 @@ def file_apart(model: Separator, path: str | Path) -> str:
     path = Path(path)
     try:
         modality = as_they_look(model, [path], dict.fromkeys(("source_max", "invert", "white")))
-        signals = next(modality.read(path))[:1]
+        signals = next(modality.read(path)).signals[:1]
         found = through(model.separate, modality, signals)[0]
     except ValueError as error:
         return f"<p>{escape(str(error).replace(str(path), path.name))}</p>"
