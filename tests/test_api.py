@@ -125,3 +125,13 @@ def test_shares_add_up_to_one_also_in_the_dark(separation):
     shares = separation.shares(mixture)
     torch.testing.assert_close(shares[1:].sum(1), torch.ones(2, 1, 6, 5))
     torch.testing.assert_close(shares[0], torch.full((2, 1, 6, 5), 0.5))
+
+
+@pytest.mark.parametrize("shape", [(8, 20, 18), (20, 18), (3, 20, 18, 3), (20, 18, 3), (4, 1, 20, 18)])
+def test_what_is_found_in_arrays_of_any_layout_is_saved_and_drawn(shape, tmp_path):
+    found = vaebss.separate(torch.rand(shape) / 2, "remix-k2", source_max=0.5)
+    paths = found.save(tmp_path)
+    assert len(paths) == int(found.count.sum())
+    assert {Image.open(path).size for path in paths} == {(18, 20)}
+    assert {Image.open(path).mode for path in paths} == {"RGB" if shape[-1] == 3 else "L"}
+    assert found.plot().axes

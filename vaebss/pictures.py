@@ -28,6 +28,14 @@ QUIET = -60  # dB below the loudest, which is black
 Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
 
 
+def channels_first(images: Tensor) -> Tensor:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W); lines (N, L) stay."""
+    if images.ndim == 3:
+        return images.unsqueeze(1)
+    is_last = images.ndim == 4 and images.shape[1] not in MODES and images.shape[3] in MODES
+    return images.movedim(3, 1) if is_last else images
+
+
 def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
     """(C, H, W), white being 1, as a file of the kind that its name says, of 8 bits or, where it is grey, 16."""
     pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(2).cpu().numpy() * (2**bits - 1)

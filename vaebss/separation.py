@@ -104,23 +104,25 @@ class Separation:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write every active source of pictures as a PNG, 00000_source1.png and so on, white being 1; their paths."""
-        from vaebss.pictures import save_image
+        from vaebss.pictures import channels_first, save_image
 
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for number, mixture in enumerate(self):
+            pictures = channels_first(mixture.sources)
             for k in mixture.active.nonzero().flatten().tolist():
                 paths.append(folder / f"{number:05d}_source{k + 1}.png")
-                save_image(mixture.sources[k], paths[-1])
+                save_image(pictures[k], paths[-1])
         return paths
 
     def plot(self) -> "Figure":
         """A figure of the first mixtures: the sum of the estimates, and each of them."""
-        from vaebss.pictures import separation_figure
+        from vaebss.pictures import channels_first, separation_figure
 
-        first = self._batch[:PLOTTED]
-        return separation_figure(first.sources.sum(1), first.sources)
+        first = self._batch.sources[:PLOTTED]
+        estimates = channels_first(first.flatten(0, 1)).unflatten(0, first.shape[:2])
+        return separation_figure(estimates.sum(1), estimates)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""

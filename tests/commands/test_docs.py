@@ -10,7 +10,9 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
+import vaebss
 from vaebss.data import notes
+from vaebss.training import adapting
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\n|[^`\n#|\"]|\"[^\"]*\")*)")
@@ -79,3 +81,15 @@ def test_a_documented_command_works(command, users_folder):
     own = any(word in command for word in ("mixtures my", "notes", "data.source"))
     digits = [] if own or name == "separate" else ["--data.source", "bundled"]
     assert import_module(f"vaebss.commands.{name}").main([*options, *SHORT[name], *digits]) == 0
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name
+)
+def test_documented_python_works(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(adapting, "STEPS", 4)
+    known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(block, known)  # noqa: S102  # what readers do
+    assert "found" in known or "model" in known
