@@ -13,8 +13,9 @@ from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, flatten, train
 from vaebss.data.folders import read_folder
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.data.remixes import Remixes
+from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
 from vaebss.training import adapting
 from vaebss.training.callbacks import BankReport, SeparationPictures
@@ -57,6 +58,8 @@ class RemixCLI(TrainCLI):
         """For given mixtures: lessons of their number and size, and a teacher unless there is to be none."""
         if options.data.mixtures is None:
             return {}
+        if is_sound(options.data.source, options.data.mixtures):
+            return self._proposed_of_sound(options)
         mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
         shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
         proposed = flatten(adapting.lessons(len(mixtures), shape))
@@ -68,6 +71,13 @@ class RemixCLI(TrainCLI):
             return proposed | {"teacher": options.teacher or shipped}
         del proposed["model.widths"]  # a student has those of its beginning
         return proposed | {"init": options.init or shipped}
+
+    def _proposed_of_sound(self, options: Any) -> dict[str, Any]:
+        """Recordings are listened to by a shipped model, which learns on."""
+        init = options.init or options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)
+        if init in (None, NONE) or is_recipe(init):
+            raise ValueError("recordings need a teacher: name one that was taught on sound with --init")
+        return flatten(adapting.SOUND) | {"init": init, "teacher": None}
 
     def own_callbacks(self) -> list[Callback]:
         adapts = self.config.data.mixtures is not None
@@ -109,6 +119,9 @@ def remix(cli: TrainCLI) -> None:
 def assumed(cli: TrainCLI) -> str:
     """What is taken for granted of given mixtures, which nobody knows."""
     number, scale = len(cli.datamodule.given), cli.config.data.source_scale
+    if cli.datamodule.modality.audible:
+        seconds = cli.datamodule.given.sound.shape[-1] / cli.datamodule.modality.rate
+        return f"{seconds:.0f} seconds of sound, {by(cli)} teaches"
     lines = [
         f"{number} mixtures, {by(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
         "(--data.source_scale)"
@@ -130,14 +143,14 @@ def is_recipe(teacher: str | None) -> bool:
 
 def tell(cli: TrainCLI, run: Run) -> None:
     """How sure the student is of held-out mixtures, how sure its teacher was, and how to go on."""
-    data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["mixture"]}
+    data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
     asked = {"before": load(name)} if (name := by(cli)) else {}
     for label, separator in (asked | {"after": cli.model.model.cpu()}).items():
         found = data.held_out(separator)
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
         run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
     picture = run.folder / "adapted.png"
-    data.modality.figure({label: images[:PICTURED] for label, images in rows.items()}).savefig(picture)
+    data.modality.figure({label: signals[:PICTURED] for label, signals in rows.items()}).savefig(picture)
     run.say(f"Before and after: {short(picture)}")
 
 

@@ -38,6 +38,7 @@ from vaebss.training.system import System
 MAX_VALUES = 10_000  # in a configuration file
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
+PICTURED = ("bands", "pooled", "compression", "add")  # options of spectrograms
 
 RUN_STATE = {"config", "loops", "optimizer_states", "lr_schedulers"}  # what a checkpoint holds beside its model
 
@@ -215,10 +216,11 @@ def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
-    """The hyper-parameters of the model to start from, and the brightness that it knows."""
+    """The hyper-parameters of the model to start from, and the brightness and the spectrograms that it knows."""
     hparams = checkpoint.get("hyper_parameters", {})
     options = {f"model.{name}": value for name, value in hparams.items()}
     options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale"}
+    options |= {f"data.{name}": value for name, value in checkpoint.get("modality", {}).items() if name in PICTURED}
     return {name: value for name, value in options.items() if name in known}
 
 

@@ -20,17 +20,22 @@ from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import card
 from vaebss.training.student import RemixSeparator
 
-SHIPPED = ("remix-k2", "remix-1to4")  # teachers for other worlds, of ever more slots
+SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("remix-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
 STEPS = 500  # of a round
 SIZES = ("image_shape", "widths", "bottleneck")  # of a network; where they are another's its weights fit
 PIXELS = 24 * 28 * 28  # of a batch
+SOUND = {  # lessons for recordings: windows of theirs, remixed at other loudness and pitch
+    "model": {"lr": 1e-3, "average_decay": 0.97},
+    "data": {"num_mixtures": 1_000, "val_mixtures": 100, "keep": [0.5, 0.7], "epochs_per_round": 4}
+    | {"batch_size": 48, "epoch_size": 48 * 75, "remix_gains": [0.25, 1.0], "remix_detune": 2.0},
+}
 WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # by the longer side, below
 
 
-def shipped(slots: int) -> str | None:
-    """Name of the shipped mask network with slots enough, if there is one."""
-    return next((name for name in SHIPPED if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
+def shipped(slots: int, kind: str = "images") -> str | None:
+    """Name of the shipped mask network of a kind with slots enough, if there is one."""
+    return next((name for name in SHIPPED[kind] if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
 
 
 def is_beginning(name: str, *sizes: Any) -> bool:

@@ -1,0 +1,84 @@
+"""A duet of a minute, and what adapting to it brings; by hand: pytest -m soak -n 0 -s this file."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from vaebss import load
+from vaebss.commands import remix
+from vaebss.data.notes import RATE, RENDERED_RATE, _at_rate, _bundled_font
+from vaebss.data.soundfont import SoundFont
+from vaebss.matching import match
+from vaebss.metrics.audio import si_sdr
+from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.modality import through
+from vaebss.models.separator import Separator
+
+MODEL = os.environ.get("VAEBSS_MODEL", "remix-notes")
+SECONDS = 60
+SCALE = (0, 2, 4, 7, 9)  # pentatonic: whatever sounds together is music
+LINES = {"flute and bassoon": ((73, 72), (70, 48)), "violin and piano": ((40, 67), (0, 48))}  # program, lowest pitch
+DECAY = 0.3  # seconds until a room's echoes are 60 dB down
+
+
+def line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator) -> Tensor:
+    """A melody of notes from an eighth to a half at 100 beats a minute, (S,) at RATE, of root mean square 0.1."""
+    sound, place, step = torch.zeros(SECONDS * RATE), 0, int(rng.integers(0, 8))
+    while place < len(sound):
+        step = int(np.clip(step + rng.integers(-2, 3), 0, 9))
+        length = int(rng.choice([0.3, 0.6, 0.6, 1.2]) * RATE)
+        pitch = lowest + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
+        note = _at_rate(font.play(program, pitch, 100, length * RENDERED_RATE // RATE, RENDERED_RATE))[:length]
+        note = note[: len(sound) - place]
+        note[-400:] *= torch.linspace(1, 0, 400)[-len(note) :]
+        sound[place : place + len(note)] += note
+        place += length
+    return 0.1 * sound / sound.square().mean().sqrt()
+
+
+def in_a_room(sound: Tensor, rng: np.random.Generator) -> Tensor:
+    """Sound (S,) with decaying echoes."""
+    time = torch.arange(int(DECAY * RATE)) / RATE
+    echoes = 0.03 * torch.from_numpy(rng.normal(size=len(time))).float() * 10 ** (-3 * time / DECAY)
+    echoes[0] = 1
+    length = len(sound) + len(echoes) - 1
+    return torch.fft.irfft(torch.fft.rfft(sound, length) * torch.fft.rfft(echoes, length), length)[: len(sound)]
+
+
+def score(model: Separator, stems: Tensor) -> float:
+    """Mean SI-SDR in dB of what is found in the sum of stems (2, S)."""
+    found = through(model.separate, modality_of(model), stems.sum(0, keepdim=True))
+    whole = match(found.sources, stems[None], torch.tensor([2]))
+    return float(si_sdr(whole, stems[None]).mean())
+
+
+def test_lines_differ_and_are_as_long_and_loud_as_they_say():
+    pytest.importorskip("pretty_midi")
+    font, rng = SoundFont(_bundled_font()), np.random.default_rng(0)
+    sound = line(font, 73, 72, rng)
+    assert sound.shape == (SECONDS * RATE,)
+    torch.testing.assert_close(sound.square().mean().sqrt(), torch.tensor(0.1))
+    heard = in_a_room(pad(torch.ones(1), (0, 999)), rng)
+    assert heard[0] == pytest.approx(1, abs=1e-4)
+    assert 0 < heard[1:].abs().max() < 0.2
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", LINES)
+def test_adapting_to_a_duet(name, tmp_path, monkeypatch):
+    soundfile = pytest.importorskip("soundfile")
+    monkeypatch.chdir(tmp_path)
+    font, rng = SoundFont(_bundled_font()), np.random.default_rng(0)
+    stems = torch.stack([in_a_room(line(font, *voice, rng), rng) for voice in LINES[name]])
+    soundfile.write("duet.wav", stems.sum(0).numpy(), RATE, subtype="FLOAT")
+    before, start = score(load(MODEL), stems), time.process_time()
+    assert remix.main(["--init", MODEL, "--data.mixtures", "duet.wav", "--gpus", "0"]) == 0
+    seconds = time.process_time() - start
+    after = score(load("lightning_logs/version_0/checkpoints/last.ckpt"), stems)
+    print(f"\n| {name} | {before:.1f} dB as it is | {after:.1f} dB adapted | {seconds:.0f} s |")
+    assert after > before
