@@ -103,7 +103,13 @@ class Separation:
         return torch.where(whole > 0, ratios, 1 / self.sources.shape[1])
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every active source of pictures as a PNG, 00000_source1.png and so on, white being 1; their paths."""
+        """Write every active source of pictures as a PNG, white being 1; their paths.
+
+        00000_source1.png is sources[0, 0] and so on: numbers are those of slots, from 1.
+
+        Raises:
+            ValueError: they are no pictures.
+        """
         from vaebss.pictures import save_image
 
         folder = Path(folder).expanduser()
