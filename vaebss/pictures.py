@@ -115,7 +115,7 @@ class ContactSheet:
         top = 2 * TEXT
         width, height = max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
         sheet = Image.new("RGB", (width, top + height), "white")
-        line = f"{self.shown} of {self.seen} mixtures" if self.shown < self.seen else f"all {self.seen}"
+        line = f"mixtures: {self.shown} of {self.seen}"
         ImageDraw.Draw(sheet).text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
         for block in self.blocks:
             sheet.paste(block, (0, top))
