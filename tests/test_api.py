@@ -119,6 +119,22 @@ def test_a_separation_is_saved_and_drawn(separation, tmp_path):
     assert separation[0]._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("axes", ["KHW", "KCHW", "KHWC"])
+def test_pictures_are_saved_in_whatever_layout(tmp_path, axes):
+    colour = torch.rand(2, 3, 8, 7)
+    sources = {"KHW": colour[:, 0], "KCHW": colour, "KHWC": colour.movedim(1, -1)}[axes]
+    found = Separation(sources, torch.tensor([False, True]), torch.tensor(0.5))
+    (path,) = found.save(tmp_path)
+    expected = colour[1, 0] if axes == "KHW" else colour[1].movedim(0, -1)
+    np.testing.assert_allclose(np.asarray(Image.open(path)) / 255, expected, atol=0.5 / 255 + 1e-6)
+    assert path.name == "00000_source2.png"
+
+
+def test_sounds_are_not_saved_as_pictures(tmp_path):
+    with pytest.raises(ValueError, match="only pictures"):
+        Separation(torch.rand(2, 100), torch.ones(2, dtype=torch.bool), torch.tensor(0.5)).save(tmp_path)
+
+
 def test_shares_add_up_to_one_also_in_the_dark(separation):
     mixture = separation.sources.sum(1)
     mixture[0] = 0

@@ -16,13 +16,15 @@ from torch import Tensor
 from vaebss.matching import match
 
 GAP = 2  # pixels between images
-BLOCKS = 4  # of mixtures side by side, on a contact sheet
+BLOCKS = 6  # of mixtures side by side, on a contact sheet
 TEXT = 18  # pixels of its letters
 LETTERS = 14  # of a title, in an inch
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 PIXELS_AN_INCH = 36  # of a row, where that makes it neither small nor large
-LOWEST, HIGH, HIGHEST = 0.3, 2.0, 5.0  # inches of a row: of lines, of pictures, of narrow pictures half an inch wide
-SHARP = 1_500  # pixels of a row that are more than a figure has
+DPI = 120
+LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # inches of a row: of lines, of small pictures, of pictures that are UPRIGHT
+UPRIGHT = 3  # times as high as wide, whose rows stand side by side
+SHARP = 1_000  # pixels that suffice for a row, and of which larger pictures keep at least so many
 QUIET = -60  # dB below the loudest, which is black
 
 Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
@@ -37,7 +39,16 @@ def channels_first(images: Tensor) -> Tensor:
 
 
 def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
-    """(C, H, W), white being 1, as a file of the kind that its name says, of 8 bits or, where it is grey, 16."""
+    """(C, H, W), (H, W) or (H, W, 3), white being 1, as a file of the kind that its name says.
+
+    Of 8 bits or, where it is grey, 16.
+
+    Raises:
+        ValueError: it is no picture.
+    """
+    image = channels_first(image[None])[0]
+    if image.ndim != 3 or len(image) not in MODES:
+        raise ValueError(f"only pictures can be saved as images, not {tuple(image.shape)}")
     pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(2).cpu().numpy() * (2**bits - 1)
     Image.fromarray(pixels.round().astype(np.uint8 if bits == 8 else np.uint16)).save(path)
 
@@ -110,7 +121,7 @@ class ContactSheet:
         top = 2 * TEXT
         width, height = max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
         sheet = Image.new("RGB", (width, top + height), "white")
-        line = f"{self.shown} of {self.seen} mixtures" if self.shown < self.seen else f"{self.seen} mixtures"
+        line = f"mixtures: {self.shown} of {self.seen}"
         ImageDraw.Draw(sheet).text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
         for block in self.blocks:
             sheet.paste(block, (0, top))
@@ -173,7 +184,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
     table = torch.tensor(confusion)
     true = table.sum(1).nonzero().flatten()
     shares = table[true] / table[true].sum(1, keepdim=True)
-    figure = Figure(figsize=(0.8 * table.shape[1] + 1, 0.8 * len(true) + 1), layout="constrained", dpi=120)
+    figure = Figure(figsize=(0.8 * table.shape[1] + 1, 0.8 * len(true) + 1), layout="constrained", dpi=DPI)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, line in enumerate(shares.tolist()):
@@ -193,7 +204,7 @@ def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
         scores: method -> K -> "psnr_paper" in dB, "count" from 0 to 1, perhaps "elbo" in nats.
     """
     panels = {"psnr_paper": "PSNR (paper scale), dB", "count": "count right", "elbo": "ELBO, nats per mixture"}
-    figure = Figure(figsize=(10, 3), layout="constrained", dpi=120)
+    figure = Figure(figsize=(10, 3), layout="constrained", dpi=DPI)
     for axes, (name, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for method, by_slots in scores.items():
             slots = [k for k in sorted(by_slots) if name in by_slots[k]]
@@ -215,7 +226,7 @@ def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence
     """
     from torchmetrics.functional import spearman_corrcoef  # seconds to import, which no other picture should wait for
 
-    figure = Figure(figsize=(5, 4), layout="constrained", dpi=120)
+    figure = Figure(figsize=(5, 4), layout="constrained", dpi=DPI)
     axes = figure.subplots()
     axes.scatter(elbo, psnr)
     for point in zip(labels, zip(elbo, psnr, strict=True), strict=True):
@@ -235,18 +246,36 @@ def rows_figure(rows: Rows) -> Figure:
     """
     brightest = max(float(images.max()) for images in rows.values())
     strips = {label: _strip(_shrunk(images)) for label, images in rows.items()}
-    (height, pixels, _), (tall, wide) = next(iter(strips.values())).shape, next(iter(rows.values())).shape[2:]
+    height, pixels = next(iter(strips.values())).shape[:2]
+    if height > UPRIGHT * pixels:
+        return _upright(strips, brightest or 1)
     width = min(max(pixels / PIXELS_AN_INCH, 7.0), 12.0)
-    row_height = max(min(width * height / pixels, max(HIGH, min(tall / wide / 2, HIGHEST))), LOWEST)
-    aspect = "auto" if row_height == LOWEST else "equal"
+    row_height = min(max(width * height / pixels, LOWEST), min(max(height / DPI, HIGH), 2 * HIGH))
     width = max(min(width, row_height * pixels / height), 4.0)
-    figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=120)
+    figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=DPI)
+    aspect = "auto" if row_height == LOWEST else "equal"
     for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
-        axes.imshow(strip.squeeze(-1), cmap="gray", vmin=0, vmax=brightest or 1, interpolation="nearest", aspect=aspect)
+        _show(axes, strip, brightest or 1, aspect)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
     return figure
+
+
+def _upright(strips: Rows, brightest: float) -> Figure:
+    """Rows of images (H, W, C) much higher than wide, as columns."""
+    height, pixels = next(iter(strips.values())).shape[:2]
+    width = max(HIGHEST * pixels / height + 0.2, 1.0)
+    figure = Figure(figsize=(width * len(strips), HIGHEST), layout="constrained", dpi=DPI)
+    for axes, (label, strip) in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips.items(), strict=True):
+        _show(axes, strip, brightest, "equal")
+        axes.set_title(label, fontsize=9)
+    return figure
+
+
+def _show(axes: Any, strip: Tensor, brightest: float, aspect: str) -> None:
+    axes.imshow((strip / brightest).clamp(0, 1).squeeze(-1), "gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_aspect(aspect)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def curves_figure(rows: Rows, width: float = 12) -> Figure:
@@ -256,7 +285,7 @@ def curves_figure(rows: Rows, width: float = 12) -> Figure:
         rows: label -> lines.
         width: of a row, in inches.
     """
-    figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=120)
+    figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
     for axes, (label, lines) in zip(panels, rows.items(), strict=True):
         gapped = torch.nn.functional.pad(
@@ -279,7 +308,7 @@ def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: 
         width: of a row, in inches.
     """
     loudest = max(float(images.max()) for images in rows.values()) or 1.0
-    figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=120)
+    figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(rows), squeeze=False, sharex=True)[:, 0]
     for axes, (label, images) in zip(panels, rows.items(), strict=True):
         decibels = 20 * (images / loudest).clamp(min=10 ** (QUIET / 20)).log10()

@@ -103,17 +103,22 @@ class Separation:
         return torch.where(whole > 0, ratios, 1 / self.sources.shape[1])
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every active source of pictures as a PNG, 00000_source1.png and so on, white being 1; their paths."""
-        from vaebss.pictures import channels_first, save_image
+        """Write every active source of pictures as a PNG, white being 1; their paths.
+
+        00000_source1.png is sources[0, 0] and so on: numbers are those of slots, from 1.
+
+        Raises:
+            ValueError: they are no pictures.
+        """
+        from vaebss.pictures import save_image
 
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for number, mixture in enumerate(self):
-            pictures = channels_first(mixture.sources)
             for k in mixture.active.nonzero().flatten().tolist():
                 paths.append(folder / f"{number:05d}_source{k + 1}.png")
-                save_image(pictures[k], paths[-1])
+                save_image(mixture.sources[k], paths[-1])
         return paths
 
     def plot(self) -> "Figure":

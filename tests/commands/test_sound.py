@@ -71,3 +71,56 @@ def test_the_checkpoint_says_that_it_is_of_sound(trained):
     assert model.modality["kind"] == "audio"
     assert model.exponent == Audio().exponent
     assert model.image_shape == Audio().shape
+
+
+TONES = [220, 331, 9_000]
+HELD = {"8 bits": "PCM_U8", "16 bits": "PCM_16", "24 bits": "PCM_24", "floats": "FLOAT"}
+
+
+def chord(rate: int, channels: int) -> torch.Tensor:
+    """(T, channels), each with its own mixture of tones, one of them above what the model hears."""
+    tones = torch.stack([torch.sin(torch.arange(rate) / rate * 2 * torch.pi * hertz) for hertz in TONES], 1)
+    return tones @ torch.rand(len(TONES), channels, generator=torch.Generator().manual_seed(channels)) / 4
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (96_000, 3), (8_000, 1)])
+@pytest.mark.parametrize("held", HELD)
+def test_sources_have_the_rate_and_the_channels_of_their_file_and_add_up(trained, tmp_path, rate, channels, held):
+    _, checkpoint = trained
+    soundfile.write(tmp_path / "a.wav", chord(rate, channels).numpy(), rate, subtype=HELD[held])
+    whole, _ = soundfile.read(tmp_path / "a.wav", always_2d=True)
+    assert separate.main([str(tmp_path / "a.wav"), "--ckpt", str(checkpoint), "--out", str(tmp_path / "out")]) == 0
+    paths = [*(tmp_path / "out").glob("a_source*.wav")]
+    assert {(soundfile.info(path).samplerate, soundfile.info(path).subtype) for path in paths} == {(rate, "FLOAT")}
+    assert sum(soundfile.read(path, always_2d=True)[0] for path in paths) == pytest.approx(whole, abs=1e-4)
+
+
+def test_flac_may_be_asked_for_and_pictures_not(trained, tmp_path, capsys):
+    _, checkpoint = trained
+    soundfile.write(tmp_path / "a.wav", chord(44_100, 2).numpy(), 44_100)
+    whole, _ = soundfile.read(tmp_path / "a.wav")
+    options = [str(tmp_path / "a.wav"), "--ckpt", str(checkpoint), "--out", str(tmp_path / "out")]
+    assert separate.main([*options, "--format", "flac"]) == 0
+    paths = [*(tmp_path / "out").glob("a_source*.flac")]
+    assert sum(soundfile.read(path)[0] for path in paths) == pytest.approx(whole, abs=1e-4)
+    assert separate.main([*options, "--format", "png"]) == 2
+    assert "--format png is not for audio, but .wav, .flac are" in capsys.readouterr().err
+
+
+def test_files_without_sound_are_a_line_each_and_the_others_go_on(trained, tmp_path, capsys):
+    _, checkpoint = trained
+    soundfile.write(tmp_path / "empty.wav", torch.zeros(0).numpy(), 44_100)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF and nothing else")
+    soundfile.write(tmp_path / "silent.wav", torch.zeros(9_000, 2).numpy(), 44_100)
+    soundfile.write(tmp_path / "short.wav", chord(44_100, 1)[:3].numpy(), 44_100)
+    soundfile.write(tmp_path / "clipped.wav", (9 * chord(44_100, 1)).clamp(-1, 1).numpy(), 44_100)
+    assert separate.main([str(tmp_path), "--ckpt", str(checkpoint), "--out", str(tmp_path / "out")]) == 2
+    output = capsys.readouterr()
+    errors = [line for line in output.err.splitlines() if "error:" in line]
+    assert len(errors) == 2
+    assert all(any(name in line for line in errors) for name in ("empty.wav is empty", "broken.wav cannot be read"))
+    assert "silent.wav: no source was found" in output.out
+    for name in ("short", "clipped"):
+        found = [soundfile.read(path)[0] for path in (tmp_path / "out").glob(f"{name}_source*.wav")]
+        assert sum(found) == pytest.approx(soundfile.read(tmp_path / f"{name}.wav")[0], abs=1e-4)
+    assert not [*(tmp_path / "out").glob("silent_source*")]
