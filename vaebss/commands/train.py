@@ -219,7 +219,7 @@ def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
     """The hyper-parameters of the model to start from, and the brightness and the spectrograms that it knows."""
     hparams = checkpoint.get("hyper_parameters", {})
     options = {f"model.{name}": value for name, value in hparams.items()}
-    options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale"}
+    options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
     options |= {f"data.{name}": value for name, value in checkpoint.get("modality", {}).items() if name in PICTURED}
     return {name: value for name, value in options.items() if name in known}
 
