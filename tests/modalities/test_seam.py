@@ -63,7 +63,7 @@ def test_errors_are_those_of_what_is_heard(case):
     parts = modality.apply(shares, signals)
     errors = (parts.unsqueeze(1) - sources.unsqueeze(2)).flatten(3).square().mean(3)
     if modality.kind == "audio":
-        own, whole = sources.square().mean(2), signals.square().mean(1, keepdim=True)
+        own, whole = sources.square().flatten(2).mean(2), signals.square().flatten(1).mean(1, keepdim=True)
         errors /= torch.where(own > 0, own, whole).unsqueeze(2)
     torch.testing.assert_close(modality.errors(shares, signals, sources), errors, rtol=0.03, atol=1e-3)
 

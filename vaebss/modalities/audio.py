@@ -151,13 +151,14 @@ class Audio(Modality):
         is taken to be the same in all bins and frames of a band: then products of spectra, summed over bands, are
         enough, and no transform has to be inverted.
         """
-        spectra = torch.cat([self._spectrum(part)[:, :-1] for part in sources.flatten(0, 1).split(AT_ONCE)])
-        spectra = torch.view_as_real(spectra).unflatten(0, sources.shape[:2])  # (B, M, F, N, 2)
+        channels = sources if sources.ndim == 4 else sources.unsqueeze(2)  # (B, M, C, T)
+        spectra = torch.cat([self._spectrum(part)[:, :-1] for part in channels.flatten(0, 2).split(AT_ONCE)])
+        spectra = torch.view_as_real(spectra).unflatten(0, channels.shape[:3])  # (B, M, C, F, N, 2)
         mixture = spectra.sum(1, keepdim=True)
-        products = self._banded((mixture * spectra).sum(-1).flatten(0, 1)).unflatten(0, sources.shape[:2])
+        products = self._banded((mixture * spectra).sum((2, -1)).flatten(0, 1)).unflatten(0, sources.shape[:2])
         masks, energy = shares.squeeze(2), products.sum(1, keepdim=True)  # (B, K, H, W), (B, 1, H, W)
         taken = (masks.square() * energy).sum((2, 3)) - 2 * torch.einsum("bkhw,bmhw->mbk", masks, products)
-        own, whole = spectra.square().sum((2, 3, 4)) / self.pooled, energy.sum((2, 3))  # (B, M), (B, 1)
+        own, whole = spectra.square().flatten(2).sum(2) / self.pooled, energy.sum((2, 3))  # (B, M), (B, 1)
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
         return errors / torch.where(own > 0, own, whole).clamp(min=FAINT).unsqueeze(2)
 
