@@ -53,6 +53,17 @@ def test_starts_are_drawn_with_their_rank_correlation():
     assert starts_figure([-3.0, -1.0, -2.0], [20.0, 19.0, 21.0], ["7", "8", "9"]).axes[0].get_title().endswith("-0.50")
 
 
+def test_a_rank_correlation_takes_three_points():
+    assert starts_figure([-3.0, -1.0], [20.0, 26.0], ["7", "8"]).axes[0].get_title() == ""
+
+
+def test_columns_are_captioned_over_their_middle(random_mixture):
+    figure = separation_figure(random_mixture[:4], estimates(2), captions=["a", "b", "c", "d"])
+    texts = figure.axes[0].texts
+    assert [text.get_text() for text in texts] == ["a", "b", "c", "d"]
+    assert [text.get_position()[0] for text in texts] == [0.125, 0.375, 0.625, 0.875]
+
+
 def sheet(path, *shapes: tuple[int, ...]) -> tuple[list[int], Image.Image]:
     """How many mixtures each block of a contact sheet has, and the sheet; two sources in each mixture of a shape."""
     modality, blocks = Images((1, 28, 28)), []
@@ -86,11 +97,11 @@ def test_a_contact_sheet_shows_mixtures_of_every_size(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "blocks", "size"),
     [
-        ((1, 1, 28, 28), [1], (600, 760)),
+        ((1, 1, 28, 28), [1], (340, 760)),
         ((2, 3, 2_000, 2_000), [2], (1_080, 1_480)),
         ((5, 1, 1, 256), [4, 1], (1_440, 700)),
         ((2, 1, 28, 1_120), [1, 1], (1_560, 250)),
-        ((1, 1, 1_120, 28), [1], (400, 1_000)),
+        ((1, 1, 1_120, 28), [1], (320, 1_000)),
     ],
     ids=["one", "large", "lines", "wide", "tall"],
 )

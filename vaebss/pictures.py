@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from vaebss.matching import match
 
 GAP = 2  # pixels between images
+MARGIN, CAPTION = 0.05, 0.45  # inches around a figure, and above its rows
 BLOCKS = 6  # of mixtures side by side, on a contact sheet
 TEXT = 18  # pixels of its letters
 LETTERS = 14  # of a title, in an inch
@@ -59,15 +60,24 @@ def as_image(figure: Figure) -> Image.Image:
     return Image.open(io.BytesIO(as_png(figure)))
 
 
+def save_figure(figure: Figure, file: Path | BinaryIO) -> None:
+    """As PNG, without empty margins."""
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=MARGIN)
+
+
 def as_png(figure: Figure) -> bytes:
     """What a file of the figure would hold."""
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    save_figure(figure, file)
     return file.getvalue()
 
 
 def separation_figure(
-    mixture: Tensor, estimates: Tensor, sources: Tensor | None = None, draw: Callable[[Rows], Figure] | None = None
+    mixture: Tensor,
+    estimates: Tensor,
+    sources: Tensor | None = None,
+    captions: Sequence[str] = (),
+    draw: Callable[[Rows], Figure] | None = None,
 ) -> Figure:
     """A column a mixture: the mixture, the estimate of each slot, their sum and, where known, each slot's true source.
 
@@ -75,6 +85,7 @@ def separation_figure(
         mixture: (N, *S).
         estimates: (N, K, *S).
         sources: (N, M, *S) or None.
+        captions: of the columns.
         draw: rows of signals; by default as images, or as curves where they are lines.
     """
     rows = {"mixture": mixture}
@@ -84,7 +95,13 @@ def separation_figure(
         slots = torch.full((len(sources),), estimates.shape[1], device=sources.device)
         truth = match(sources, estimates, slots)
         rows |= {f"source {k + 1}": source for k, source in enumerate(truth.unbind(1))}
-    return (draw or (curves_figure if mixture.ndim == 2 else rows_figure))(rows)
+    figure = (draw or (curves_figure if mixture.ndim == 2 else rows_figure))(rows)
+    top = figure.axes[0]
+    figure.set_figheight(figure.get_figheight() + (CAPTION if captions else 0))
+    for number, caption in enumerate(captions):
+        place = (number + 0.5) / len(captions)
+        top.text(place, 1.05, caption, transform=top.transAxes, ha="center", va="bottom", fontsize=7)
+    return figure
 
 
 class ContactSheet:
@@ -232,9 +249,10 @@ def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence
     axes.scatter(elbo, psnr)
     for point in zip(labels, zip(elbo, psnr, strict=True), strict=True):
         axes.annotate(*point, xytext=(3, 3), textcoords="offset points", fontsize=7)
-    correlation = float(spearman_corrcoef(torch.tensor(elbo), torch.tensor(psnr))) if len(elbo) > 1 else math.nan
     axes.set(xlabel="ELBO on validation mixtures, nats", ylabel="PSNR (paper scale), dB")
-    axes.set_title(f"rank correlation {correlation:.2f}", fontsize=9)
+    if len(elbo) > 2:  # of two points it is 1 or -1 whatever they are
+        correlation = float(spearman_corrcoef(torch.tensor(elbo), torch.tensor(psnr)))
+        axes.set_title(f"rank correlation {correlation:.2f}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

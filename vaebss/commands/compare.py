@@ -43,7 +43,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
-from vaebss.pictures import comparison_figure, slots_figure
+from vaebss.pictures import comparison_figure, save_figure, slots_figure
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 from vaebss.training.vae import VAEBSS
 
@@ -159,16 +159,16 @@ def compare(options: Any) -> None:
             result, answer = _run(method, setting, data, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
-            shown[f"{method}, K = {num_sources}"] = _apart(answer, first, setting.modality)
+            shown[f"{method}, K = {num_sources}"] = _apart(answer, first, setting.modality, setting.source_scale)
             (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
             (out / "comparison.md").write_text(table(comparison))
-    mixture, _, truth = next(iter(shown.values()))
+    given = next(iter(shown.values()))
     estimates = {label: taken.estimates for label, taken in shown.items()}
-    figures = {"comparison.png": comparison_figure(mixture, truth, estimates, data.modality.figure)}
+    figures = {"comparison.png": comparison_figure(given.signals, given.sources, estimates, data.modality.figure)}
     if len(options.num_sources) > 1 and options.kind == Images.kind:
         figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
     for name, figure in figures.items():
-        figure.savefig(out / name)
+        save_figure(figure, out / name)
     print(f"\n{table(comparison)}\nWritten: {out}/comparison.md, comparison.json, {', '.join(figures)}")
 
 
@@ -239,10 +239,10 @@ def _pictured(batches: Iterable[Batch], modality: Modality) -> Iterator[Batch]:
         yield batch | {"mixture": modality.picture(batch["signal"])}
 
 
-def _apart(answer: Estimator, batch: Batch, modality: Modality) -> Apart:
+def _apart(answer: Estimator, batch: Batch, modality: Modality, source_scale: float) -> Apart:
     """A batch and what a method that sees it so found in it."""
     (pictured,) = _pictured([batch], modality)
-    return apart(answer(pictured), pictured, modality)
+    return apart(answer(pictured), pictured, modality, source_scale)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.data.remixes import Remixes
 from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
+from vaebss.pictures import save_figure
 from vaebss.training import adapting
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
@@ -150,7 +151,7 @@ def tell(cli: TrainCLI, run: Run) -> None:
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
         run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
     picture = run.folder / "adapted.png"
-    data.modality.figure({label: signals[:PICTURED] for label, signals in rows.items()}).savefig(picture)
+    save_figure(data.modality.figure({label: signals[:PICTURED] for label, signals in rows.items()}), picture)
     run.say(f"Before and after: {short(picture)}")
 
 

@@ -15,7 +15,7 @@ from vaebss.hardware import one_device
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pictures import confusion_figure, separation_figure
+from vaebss.pictures import confusion_figure, save_figure, separation_figure
 from vaebss.pretrained.shelf import available
 from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
 
@@ -128,13 +128,13 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
     """Results as a file and as pictures; their paths."""
     first = examples(data.test_dataloader(), PICTURED)
-    shown = apart(model.separate(first["mixture"]), first, data.modality)
+    shown = apart(model.separate(first["mixture"]), first, data.modality, model.source_scale)
     figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
     if has_counts(results):
         figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
     (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
     for name, figure in figures.items():
-        figure.savefig(out / name)
+        save_figure(figure, out / name)
     sounds = [write_sounds(shown, data.modality, out / "examples")] if data.modality.audible else []
     return [out / "results.json", *(out / name for name in figures), *sounds]
 

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from scipy.io import wavfile
 from torch import Tensor
 
-from vaebss.pictures import as_image
+from vaebss.pictures import as_image, save_figure
 
 SCORE = "hp_metric"  # TensorBoard's name
 
@@ -29,7 +29,7 @@ def _add_figure(logger: Any, tag: str, figure: Figure, step: int) -> None:
         case _ if isinstance(logger, CSVLogger):
             path = Path(logger.log_dir) / f"{tag}_{step}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
+            save_figure(figure, path)
         case "WandbLogger":
             image: Image.Image = as_image(figure)
             logger.log_image(tag, [image], step=step)

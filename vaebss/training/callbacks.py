@@ -179,7 +179,7 @@ class SeparationPictures(Callback):
         model: Any = pl_module.model
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = examples(data.val_dataloader(), self.num_mixtures)
-        shown = apart(model.separate(batch["mixture"]), batch, data.modality)
+        shown = apart(model.separate(batch["mixture"]), batch, data.modality, model.source_scale)
         for tag, figure in self._figures(trainer, model, shown):
             add_figure(trainer, tag, figure)
         if data.modality.audible:

@@ -136,11 +136,13 @@ class Apart(NamedTuple):
         signals: of the mixtures, (B, *S).
         estimates: of each slot, (B, K, *S).
         sources: the true ones, (B, M, *S), or None where nobody knows them.
+        captions: of each mixture, how many were found, how sure of it the separator is and, with truth, how good it is.
     """
 
     signals: Tensor
     estimates: Tensor
     sources: Tensor | None
+    captions: list[str]
 
     def named(self) -> Iterator[tuple[int, str, Tensor]]:
         """Number of each mixture, from 1, what a signal of it is ("mixture", "estimate 1", "source 1"), and that."""
@@ -151,9 +153,19 @@ class Apart(NamedTuple):
                     yield number, f"{kind} {slot}", signal
 
 
-def apart(found: Separation, batch: Batch, modality: Modality) -> Apart:
-    """A batch, and what was found in it."""
-    return Apart(batch["signal"], modality.heard(found, batch["mixture"], batch["signal"]), batch.get("sources"))
+def apart(found: Separation, batch: Batch, modality: Modality, source_scale: float) -> Apart:
+    """A batch, and what was found in it; `source_scale` is the brightest pixel of a source, of pictures."""
+    heard = modality.heard(found, batch["mixture"], batch["signal"])
+    found_there = [f"{count} found" for count in found.count.tolist()]
+    lines = [found_there, [f"sure {confidence:.2f}" for confidence in found.confidence.tolist()]]
+    if "sources" in batch:
+        lines[0] = [f"{told} of {there}" for told, there in zip(found_there, batch["count"].tolist(), strict=True)]
+        quality = next(iter(QUALITIES[modality.kind](source_scale).values()))
+        scores = of_mixtures(quality, heard.float(), batch["sources"].float(), batch["count"])
+        lines.append([f"{score:.1f} dB" for score in scores.tolist()])
+    return Apart(
+        batch["signal"], heard, batch.get("sources"), ["\n".join(column) for column in zip(*lines, strict=True)]
+    )
 
 
 def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], scorer: Scorer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from vaebss.pictures import starts_figure
+from vaebss.pictures import save_figure, starts_figure
 
 CROWDED = 0.05  # slots less than K in the average mixture, from which on all of them look busy
 
@@ -71,7 +71,8 @@ def draw(starts: list[Start], path: Path) -> None:
     """Their ELBO against their PSNR, as a picture, where the true sources are known."""
     psnr = [start.psnr for start in starts if start.psnr is not None]
     if len(psnr) == len(starts):
-        starts_figure([start.elbo for start in starts], psnr, [str(start.seed) for start in starts]).savefig(path)
+        figure = starts_figure([start.elbo for start in starts], psnr, [str(start.seed) for start in starts])
+        save_figure(figure, path)
 
 
 def take_over(start: Start, folder: Path) -> str:
