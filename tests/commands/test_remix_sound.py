@@ -86,3 +86,26 @@ def test_pseudo_sources_are_played_anew_in_every_epoch_though_the_same_in_each()
 def test_gains_of_remixes_are_checked():
     with pytest.raises(ValueError, match="gains"):
         Remixes(source="notes", remix_gains=[0.5])
+
+
+def test_a_student_learns_on_from_recordings(trained, tmp_path, monkeypatch, capsys):
+    _, checkpoint = trained
+    monkeypatch.chdir(tmp_path)
+    sound = torch.randn(12 * 16_000, generator=torch.Generator().manual_seed(0)) / 10
+    soundfile.write("duet.wav", sound.numpy(), 16_000, subtype="FLOAT")
+    short = ["--data.num_mixtures", "12", "--data.val_mixtures", "6", "--data.epoch_size", "48", "--gpus", "0"]
+    options = ["--init", str(checkpoint), "--data.mixtures", "duet.wav", "--data.epochs_per_round", "1"]
+    assert remix.main([*options, *short]) == 0
+    assert f"12 seconds of sound, {checkpoint} teaches" in capsys.readouterr().out
+    run = tmp_path / "lightning_logs/version_0"
+    assert (run / "adapted.png").is_file()
+    before, after = load(checkpoint), load(run / "checkpoints/last.ckpt")
+    assert after.modality == before.modality
+    assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+
+
+def test_recordings_need_a_teacher_of_sound(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("duet.wav", [0.1] * 200_000, 16_000)
+    assert remix.main(["--init", "none", "--data.mixtures", "duet.wav"]) == 2
+    assert "recordings need a teacher: name one that was taught on sound with --init" in capsys.readouterr().err

@@ -124,3 +124,11 @@ def test_files_without_sound_are_a_line_each_and_the_others_go_on(trained, tmp_p
         found = [soundfile.read(path)[0] for path in (tmp_path / "out").glob(f"{name}_source*.wav")]
         assert sum(found) == pytest.approx(soundfile.read(tmp_path / f"{name}.wav")[0], abs=1e-4)
     assert not [*(tmp_path / "out").glob("silent_source*")]
+
+
+def test_a_new_run_starts_from_a_model_of_sound_and_sees_what_it_saw(trained, tmp_path, monkeypatch):
+    _, checkpoint = trained
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(notes, "RANGES", FEW)
+    assert fit.main([*SMALL, "--init", str(checkpoint), "--trainer.max_epochs", "1", "--data.root", str(tmp_path)]) == 0
+    assert load(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt").modality == load(checkpoint).modality

@@ -19,8 +19,9 @@ from vaebss.separation import Separation, sharpness
 
 ViewName = Literal["pixels", "bands"]
 NETWORKS: dict[str, type[nn.Module]] = {"pixels": MaskUNet, "bands": BandUNet}
-# By how much, down and right, a mixture is moved for a second and a third opinion: a spectrogram in time alone
-MOVES = {"pixels": ((1, 1), (-1, -1)), "bands": ((0, 1), (0, -1))}
+# By how many pixels, down and right, a mixture is moved for a second and a third opinion. A spectrogram is not: moved in
+# time it is taken apart 1.1 dB worse, and opinions rank it less well (correlation with SI-SDR 0.73) than sharpness (0.88)
+MOVES: dict[str, tuple[tuple[int, int], ...]] = {"pixels": ((1, 1), (-1, -1)), "bands": ()}
 FAINT = 1e-7  # least of an estimate in a geometric mean, and mean of a picture that is looked at
 
 
@@ -89,7 +90,7 @@ class Masker(Separator):
         return network(mixture / (brightness if math.isinf(self.source_scale) else self.source_scale)).softmax(1)
 
     def label(self, mixture: Tensor, **options: Any) -> Separation:
-        """The mean of three opinions: on the mixture, and on it moved by a pixel either way, see MOVES.
+        """The mean of three opinions: on the mixture, and on it moved by a pixel either way; but for MOVES, one alone.
 
         `confidence` is 1 less the share of the mixture that the opinions give to different slots: it tells good
         estimates from bad ones far better than the masks' sharpness does. There are no latents to refine.
@@ -97,7 +98,7 @@ class Masker(Separator):
         return self.separate(mixture, ranked=True, opinions=1 + len(MOVES[self.view]))
 
     def _estimate(self, mixture: Tensor, opinions: int = 0) -> tuple[Tensor, Tensor]:
-        if opinions:
+        if opinions > 1:
             return self._opinions(mixture)
         estimates = self._estimates(mixture)
         return estimates, sharpness(estimates, mixture, self.exponent)
