@@ -19,8 +19,8 @@ from vaebss.separation import Separation, sharpness
 
 ViewName = Literal["pixels", "bands"]
 NETWORKS: dict[str, type[nn.Module]] = {"pixels": MaskUNet, "bands": BandUNet}
-# By how many pixels, down and right, a mixture is moved for a second and a third opinion. A spectrogram is not: moved in
-# time it is taken apart 1.1 dB worse, and opinions rank it less well (correlation with SI-SDR 0.73) than sharpness (0.88)
+# By how many pixels, down and right, a mixture is moved for a second and a third opinion. A spectrogram is not: moved
+# in time it is taken apart 1.1 dB worse, and opinions rank it less well than sharpness (by SI-SDR 0.73 against 0.88)
 MOVES: dict[str, tuple[tuple[int, int], ...]] = {"pixels": ((1, 1), (-1, -1)), "bands": ()}
 FAINT = 1e-7  # least of an estimate in a geometric mean, and mean of a picture that is looked at
 
