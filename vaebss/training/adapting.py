@@ -22,7 +22,8 @@ from vaebss.training.student import RemixSeparator
 
 SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("remix-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
-STEPS = 500  # of a round
+KEEP = (0.6, 0.8, 0.9, 0.9)  # of each round's mixtures
+STEPS = 300  # of a round
 SIZES = ("image_shape", "widths", "bottleneck")  # of a network; where they are another's its weights fit
 PIXELS = 24 * 28 * 28  # of a batch
 SOUND = {  # lessons for recordings: windows of theirs, remixed at other loudness and pitch
@@ -49,8 +50,8 @@ def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, An
 
     | longer side | widths | | mixtures | rounds | steps of each |
     |---|---|---|---|---|---|
-    | up to 40 | 24, 48, 96 | | up to 1,000 | 2, of the best 60 and 80 % | 500 |
-    | up to 80 | 16, 32, 64, 96 | | more | 2, of the best 60 and 80 % | 1,000 |
+    | up to 40 | 24, 48, 96 | | up to 1,000 | 4, of the best 60, 80, 90, 90 % | 300 |
+    | up to 80 | 16, 32, 64, 96 | | more | the same | 600 |
     | more | 12, 24, 48, 96, 96 | | | | |
 
     A batch is of 24 remixes of 28 x 28, of fewer where they are larger, 8 at least.
@@ -59,7 +60,7 @@ def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, An
     batch, steps = max(8, PIXELS // math.prod(image_shape[1:])), STEPS * (1 if number <= 1_000 else 2)
     return {
         "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97},
-        "data": {"keep": (0.6, 0.8), "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
+        "data": {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
     }
 
 
