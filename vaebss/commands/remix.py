@@ -74,11 +74,14 @@ class RemixCLI(TrainCLI):
         return proposed | {"init": options.init or shipped}
 
     def _proposed_of_sound(self, options: Any) -> dict[str, Any]:
-        """Recordings are listened to by a shipped model, which learns on."""
-        init = options.init or options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)
-        if init in (None, NONE) or is_recipe(init):
-            raise ValueError("recordings need a teacher: name one that was taught on sound with --init")
-        return flatten(adapting.SOUND) | {"init": init, "teacher": None}
+        """What was taught before learns on from recordings; a new student has a shipped teacher, or another."""
+        lessons, new = flatten(adapting.SOUND), flatten(adapting.NEW_TO_SOUND)
+        if options.init not in (None, NONE):
+            return lessons
+        teacher = options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)
+        if teacher in (None, NONE):
+            raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one by")
+        return lessons | new | {"teacher": teacher}
 
     def own_callbacks(self) -> list[Callback]:
         adapts = self.config.data.mixtures is not None

@@ -20,7 +20,7 @@ from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import card
 from vaebss.training.student import RemixSeparator
 
-SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("remix-notes",)}  # teachers, of ever more slots
+SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("vae-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
 KEEP = (0.6, 0.8, 0.9, 0.9)  # of each round's mixtures
 STEPS = 300  # of a round
@@ -29,13 +29,17 @@ PIXELS = 24 * 28 * 28  # of a batch
 SOUND = {  # lessons for recordings: windows of theirs, remixed at other loudness and pitch
     "model": {"lr": 1e-3, "average_decay": 0.97},
     "data": {"num_mixtures": 1_000, "val_mixtures": 100, "keep": [0.5, 0.7], "epochs_per_round": 4}
-    | {"batch_size": 48, "epoch_size": 48 * 75, "remix_gains": [0.25, 1.0], "remix_detune": 2.0},
+    | {"batch_size": 48, "epoch_size": 48 * 100, "remix_gains": [0.25, 1.0], "remix_detune": 2.0},
+}
+NEW_TO_SOUND = {  # a student without a beginning
+    "model": {"view": "bands", "widths": [48, 72, 96, 96], "bottleneck": 256, "lr": 2e-3},
+    "data": {"bands": 192},
 }
 WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # by the longer side, below
 
 
 def shipped(slots: int, kind: str = "images") -> str | None:
-    """Name of the shipped mask network of a kind with slots enough, if there is one."""
+    """Name of the shipped teacher of a kind with slots enough, if there is one."""
     return next((name for name in SHIPPED[kind] if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
 
 
