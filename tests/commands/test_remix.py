@@ -39,7 +39,7 @@ def test_a_run_takes_no_other_runs_bank_or_teacher(here):
     for seed in (0, 1):
         assert remix.main([*REMIX_RUN, *short, f"--seed_everything={seed}"]) == 0
     banks = [torch.load(here / "lightning_logs" / f"version_{n}" / "bank.pt", weights_only=True) for n in (0, 1)]
-    assert not torch.equal(banks[0]["images"][:10], banks[1]["images"][:10])
+    assert not torch.equal(banks[0]["sources"][:10], banks[1]["sources"][:10])
 
 
 def test_a_dry_run_leaves_nothing_behind(here, checkpoint):
