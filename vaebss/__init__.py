@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vaebss.api import adapt, separate
-    from vaebss.checkpoints import load
+    from vaebss.checkpoints import load, save
     from vaebss.data.mixtures import MNISTMixtures
     from vaebss.data.remixes import Remixes
     from vaebss.errors import CheckpointError, DataError, FileError
@@ -36,6 +36,7 @@ _HOMES = {
     "adapt": "api",
     "available": "pretrained.shelf",
     "load": "checkpoints",
+    "save": "checkpoints",
     "separate": "api",
 }
 
@@ -54,6 +55,7 @@ __all__ = [
     "adapt",
     "available",
     "load",
+    "save",
     "separate",
 ]
 

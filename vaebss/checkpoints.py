@@ -7,24 +7,27 @@ from typing import Any
 
 import torch
 
+from vaebss import __version__
 from vaebss.errors import CheckpointError, first_line
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pretrained import shelf
+from vaebss.pretrained import shared, shelf
 
 FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
 MODELS: dict[str, Any] = {"VAEBSS": VAE, "RemixSeparator": Masker}  # by the LightningModule that trained them
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint of this package, or of a shipped model: tensors and plain values only.
+    """The contents of a checkpoint of this package, a shipped model or a shared one: tensors and plain values only.
 
     Raises:
         CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code.
     """
     if str(path) in shelf.available():
         return shelf.read_shipped(str(path))
+    if shared.is_shared(path):
+        return _checked(shared.read(path), path)
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(shelf.available())}")
@@ -34,6 +37,10 @@ def read(path: str | Path) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a stranger's file fails to load in any way it likes
         raise CheckpointError(f"{path} is not a checkpoint that can be opened safely: {first_line(error)}") from error
+    return _checked(checkpoint, path)
+
+
+def _checked(checkpoint: Any, path: str | Path) -> dict[str, Any]:
     expected = {"state_dict", "hyper_parameters", "model_class"}
     if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys() or checkpoint["model_class"] not in MODELS:
         raise CheckpointError(f"{path} is not a checkpoint of vaebss")
@@ -46,12 +53,27 @@ def load(path: str | Path) -> Separator:
     """A trained model, on the CPU and in eval mode, ready to `separate`: a VAE or a Masker.
 
     Args:
-        path: checkpoint written by scripts/fit.py or any Trainer, or the name of a shipped model.
+        path: checkpoint written by scripts/fit.py or any Trainer; the name of a shipped model; a folder that `save`
+            wrote; or hf://owner/name, such a folder on the Hugging Face Hub.
 
     Raises:
         CheckpointError: a ValueError of one line.
     """
     return build(read(path), path)
+
+
+def save(model: Separator, folder: str | Path) -> Path:
+    """Write a model, its weights in half precision, into a folder that `load` opens; its path.
+
+    Such a folder can be passed on, and uploaded as a model to the Hugging Face Hub.
+
+    Raises:
+        ImportError: safetensors is not installed.
+    """
+    names = {kind: name for name, kind in MODELS.items()}
+    facts = {"model_class": names[type(model)], "modality": dict(model.modality), "hyper_parameters": model.options}
+    facts |= {"state_dict": model.state_dict(), "vaebss": __version__, "format": FORMAT}
+    return shared.write(facts, folder)
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:

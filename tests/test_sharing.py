@@ -1,0 +1,74 @@
+"""Models as folders, here and on the Hub."""
+
+import sys
+
+import pytest
+import torch
+
+import vaebss
+from vaebss import Masker
+from vaebss.pretrained import shared
+
+pytest.importorskip("safetensors")
+
+
+@pytest.mark.parametrize("name", ["remix-k2", "vae-k2", "vae-notes"])
+def test_a_model_is_the_same_after_a_folder(name, tmp_path):
+    """What ships is of half precision already, and so nothing is lost."""
+    model = vaebss.load(name)
+    folder = vaebss.save(model, tmp_path / "mine")
+    assert sorted(path.name for path in folder.iterdir()) == [shared.CARD, shared.WEIGHTS]
+    again = vaebss.load(folder)
+    assert type(again) is type(model)
+    assert again.options == model.options
+    assert dict(again.modality) == dict(model.modality)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_the_average_of_a_student_is_written_once(tmp_path):
+    folder = vaebss.save(vaebss.load("remix-k2"), tmp_path)
+    assert (folder / shared.WEIGHTS).stat().st_size < 5e6  # 2.3 million weights of two bytes
+
+
+def test_a_student_amid_its_training_keeps_its_average(tmp_path):
+    torch.manual_seed(0)
+    model = Masker(widths=(4, 6), bottleneck=8).eval()
+    mixture = torch.rand(2, 1, 28, 28) / 2
+    for weight in model.network.parameters():
+        weight.data.zero_()  # the network that learns
+    found = vaebss.load(vaebss.save(model, tmp_path)).separate(mixture)
+    torch.testing.assert_close(found.sources, model.separate(mixture).sources, atol=1e-3, rtol=0)
+
+
+def test_a_model_of_the_hub_is_fetched_into_a_folder(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    vaebss.save(vaebss.load("vae-k2"), tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda name, **options: asked.append((name, options)) or str(tmp_path)
+    )
+    assert vaebss.load("hf://someone/vae-k2").num_sources == 2
+    assert asked == [("someone/vae-k2", {"allow_patterns": [shared.WEIGHTS, shared.CARD]})]
+
+
+def test_what_cannot_be_opened_is_a_line(tmp_path, monkeypatch):
+    with pytest.raises(vaebss.CheckpointError, match=r"^.* holds no card.json and model.safetensors .*$"):
+        vaebss.load(tmp_path)
+    vaebss.save(vaebss.load("vae-k2"), tmp_path)
+    (tmp_path / shared.WEIGHTS).write_bytes(b"damaged")
+    with pytest.raises(vaebss.CheckpointError, match="that can be opened"):
+        vaebss.load(tmp_path)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'vaebss\[hub\]'"):
+        vaebss.load(tmp_path)
+
+
+def test_a_hub_out_of_reach_is_a_line(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def refuse(*_, **__):
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    with pytest.raises(vaebss.CheckpointError, match=r"^hf://a/b cannot be fetched: no network$"):
+        vaebss.load("hf://a/b")
