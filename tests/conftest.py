@@ -37,6 +37,14 @@ def quiet(**options) -> Trainer:
     )
 
 
+def prepared(**options) -> MNISTMixtures:
+    """Mixtures that are ready to be asked for batches, without a trainer."""
+    data = MNISTMixtures(**options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
 @pytest.fixture(scope="session")
 def digits_module() -> MNISTMixtures:
     data = MNISTMixtures(source="bundled", val_mixtures=100, test_mixtures=100)

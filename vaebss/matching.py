@@ -19,6 +19,12 @@ def assignments(slots: int, sources: int) -> Tensor:
         return torch.tensor(list(permutations(range(slots), sources)))
 
 
+def with_silence(signals: Tensor, slots: int) -> Tensor:
+    """Signals (B, M, *S), M at most the number of slots, and silent ones: (B, K, *S)."""
+    silence = signals.new_zeros(len(signals), slots - signals.shape[1], *signals.shape[2:])
+    return torch.cat([signals, silence], 1)
+
+
 def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     """Reorder estimates to the assignment with the least summed squared error over the sources that are there.
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vaebss.matching import match
+from vaebss.matching import match, with_silence
 
 GAP = 2  # pixels between images
 MARGIN, CAPTION = 0.05, 0.45  # inches around a figure, and above its rows
@@ -151,7 +151,7 @@ class ContactSheet:
         names, mixtures, sources = zip(*self.waiting, strict=True)
         most = max(len(found) for found in sources)
         rows = {"mixture": torch.stack(mixtures)}
-        for k, row in enumerate(torch.cat([_with_slots(found.unsqueeze(0), most) for found in sources]).unbind(1)):
+        for k, row in enumerate(torch.cat([with_silence(found.unsqueeze(0), most) for found in sources]).unbind(1)):
             rows[f"source {k + 1}"] = row
         figure = self.draw(rows)
         figure.suptitle(_fitting(names, int(figure.get_figwidth() * LETTERS)), fontsize=8)
@@ -180,17 +180,11 @@ def comparison_figure(
     """
     assert sources is not None  # nobody compares without
     slots = max(images.shape[1] for images in (sources, *estimates.values()))
-    sources = _with_slots(sources, slots)
+    sources = with_silence(sources, slots)
     every = torch.full((len(sources),), slots, device=sources.device)
-    rows = {"mixture": _with_slots(mixture.unsqueeze(1), slots), "sources": sources}
-    rows |= {label: match(_with_slots(images, slots), sources, every) for label, images in estimates.items()}
+    rows = {"mixture": with_silence(mixture.unsqueeze(1), slots), "sources": sources}
+    rows |= {label: match(with_silence(images, slots), sources, every) for label, images in estimates.items()}
     return draw({label: torch.cat(images.unbind(1), -1) for label, images in rows.items()})
-
-
-def _with_slots(images: Tensor, slots: int) -> Tensor:
-    """(N, K, *S) -> (N, slots, *S), the last ones silent."""
-    silence = images.new_zeros(len(images), slots - images.shape[1], *images.shape[2:])
-    return torch.cat([images, silence], 1)
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:

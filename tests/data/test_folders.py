@@ -1,15 +1,18 @@
 """A user's own pictures: mixtures, single images to mix, true sources; loudness and noise; lines."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from conftest import prepared
 from PIL import Image
 
 from vaebss import MNISTMixtures
 from vaebss.data.folders import read_folder
 from vaebss.errors import FileError
 
-SHORT = {"epoch_size": 40, "batch_size": 20, "val_mixtures": 30, "test_mixtures": 50}
+ready = partial(prepared, epoch_size=40, batch_size=20, val_mixtures=30, test_mixtures=50)
 
 
 def pictures(number: int, *shape: int) -> np.ndarray:
@@ -22,13 +25,6 @@ def pictures(number: int, *shape: int) -> np.ndarray:
 def saved(path, array) -> str:
     np.save(path, array)
     return str(path)
-
-
-def ready(**options) -> MNISTMixtures:
-    data = MNISTMixtures(**SHORT | options)
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def whole(loader) -> dict[str, torch.Tensor]:

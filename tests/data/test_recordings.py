@@ -1,10 +1,12 @@
 """A user's own recordings, made up here: windows of mixtures, stems, single notes; which files are which."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import prepared
 
 from vaebss import MNISTMixtures
 from vaebss.data import recordings
@@ -16,7 +18,7 @@ from vaebss.modalities.audio import Audio
 soundfile = pytest.importorskip("soundfile")
 AUDIO = Audio()
 LENGTH, RATE = AUDIO.samples, AUDIO.rate
-SHORT = {"epoch_size": 12, "batch_size": 6, "val_mixtures": 5, "test_mixtures": 7}
+ready = partial(prepared, epoch_size=12, batch_size=6, val_mixtures=5, test_mixtures=7)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -31,13 +33,6 @@ def written(path: Path, sound: np.ndarray, rate: int = RATE) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, sound, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
     return str(path)
-
-
-def ready(**options) -> MNISTMixtures:
-    data = MNISTMixtures(**SHORT | options)
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def every(windows) -> torch.Tensor:

@@ -11,9 +11,10 @@ import vaebss
 from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
 from vaebss.data.remixes import Bank, make_bank
+from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
 from vaebss.training.scores import quality_by_confidence
-from vaebss.training.student import permutation_invariant_loss, with_silence
+from vaebss.training.student import permutation_invariant_loss
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
 

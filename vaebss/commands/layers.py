@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vaebss.commands.separate import as_they_look
-from vaebss.matching import match
+from vaebss.matching import match, with_silence
 from vaebss.metrics.images import qualities
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import through
@@ -86,8 +85,7 @@ def digits_apart(model: Separator, digits: Tensor) -> str:
     there, scale = len(digits), model.source_scale
     mixture = digits.sum(0, keepdim=True) * scale
     found = through(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
-    spare = max(model.num_sources - there, 0)
-    truth = pad(digits * scale, (0, 0) * 3 + (0, spare)).unsqueeze(0)
+    truth = with_silence((digits * scale).unsqueeze(0), max(model.num_sources, there))
     estimates = match(found.sources, truth, torch.tensor([there]))
     active = active_slots(estimates, scale)[0].tolist()
     psnr = qualities(scale)["psnr_paper"](estimates, truth)[0].tolist()

@@ -86,8 +86,10 @@ class Masker(Separator):
         Where nobody knows how bright sources are, mixtures are seen as if all were equally bright.
         """
         network = self.network if self.training else self.average
-        brightness = mixture.mean((1, 2, 3), keepdim=True).clamp(min=FAINT)
-        return network(mixture / (brightness if math.isinf(self.source_scale) else self.source_scale)).softmax(1)
+        brightest: float | Tensor = self.source_scale
+        if math.isinf(self.source_scale):
+            brightest = mixture.mean((1, 2, 3), keepdim=True).clamp(min=FAINT)
+        return network(mixture / brightest).softmax(1)
 
     def label(self, mixture: Tensor, **options: Any) -> Separation:
         """The mean of three opinions: on the mixture, and on it moved by a pixel either way; but for MOVES, one alone.

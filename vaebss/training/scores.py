@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vaebss.metrics import audio, images
-from vaebss.metrics.separation import SeparationMetrics, of_mixtures
+from vaebss.metrics.separation import Quality, SeparationMetrics, of_mixtures
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
@@ -21,6 +21,11 @@ from vaebss.training.vae import NOISE
 
 Batch = dict[str, Tensor]
 QUALITIES = {"images": images.qualities, "audio": lambda source_scale: audio.QUALITIES}  # by kind of modality
+
+
+def main_quality(kind: str, source_scale: float) -> tuple[str, Quality]:
+    """The first of a kind's qualities, and its name."""
+    return next(iter(QUALITIES[kind](source_scale).items()))
 
 
 class Scorer:
@@ -104,7 +109,7 @@ class BankScores:
     """
 
     def __init__(self, source_scale: float, kind: str):
-        self.name, self.quality = next(iter(QUALITIES[kind](source_scale).items()))
+        self.name, self.quality = main_quality(kind, source_scale)
         self.confidence: list[Tensor] = []
         self.found: list[Tensor] = []
 
@@ -160,7 +165,7 @@ def apart(found: Separation, batch: Batch, modality: Modality, source_scale: flo
     lines = [found_there, [f"sure {confidence:.2f}" for confidence in found.confidence.tolist()]]
     if "sources" in batch:
         lines[0] = [f"{told} of {there}" for told, there in zip(found_there, batch["count"].tolist(), strict=True)]
-        quality = next(iter(QUALITIES[modality.kind](source_scale).values()))
+        _, quality = main_quality(modality.kind, source_scale)
         scores = of_mixtures(quality, heard.float(), batch["sources"].float(), batch["count"])
         lines.append([f"{score:.1f} dB" for score in scores.tolist()])
     return Apart(

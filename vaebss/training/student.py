@@ -3,7 +3,7 @@
 See data/remixes.py for where its lessons come from.
 """
 
-# B mixtures, K slots, M sources in a remix, S the shape of a signal
+# B mixtures, K slots, M sources in a remix
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vaebss.errors import check_above_zero, check_at_least
-from vaebss.matching import assignments
+from vaebss.matching import assignments, with_silence
 from vaebss.models.masker import Masker
 from vaebss.training.muon import Muon
 from vaebss.training.system import System
@@ -58,12 +58,6 @@ class RemixSeparator(System):
         optimizer = Muon(self.model.network.parameters(), lr=self.hparams.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def with_silence(sources: Tensor, slots: int) -> Tensor:
-    """Sources (B, M, *S), M at most the number of slots, and silent ones: (B, K, *S)."""
-    silence = sources.new_zeros(len(sources), slots - sources.shape[1], *sources.shape[2:])
-    return torch.cat([sources, silence], 1)
 
 
 def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
