@@ -1,4 +1,4 @@
-"""Worlds to measure adaptation on: glyphs laid over line-drawn shapes, as no shipped model has ever seen them."""
+"""Worlds to measure on that no shipped model has ever seen: glyphs laid over line-drawn shapes; spectra."""
 
 # N pairs
 
@@ -18,6 +18,8 @@ GLYPHS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghkmnpqrstuwxyz"
 FINE = 4  # pixels drawn for each side of a pixel shown
 BRIGHTNESS = 0.5  # of a source
 CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6}
+POINTS = 256  # of a spectrum
+WIDTH = 2.0  # of a peak, its standard deviation in points
 SHAPES = (*CORNERS, "circle", "star", "zigzag")
 
 
@@ -79,4 +81,28 @@ def world(number: int, size: int, seed: int, channels: int = 1) -> Tensor:
         for slot, image in enumerate((glyph(size, draw), shape(size, draw))):
             colour = colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.3, 1), 1)[:channels] if channels > 1 else (1,)
             pair[slot] = BRIGHTNESS * torch.tensor(colour).view(-1, 1, 1) * torch.from_numpy(image)
+    return sources
+
+
+def compounds() -> list[list[tuple[float, float]]]:
+    """A library of eight: the place and the height of three to five peaks of each."""
+    draw = random.Random("compounds")
+    edge = POINTS / 12
+    return [
+        [(draw.uniform(edge, POINTS - edge), draw.uniform(0.3, 1)) for _ in range(draw.randint(3, 5))] for _ in range(8)
+    ]
+
+
+def spectra(number: int, seed: int) -> Tensor:
+    """The sources of pairs of lines, (N, 2, 1, 1, POINTS) from 0 to BRIGHTNESS: two compounds, each shifted as a whole
+    and with heights of its own."""
+    draw, at, library = random.Random(f"{seed} spectra"), torch.arange(POINTS), compounds()
+    sources = torch.empty(number, 2, 1, 1, POINTS)
+    for pair in sources:
+        for slot, peaks in enumerate(draw.sample(library, 2)):
+            shift = draw.uniform(-6, 6)
+            heights = [height * draw.uniform(0.5, 1.5) for _, height in peaks]
+            places = [(at - place - shift) / WIDTH for place, _ in peaks]
+            line = sum(height * (-(away**2) / 2).exp() for height, away in zip(heights, places, strict=True))
+            pair[slot] = BRIGHTNESS * draw.uniform(0.6, 1) * line / line.max()
     return sources

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-# A slot holds a source when its mean brightness exceeds this share of a full-scale source.
-ACTIVE_BRIGHTNESS = 0.0125
+FAINTEST = 0.0125  # mean brightness of the faintest digit, as a share of its brightest pixel
 ACTIVE_SHARE = 0.01  # of a mixture, where the scale of sources is not known
 FAINT = 1e-9  # brightness with which slots without any take part in proportions
 SHARED = 1e-6  # least brightness that shares are taken of
@@ -197,19 +196,19 @@ def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tens
     return torch.where(total > 0, (largest * weights).flatten(1).sum(1) / total, 1.0)
 
 
-def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0) -> Tensor:
+def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, faintest: float = FAINTEST) -> Tensor:
     """Which slots hold a source: those whose masked estimate is bright enough, (B, K, C, H, W) -> (B, K).
 
     A digit's mean brightness is 0.05 to 0.4 of full scale, while an empty slot's share of the mixture is close to
-    none; the threshold of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a thin
-    digit beside three thick ones still counts, and silence holds no source.
+    none; a threshold, `faintest`, of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a
+    thin digit beside three thick ones still counts, and silence holds no source.
 
     Where nobody knows a source's scale, infinity, it is a share of the mixture: of the sum of p-th powers.
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
         return powers > ACTIVE_SHARE * powers.sum(1, keepdim=True)
-    return masked.flatten(2).mean(2) > ACTIVE_BRIGHTNESS * source_scale
+    return masked.flatten(2).mean(2) > faintest * source_scale
 
 
 def check_mixture(

@@ -15,7 +15,7 @@ from vaebss.commands import fit, remix, separate, test
 from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import through
-from vaebss.training import adapting
+from vaebss.training import adapting, statistics
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
 
@@ -92,10 +92,10 @@ def test_what_cannot_be_adapted_to_is_refused_in_one_line(given):
 
 def test_brightness_is_estimated_and_scales_with_the_mixtures():
     bright = mixtures(100, 28)
-    assert adapting.source_scale(bright) == 0.5
-    assert adapting.source_scale(0.6 * bright) == 0.3
-    assert adapting.source_scale(100 * bright) == 1
-    assert adapting.source_scale(0 * bright) == 1
+    assert statistics.source_scale(bright) == 0.5
+    assert statistics.source_scale(0.6 * bright) == 0.3
+    assert statistics.source_scale(100 * bright) == 1
+    assert statistics.source_scale(0 * bright) == 1
 
 
 @pytest.mark.parametrize(("slots", "name"), [(1, "remix-k2"), (2, "remix-k2"), (3, "remix-1to4"), (5, None)])

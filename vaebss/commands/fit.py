@@ -10,11 +10,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from vaebss.checkpoints import build
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import call, short
-from vaebss.commands.train import TrainCLI, train
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.commands.train import TrainCLI, flatten, train
+from vaebss.data.folders import read_folder
+from vaebss.data.mixtures import SETS, MNISTMixtures, counts_of, is_sound
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
-from vaebss.training import starts
+from vaebss.training import starts, statistics
 from vaebss.training.adapting import shipped
 from vaebss.training.callbacks import RunConfig
 from vaebss.training.scores import Scores
@@ -42,6 +43,17 @@ class FitCLI(TrainCLI):
         several = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
         parser.add_argument("--starts", type=int, default=1, help=several)
         parser.add_argument("--start_epochs", "--start-epochs", type=int, default=10, help="Epochs of each start.")
+
+    def proposed(self, options: Any) -> dict[str, Any]:
+        """For one's own pictures: an objective that weighs them as it does digits."""
+        data = options.data
+        if is_sound(data.source, data.mixtures) or (data.mixtures is None and data.source in SETS):
+            return {}
+        pictures, _ = read_folder(data.mixtures or data.source, data.invert)
+        if data.mixtures is not None:
+            return flatten(statistics.of_vae(pictures, statistics.source_scale(pictures)))
+        in_a_mixture = sum(counts_of(data.num_mixed)) / 2
+        return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale))
 
     def check(self) -> None:
         super().check()

@@ -18,7 +18,7 @@ from vaebss.data.remixes import Remixes
 from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_figure
-from vaebss.training import adapting
+from vaebss.training import adapting, statistics
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.student import RemixSeparator
@@ -63,11 +63,11 @@ class RemixCLI(TrainCLI):
             return self._proposed_of_sound(options)
         mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
         shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
-        proposed = flatten(adapting.lessons(len(mixtures), shape))
+        lessons, scale = adapting.lessons(len(mixtures), shape), statistics.source_scale(mixtures)
+        proposed = flatten(lessons) | flatten(statistics.of_mixtures(mixtures, scale))
         fits = shipped and adapting.is_beginning(shipped, shape, options.model.widths, options.model.bottleneck)
-        proposed["data.source_scale"] = adapting.source_scale(mixtures)
         if NONE in (options.teacher, options.init):
-            return {name: proposed[name] for name in ("model.widths", "data.source_scale")} | {"init": None}
+            return proposed | {"init": None}
         if not options.init and (options.teacher or not fits):
             return proposed | {"teacher": options.teacher or shipped}
         del proposed["model.widths"]  # a student has those of its beginning
@@ -170,11 +170,12 @@ def train_teacher(cli: TrainCLI, run: Run) -> Separator:
     run.say(f"Training a teacher into {short(folder)}")
     recipe = yaml.safe_load(Path(cli.config.teacher).read_text()) if is_recipe(cli.config.teacher) else {}
     shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
-    mixtures = MNISTMixtures(**recipe.get("data", {}) | shared)
-    student = cli.model.model
+    student, seen = cli.model.model, balance(cli.datamodule)
+    mixtures = MNISTMixtures(**recipe.get("data", {}) | shared | seen.get("data", {}))
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
     known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
-    model = VAEBSS(**recipe.get("model", {}) | known)
+    known["faintest"] = student.faintest
+    model = VAEBSS(**seen.get("model", {}) | recipe.get("model", {}) | known)
     epochs = cli.config.teacher_epochs or recipe.get("trainer", {}).get("max_epochs", DEFAULT_EPOCHS)
     length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
     callbacks = (Scores(), SeparationPictures())
@@ -182,6 +183,13 @@ def train_teacher(cli: TrainCLI, run: Run) -> Separator:
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
     return model.model
+
+
+def balance(data: Remixes) -> dict[str, dict[str, Any]]:
+    """What a VAE's objective takes from given pictures."""
+    if data.given is None or data.modality.audible:
+        return {}
+    return statistics.of_vae(data.given, data.hparams.source_scale)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from vaebss.data.recordings import Recordings, Windows, holds_sounds, read_notes
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.image_files import chosen
-from vaebss.modalities.images import Images, seen_by
+from vaebss.modalities.images import Images, seen_by, within
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
@@ -75,6 +75,8 @@ class MNISTMixtures(LightningDataModule):
             last tenth of all sound is held out.
         sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: the n-th
             picture of each is a source of the n-th mixture, or black; the n-th sound of each is in the n-th recording.
+        max_pixels: Most pixels that a separator sees of one's own pictures: larger ones are shrunk for it, and its
+            masks grown back. By default it sees all.
         invert: Whether the files show dark sources on white; by default as they look.
     """
 
@@ -106,6 +108,7 @@ class MNISTMixtures(LightningDataModule):
         seed: int = 0,
         mixtures: str | None = None,
         sources: list[str] | None = None,
+        max_pixels: int | None = None,
         invert: bool | None = None,
     ):
         super().__init__()
@@ -115,6 +118,7 @@ class MNISTMixtures(LightningDataModule):
             source_scale = math.inf
             self.save_hyperparameters({"source_scale": source_scale})
         sizes = ("batch_size", "epoch_size", "num_mixtures", "train_size", "val_mixtures", "test_mixtures")
+        sizes += ("max_pixels",)
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
         check_at_least(0, data__num_workers=num_workers, data__seed=seed, data__detune=detune)
@@ -122,7 +126,7 @@ class MNISTMixtures(LightningDataModule):
         if not (0 < source_scale <= 1 or sound):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
         self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add, level=level * math.sqrt(2))
-        self.counts = _counts(num_mixed)
+        self.counts = counts_of(num_mixed)
         self.conditions = conditions_of(gains, noise, sound)
         self.collection: Collection | Given | None = None
         self.given: Any = None  # Signals (N, *S)
@@ -162,7 +166,8 @@ class MNISTMixtures(LightningDataModule):
             return Images(DIGIT_SHAPE)
         if self.viewer and self.given is not None:
             return self.seen_by(self.viewer)
-        return Images(tuple(own.shape[1:]))
+        shape = tuple(own.shape[1:])
+        return Images(within(shape, self.hparams.max_pixels) if self.hparams.max_pixels else shape)
 
     @property
     def _of_sound(self) -> bool:
@@ -309,7 +314,8 @@ def conditions_of(gains: list[float] | None, noise: float = 0.0, sound: bool = F
     return Conditions((low, high), noise)
 
 
-def _counts(num_mixed: int | Sequence[int]) -> tuple[int, int]:
+def counts_of(num_mixed: int | Sequence[int]) -> tuple[int, int]:
+    """Fewest and most sources of a mixture, as options say them."""
     counts = (num_mixed, num_mixed) if isinstance(num_mixed, int) else tuple(num_mixed)
     if len(counts) != 2 or not 1 <= counts[0] <= counts[1]:
         raise ValueError(f"data.num_mixed must be a number from 1, or a range such as [1, 4], not {num_mixed}")

@@ -2,7 +2,8 @@
 
 # B mixtures, K slots
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,15 @@ class Images(Modality):
         save_image(signal, path)
 
 
+def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
+    """The largest shape (C, H, W) of at most so many pixels that is as wide for its height as the one given."""
+    channels, height, width = shape
+    if height * width <= pixels:
+        return tuple(shape)
+    high = min(pixels, max(1, round(math.sqrt(pixels * height / width))))
+    return channels, high, min(width, pixels // high)
+
+
 def brightest(mixtures: Tensor) -> float:
     """The brightest pixel of the median mixture of (N, C, H, W)."""
     return float(mixtures.flatten(1).amax(1).median())
@@ -161,7 +171,7 @@ def brightest(mixtures: Tensor) -> float:
 
 def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Images:
     """How a separator of any size sees mixtures (N, C, h, w), whose sources reach `source_scale`: at its own size, and
-    as bright as those that it was taught on, where averaging channels and pixels made them darker."""
+    as bright as those that it was taught on, where it knows how bright these were and averaging made them darker."""
     plain = Images(separator.image_shape)
-    darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK)
+    darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK) if separator.bounded else 1.0
     return Images(separator.image_shape, separator.source_scale / source_scale * darker)

@@ -15,7 +15,7 @@ from vaebss.hardware import fastest_autocast
 from vaebss.matching import match
 from vaebss.models.networks import BandUNet, MaskUNet
 from vaebss.models.separator import Separator
-from vaebss.separation import Separation, sharpness
+from vaebss.separation import FAINTEST, Separation, sharpness
 
 ViewName = Literal["pixels", "bands"]
 NETWORKS: dict[str, type[nn.Module]] = {"pixels": MaskUNet, "bands": BandUNet}
@@ -46,6 +46,8 @@ class Masker(Separator):
             scale nobody knows.
         exponent: p, pictures of sources add up as (sum_k s_k^p)^(1/p); shares are of p-th powers. On the command line
             the data sets it.
+        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
+            follows from how bright given mixtures are.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Masker(Separator):
         source_scale: float = 0.5,
         bounded: bool = True,
         exponent: float = 1.0,
+        faintest: float = FAINTEST,
     ):
         check_at_least(1, model__num_sources=num_sources, model__bottleneck=bottleneck)
+        check_at_least(0, model__faintest=faintest)
         if not source_scale > 0:
             raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
         if not widths or min(widths) < 2:
@@ -69,7 +73,7 @@ class Masker(Separator):
             raise ValueError(f"model.average_decay must be at least 0 and below 1, not {average_decay}")
         if view not in NETWORKS:
             raise ValueError(f"model.view must be one of {', '.join(NETWORKS)}, not {view!r}")
-        super().__init__(num_sources, image_shape, source_scale, bounded, exponent)
+        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
         self.widths, self.bottleneck, self.average_decay = tuple(widths), bottleneck, average_decay
         self.view, self.network = view, NETWORKS[view](image_shape, num_sources, widths, bottleneck)
         averaging: Any = partial(_follow, decay=average_decay)

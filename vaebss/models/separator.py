@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vaebss.separation import Separation, active_slots, check_mixture, mask, sharpness
+from vaebss.separation import FAINTEST, Separation, active_slots, check_mixture, mask, sharpness
 
 CHUNK = 1_000 * 28 * 28  # pixels separated at once, to bound memory
 ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
@@ -32,6 +32,7 @@ class Separator(nn.Module, ABC):
         source_scale: brightest pixel of a source.
         bounded: whether masked estimates respect that.
         exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        faintest: mean brightness of the faintest source, as a share of source_scale; what is fainter is none.
 
     Attributes:
         modality: what its mixtures are pictures of; a label for others, of which it makes nothing.
@@ -46,10 +47,12 @@ class Separator(nn.Module, ABC):
         source_scale: float,
         bounded: bool = True,
         exponent: float = 1.0,
+        faintest: float = FAINTEST,
     ):
         super().__init__()
         self.num_sources, self.image_shape = num_sources, tuple(image_shape)
         self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
+        self.faintest = faintest
 
     @property
     def accepts(self) -> tuple[int | None, ...]:
@@ -102,7 +105,7 @@ class Separator(nn.Module, ABC):
         estimates, rank = self._estimate(mixture, **options)
         confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
         shares = self.masked(estimates, mixture)
-        active = active_slots(shares, self.source_scale, self.exponent)
+        active = active_slots(shares, self.source_scale, self.exponent, self.faintest)
         return Separation(shares if masked else estimates, active, confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from vaebss.models.networks import OUTPUTS, Decoder, Encoder, OutputName, single
 from vaebss.models.objective import ELBO, Bound, LikelihoodName, PriorName
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
-from vaebss.separation import add_up, sharpness
+from vaebss.separation import FAINTEST, add_up, sharpness
 
 REFINE = 13  # the second number of the address of refinement's noise
 MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
@@ -36,7 +36,8 @@ class VAE(Separator):
         prior: Prior of the latents.
         prior_scale: Its standard deviation (normal) or b (Laplace).
         likelihood: Distribution of a mixture's pixels around the sum of the sources.
-        likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance.
+        likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance;
+            of given mixtures it follows from how bright and how large they are.
         variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
         beta: Weight of the rate in the objective.
         output: What the decoder ends in: pixels in (0, 1) from a sigmoid, any above 0 from a softplus.
@@ -45,6 +46,8 @@ class VAE(Separator):
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
         bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
             scale nobody knows.
+        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
+            follows from how bright given mixtures are.
         seed: Of the posterior noise. On the command line --seed_everything sets it.
     """
 
@@ -64,6 +67,7 @@ class VAE(Separator):
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
         bounded: bool = True,
+        faintest: float = FAINTEST,
         seed: int = 0,
     ):
         check_at_least(1, model__num_sources=num_sources, model__latent_dim=latent_dim)
@@ -71,12 +75,12 @@ class VAE(Separator):
         check_above_zero(model__exponent=exponent)
         if not source_scale > 0:
             raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
-        check_at_least(0, model__beta=beta, model__seed=seed)
+        check_at_least(0, model__beta=beta, model__seed=seed, model__faintest=faintest)
         if output not in OUTPUTS:
             raise ValueError(f"model.output must be one of {', '.join(OUTPUTS)}, not {output!r}")
         if not hidden_dims or min(hidden_dims) < 1:
             raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hidden_dims}")
-        super().__init__(num_sources, image_shape, source_scale, bounded, exponent)
+        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
         self.latent_dim, self.hidden_dims, self.beta, self.seed = latent_dim, tuple(hidden_dims), beta, seed
         self.prior, self.prior_scale, self.variational = prior, prior_scale, variational
         self.likelihood, self.likelihood_scale = likelihood, likelihood_scale

@@ -14,10 +14,10 @@ from torch import Tensor
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_precision
-from vaebss.modalities.image_files import single_brightness
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import card
+from vaebss.training.statistics import of_mixtures, source_scale
 from vaebss.training.student import RemixSeparator
 
 SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("vae-notes",)}  # teachers, of ever more slots
@@ -68,11 +68,6 @@ def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, An
     }
 
 
-def source_scale(mixtures: Tensor) -> float:
-    """How bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
-    return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)
-
-
 def patience(epochs_per_round: int) -> EarlyStopping:
     """Ends a run once held-out mixtures have gained no confidence for as long as a round."""
     return EarlyStopping("val/confidence", mode="max", patience=epochs_per_round)
@@ -100,13 +95,13 @@ def adapt(
 
 def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
     """A student, which knows what its teacher knows where it is of the same size, else nothing yet; and its lessons."""
-    options, scale = lessons(len(mixtures), tuple(mixtures.shape[1:])), source_scale(mixtures)
-    data = Remixes(seed=seed, source_scale=scale, **options["data"])
+    options, known = lessons(len(mixtures), tuple(mixtures.shape[1:])), of_mixtures(mixtures, source_scale(mixtures))
+    data = Remixes(seed=seed, **known["data"], **options["data"])
     data.given, data.teacher = mixtures.half(), lambda: teacher
-    known = {"num_sources": teacher.num_sources, "image_shape": data.image_shape, "source_scale": scale}
+    sizes = {"num_sources": teacher.num_sources, "image_shape": data.image_shape}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        student = RemixSeparator(**known, bounded=False, **options["model"])
+        student = RemixSeparator(**sizes, **known["data"], **known["model"], bounded=False, **options["model"])
     if isinstance(teacher, Masker) and all(getattr(teacher, name) == getattr(student.model, name) for name in SIZES):
         student.model.load_state_dict(teacher.state_dict())
     return student, data
