@@ -7,7 +7,6 @@ from vaebss import load
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images, seen_by
 from vaebss.modalities.modality import through
-from vaebss.modalities.windows import join, split
 from vaebss.separation import Separation
 
 MODALITIES = {
@@ -82,40 +81,6 @@ def test_the_same_is_found_in_a_sound_of_any_loudness(loudness):
 def test_pictures_are_never_levelled():
     pictures = torch.rand(3, 1, 28, 28)
     assert torch.equal(Images((1, 28, 28)).levelling(pictures), torch.ones(3, 1, 1, 1))
-
-
-@pytest.mark.parametrize("samples", [10, 64, 96, 100, 1000])
-def test_windows_of_long_signals_are_joined_whatever_the_order_of_their_slots(samples):
-    generator = torch.Generator().manual_seed(samples)
-    sources = torch.randn(2, 3, samples, generator=generator)  # two signals of three sources
-    parts = split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
-    shuffled = parts.clone()
-    for signal in shuffled:
-        for number, window in enumerate(signal):
-            signal[number] = window[torch.randperm(3, generator=generator)]
-    assert split(sources.sum(1), 64).shape == (2 * parts.shape[1], 64)
-    joined, active = join(shuffled, torch.ones(shuffled.shape[:3], dtype=torch.bool), samples)
-    torch.testing.assert_close(joined.sum(1), sources.sum(1))
-    assert active.all()
-    for found, truth in zip(joined, sources, strict=True):
-        unlike = (found.unsqueeze(1) - truth.unsqueeze(0)).abs().amax(2)
-        assert (unlike.amin(1) < 1e-5).all()
-
-
-def test_windows_of_channels_are_joined_as_one():
-    sources = torch.randn(2, 3, 2, 1_000)
-    parts = split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
-    parts[:, 3] = parts[:, 3].flip(1)
-    joined, _ = join(parts, torch.ones(parts.shape[:3], dtype=torch.bool), 1_000)
-    torch.testing.assert_close(joined, sources)
-
-
-def test_a_slot_that_is_silent_in_every_window_stays_silent():
-    active = torch.tensor([[[True, False], [True, False]]])
-    parts = torch.stack([torch.ones(1, 2, 64), torch.zeros(1, 2, 64)], 2)
-    joined, found = join(parts, active, 90)
-    assert found.tolist() == [[True, False]]
-    torch.testing.assert_close(joined[0], torch.stack([torch.ones(90), torch.zeros(90)]))
 
 
 @pytest.fixture(scope="module")

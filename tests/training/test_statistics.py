@@ -24,8 +24,8 @@ def test_digits_have_the_numbers_of_digits(pairs):
     known = {"likelihood_scale": VAEBSS().model.likelihood_scale, "faintest": FAINTEST}
     scale = statistics.source_scale(pairs)
     assert scale == pytest.approx(BRIGHTNESS, abs=0.01)
-    options = statistics.of_vae(pairs, scale)
-    assert options["model"] == pytest.approx(known, rel=0.05)
+    options = statistics.of_vae(pairs, scale, 2)
+    assert {name: options["model"][name] for name in known} == pytest.approx(known, rel=0.05)
     assert options["data"] == {"max_pixels": 784, "source_scale": scale}
 
 
@@ -54,9 +54,18 @@ def test_thin_lines_are_sources_too():
     assert (sources.mean((2, 3, 4)) > 3 * faintest * BRIGHTNESS).all()
 
 
+def test_slots_begin_as_bright_together_as_mixtures_are(pairs):
+    model = VAEBSS(num_sources=3, begin=statistics.begin(pairs, 3)).model.eval()
+    with torch.no_grad():
+        model.decoder.layers[-2].weight.zero_()
+        together = model(pairs[:4]).sum(1)
+    assert together.mean() == pytest.approx(float(pairs.mean()), rel=0.01)
+
+
 def test_black_mixtures_have_some_numbers():
-    options = statistics.of_vae(torch.zeros(3, 1, 8, 8), 1.0)
-    assert all(value > 0 for value in options["model"].values())
+    options = statistics.of_vae(torch.zeros(3, 1, 8, 8), 1.0, 2)
+    assert options["model"]["likelihood_scale"] > 0
+    assert options["model"]["begin"] < 0
 
 
 @pytest.mark.parametrize(

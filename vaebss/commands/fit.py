@@ -46,14 +46,14 @@ class FitCLI(TrainCLI):
 
     def proposed(self, options: Any) -> dict[str, Any]:
         """For one's own pictures: an objective that weighs them as it does digits."""
-        data = options.data
+        data, slots = options.data, options.model.num_sources
         if is_sound(data.source, data.mixtures) or (data.mixtures is None and data.source in SETS):
             return {}
         pictures, _ = read_folder(data.mixtures or data.source, data.invert)
         if data.mixtures is not None:
-            return flatten(statistics.of_vae(pictures, statistics.source_scale(pictures)))
+            return flatten(statistics.of_vae(pictures, statistics.source_scale(pictures), slots))
         in_a_mixture = sum(counts_of(data.num_mixed)) / 2
-        return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale))
+        return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale, slots))
 
     def check(self) -> None:
         super().check()

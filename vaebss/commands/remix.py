@@ -170,7 +170,7 @@ def train_teacher(cli: TrainCLI, run: Run) -> Separator:
     run.say(f"Training a teacher into {short(folder)}")
     recipe = yaml.safe_load(Path(cli.config.teacher).read_text()) if is_recipe(cli.config.teacher) else {}
     shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
-    student, seen = cli.model.model, balance(cli.datamodule)
+    student, seen = cli.model.model, balance(cli.datamodule, cli.model.model.num_sources)
     mixtures = MNISTMixtures(**recipe.get("data", {}) | shared | seen.get("data", {}))
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
     known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
@@ -185,11 +185,11 @@ def train_teacher(cli: TrainCLI, run: Run) -> Separator:
     return model.model
 
 
-def balance(data: Remixes) -> dict[str, dict[str, Any]]:
+def balance(data: Remixes, slots: int) -> dict[str, dict[str, Any]]:
     """What a VAE's objective takes from given pictures."""
     if data.given is None or data.modality.audible:
         return {}
-    return statistics.of_vae(data.given, data.hparams.source_scale)
+    return statistics.of_vae(data.given, data.hparams.source_scale, slots)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.errors import FileError
-from vaebss.modalities import windows
+from vaebss.modalities import linking, windows
 from vaebss.modalities.modality import Modality, Part
 from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
@@ -197,10 +197,16 @@ class Audio(Modality):
         return windows.split(signals, self.samples)
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Parts of windows (B N, K, *C, samples) -> of signals (B, K, *C, T)."""
-        parts, active = (part.unflatten(0, (len(signals), -1)) for part in (found.sources, found.active))
-        confidence = found.confidence.unflatten(0, (len(signals), -1)).mean(1)
-        return Separation(*windows.join(parts, active, signals.shape[-1]), confidence)
+        """Parts of windows (B N, K, *C, samples) -> of signals (B, K, *C, T), each slot with what sounds alike."""
+        each = [part.unflatten(0, (len(signals), -1)) for part in (found.sources, found.active, found.confidence)]
+        parts, active, confidence = each
+        if parts.shape[1] > 1:
+            energies = self.picture(parts.flatten(0, 2)).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:3])
+            order = torch.stack([linking.orders(*signal) for signal in zip(energies, active, strict=True)])
+            order = order.to(active.device)
+            parts = parts.gather(2, order.view(*order.shape, *[1] * (parts.ndim - 3)).expand_as(parts))
+            active = active.gather(2, order)
+        return Separation(windows.join(parts, signals.shape[-1]), active.any(1), confidence.mean(1))
 
     @property
     def options(self) -> dict[str, Any]:

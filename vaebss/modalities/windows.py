@@ -1,12 +1,10 @@
-"""Long signals: cut into windows that overlap by half, and the slots of their windows joined by what they share."""
+"""Long signals: cut into windows that overlap by half, and joined again."""
 
 # B signals, C channels or none, N windows of each, K slots, L samples of a window, T of a signal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-
-from vaebss.matching import assignments
 
 
 def split(signals: Tensor, length: int) -> Tensor:
@@ -16,32 +14,16 @@ def split(signals: Tensor, length: int) -> Tensor:
     return pad(signals, (0, missing)).unfold(-1, length, hop).movedim(-2, 1).flatten(0, 1)
 
 
-def join(parts: Tensor, active: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Parts (B, N, K, *C, L) of windows, active slots (B, N, K) -> parts of signals (B, K, *C, T) and (B, K).
+def join(parts: Tensor, samples: int) -> Tensor:
+    """Parts (B, N, K, *C, L) of windows -> parts of signals (B, K, *C, T).
 
-    A window's slots are reordered to be least unlike those of the window before where both overlap, and fade in there:
-    parts that add up to their windows add up to the signals.
+    Each fades in where it overlaps the one before: parts that add up to their windows add up to the signals.
     """
-    ordered = [_ordered(signal, slots) for signal, slots in zip(parts, active, strict=True)]
-    whole = torch.stack([_faded(signal) for signal, _ in ordered])
-    return whole[..., :samples], torch.stack([slots.any(0) for _, slots in ordered])
-
-
-def _ordered(parts: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-    """Of one signal, (N, K, *C, L) and (N, K)."""
-    windows, slots, half = [parts[0]], [active[0]], parts.shape[-1] // 2
-    choices = assignments(parts.shape[1], parts.shape[1]).to(parts.device)  # (A, K)
-    for window, here in zip(parts[1:], active[1:], strict=True):
-        before, after = windows[-1][..., half:], window[..., : parts.shape[-1] - half]
-        unlike = (before.unsqueeze(1) - after.unsqueeze(0)).square().flatten(2).sum(2)  # (K, K)
-        order = choices[unlike[torch.arange(len(unlike), device=unlike.device), choices].sum(1).argmin()]
-        windows.append(window[order])
-        slots.append(here[order])
-    return torch.stack(windows), torch.stack(slots)
+    return torch.stack([_faded(signal) for signal in parts])[..., :samples]
 
 
 def _faded(parts: Tensor) -> Tensor:
-    """Windows (N, K, *C, L) in their order -> (K, *C, T)."""
+    """Windows (N, K, *C, L) -> (K, *C, T)."""
     number, *channels, length = parts.shape
     half = length // 2
     rising = torch.linspace(0, 1, half, device=parts.device)

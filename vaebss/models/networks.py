@@ -56,18 +56,24 @@ class Decoder(nn.Module):
         image_shape: (C, H, W).
         hidden_dims: widths of the encoder's layers.
         latent_dim: D.
-        output: "sigmoid" for pixels in (0, 1), "softplus" for any above 0, which begin faint.
+        output: "sigmoid" for pixels in (0, 1), "softplus" for any above 0.
+        begin: the last layer's bias at first; None is about 0 before a sigmoid and -2 before a softplus.
     """
 
     def __init__(
-        self, image_shape: Sequence[int], hidden_dims: Sequence[int], latent_dim: int, output: OutputName = "sigmoid"
+        self,
+        image_shape: Sequence[int],
+        hidden_dims: Sequence[int],
+        latent_dim: int,
+        output: OutputName = "sigmoid",
+        begin: float | None = None,
     ):
         super().__init__()
         self.image_shape = tuple(image_shape)
         widths = [latent_dim, *reversed(hidden_dims)]
         hidden, last = hidden_layers(widths), nn.Linear(widths[-1], prod(image_shape))
-        if output == "softplus":
-            nn.init.constant_(last.bias, SOFT_BIAS)
+        if output == "softplus" or begin is not None:
+            nn.init.constant_(last.bias, SOFT_BIAS if begin is None else begin)
         self.layers = nn.Sequential(*hidden, last, OUTPUTS[output]())
 
     def forward(self, latents: Tensor) -> Tensor:

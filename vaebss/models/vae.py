@@ -41,6 +41,8 @@ class VAE(Separator):
         variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
         beta: Weight of the rate in the objective.
         output: What the decoder ends in: pixels in (0, 1) from a sigmoid, any above 0 from a softplus.
+        begin: Bias of the decoder's last layer at first: what sources look like before anything is learned. Of given
+            mixtures it follows from how bright they are; else it is about 0 (sigmoid) or -2 (softplus).
         exponent: p, sources add up to the mixture as (sum_k s_k^p)^(1/p). On the command line the data sets it.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
@@ -63,6 +65,7 @@ class VAE(Separator):
         variational: bool = True,
         beta: float = 0.5,
         output: OutputName = "sigmoid",
+        begin: float | None = None,
         exponent: float = 1.0,
         image_shape: tuple[int, ...] = (1, 28, 28),
         source_scale: float = 0.5,
@@ -86,8 +89,8 @@ class VAE(Separator):
         self.likelihood, self.likelihood_scale = likelihood, likelihood_scale
         self.objective = ELBO(prior, prior_scale, likelihood, likelihood_scale, variational)
         self.encoder = Encoder(image_shape, hidden_dims, num_sources, latent_dim)
-        self.output = output
-        self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output)
+        self.output, self.begin = output, begin
+        self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output, begin)
 
     def encode(self, mixture: Tensor) -> Independent:
         """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""

@@ -39,14 +39,21 @@ def of_mixtures(mixtures: Tensor, source_scale: float) -> dict[str, dict[str, An
     return {"model": {"faintest": faintest(mixtures, source_scale)}, "data": {"source_scale": source_scale}}
 
 
-def of_vae(mixtures: Tensor, source_scale: float) -> dict[str, dict[str, Any]]:
-    """Those of a VAE, which sees few pixels and weighs what it sees."""
+def begin(pictures: Tensor, num_sources: int) -> float:
+    """The bias with which so many slots together begin as bright as mixtures (N, C, H, W) are on average.
+
+    A sigmoid that begins at 0.5 can be driven to black all over by mixtures of thin lines, from where no way leads on.
+    """
+    share = (float(pictures.float().mean()) / num_sources) or FAINTEST
+    return float(f"{math.log(share / (1 - share)):.3g}")
+
+
+def of_vae(mixtures: Tensor, source_scale: float, num_sources: int) -> dict[str, dict[str, Any]]:
+    """Those of a VAE with so many slots, which sees few pixels and weighs what it sees."""
     options = of_mixtures(mixtures, source_scale)
     seen = Images(within(mixtures.shape[1:], PIXELS)).picture(mixtures.float())
-    return {
-        "model": options["model"] | {"likelihood_scale": likelihood_scale(seen)},
-        "data": options["data"] | {"max_pixels": PIXELS},
-    }
+    balance = {"likelihood_scale": likelihood_scale(seen), "begin": begin(seen, num_sources)}
+    return {"model": options["model"] | balance, "data": options["data"] | {"max_pixels": PIXELS}}
 
 
 def _rounded(value: float) -> float:

@@ -1,0 +1,99 @@
+"""Windows of long sounds are joined so that each slot goes on with what sounds alike."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaebss.modalities import linking, windows
+from vaebss.modalities.audio import Audio
+from vaebss.separation import Separation
+
+RATE, NOTE = 16_000, 4_000  # samples of a note, of which every window holds some
+VOICES = {"dull": (1.0, 0.1, 0.01), "bright": (0.3, 1.0, 1.0, 1.0, 1.0)}  # the strength of harmonics
+
+
+def voice(name: str, notes: int, generator: torch.Generator) -> Tensor:
+    """A melody of random pitches of an octave, the same for all voices."""
+    time = torch.arange(NOTE) / RATE
+    pitches = 220 * 2 ** torch.rand(notes, generator=generator)
+    harmonics = [(number + 1, strength) for number, strength in enumerate(VOICES[name])]
+    sounds = [
+        sum(strength * (2 * math.pi * number * pitch * time).sin() for number, strength in harmonics)
+        for pitch in pitches
+    ]
+    return 0.1 * torch.cat(sounds)
+
+
+@pytest.fixture(scope="module")
+def stems() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([voice(name, 30, generator) for name in VOICES])
+
+
+def found(stems: Tensor, modality: Audio, silent: int = 0) -> Separation:
+    """What a perfect separator finds in each window, in slots of random order."""
+    generator = torch.Generator().manual_seed(1)
+    parts = torch.stack([modality.split(stem[None]) for stem in stems], 1)
+    parts = torch.cat([parts, parts.new_zeros(len(parts), silent, parts.shape[2])], 1)
+    shuffled = torch.stack([part[torch.randperm(len(part), generator=generator)] for part in parts])
+    return Separation(shuffled, shuffled.abs().amax(2) > 0, torch.ones(len(shuffled)))
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_each_voice_comes_back_whatever_the_order_of_slots(stems, silent):
+    modality = Audio()
+    joined = modality.join(found(stems, modality, silent), stems.sum(0, keepdim=True))
+    assert joined.sources.shape == (1, 2 + silent, stems.shape[1])
+    assert joined.active.tolist() == [[True, True] + [False] * silent]
+    order = [0, 1] if (joined.sources[0, 0] - stems[0]).abs().max() < 1e-5 else [1, 0]
+    torch.testing.assert_close(joined.sources[0, order], stems, atol=1e-5, rtol=0)
+    assert not joined.sources[0, 2:].any()
+
+
+def test_what_is_joined_adds_up_also_where_all_sounds_alike(stems):
+    modality, same = Audio(), torch.stack([stems[0], stems[0]])
+    joined = modality.join(found(same, modality), same.sum(0, keepdim=True))
+    torch.testing.assert_close(joined.sources.sum(1)[0], same.sum(0), atol=1e-5, rtol=0)
+
+
+def test_several_recordings_are_linked_each_by_itself(stems):
+    modality = Audio()
+    one, other = found(stems, modality), found(stems.flip(0), modality)
+    both = Separation.cat([one, other])
+    joined = modality.join(both, stems.sum(0).expand(2, -1))
+    for sources, alone in zip(joined.sources, (one, other), strict=True):
+        torch.testing.assert_close(sources, modality.join(alone, stems.sum(0, keepdim=True)).sources[0])
+
+
+def test_channels_of_a_slot_stay_together(stems):
+    modality = Audio()
+    loud = found(stems, modality)
+    stereo = Separation(torch.stack([loud.sources, 0.5 * loud.sources], 2), loud.active, loud.confidence)
+    joined = modality.join(stereo, stems.sum(0).expand(1, 2, -1))
+    torch.testing.assert_close(joined.sources[:, :, 1], 0.5 * joined.sources[:, :, 0])
+
+
+def test_silence_is_joined_as_it_is():
+    order = linking.orders(torch.zeros(3, 2, 16), torch.zeros(3, 2, dtype=torch.bool))
+    assert order.tolist() == [[0, 1]] * 3
+
+
+def test_a_voice_that_pauses_leaves_its_slot_silent():
+    """Where one sounds alone, it stays in its slot, whichever it was found in."""
+    low, high = torch.tensor([8.0, 4, 2, 1, 0, 0, 0, 0]), torch.tensor([0.0, 0, 0, 0, 1, 2, 4, 8])
+    silence = torch.zeros(8)
+    energies = torch.stack([torch.stack(pair) for pair in ((low, high), (high, low), (silence, high), (high, silence))])
+    ordered = energies.take_along_dim(linking.orders(energies, energies.sum(2) > 0)[..., None], 1)
+    place = int(ordered[0, 1, 7] > 0)  # of the high one
+    assert (ordered[:, place] == high).all()
+    assert (ordered[2:, 1 - place] == 0).all()
+
+
+@pytest.mark.parametrize("samples", [10, 64, 96, 100, 1000])
+def test_windows_that_add_up_are_joined_to_what_adds_up(samples):
+    sources = torch.randn(2, 3, samples)
+    parts = windows.split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
+    assert windows.split(sources.sum(1), 64).shape == (2 * parts.shape[1], 64)
+    torch.testing.assert_close(windows.join(parts, samples), sources, atol=1e-5, rtol=0)
