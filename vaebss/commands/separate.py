@@ -171,7 +171,7 @@ def own_names(files: list[Path]) -> list[str]:
 
     Of one array of an archive, `file.npz[name]`, it is file_name.
     """
-    from vaebss.modalities.image_files import chosen
+    from vaebss.modalities.files import chosen
 
     names: list[str] = []
     for path in files:
@@ -190,7 +190,7 @@ def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple
 
     Archives of several arrays are as many files.
     """
-    from vaebss.modalities.image_files import each_array, find
+    from vaebss.modalities.files import each_array, find
 
     files: list[Path] = []
     failed = 0

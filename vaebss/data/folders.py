@@ -10,7 +10,8 @@ from torch import Tensor
 from vaebss.data.collections import Collection
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import describe, read_mixtures
+from vaebss.modalities.image_files import read_mixtures
+from vaebss.modalities.looks import describe
 from vaebss.seeding import generator
 
 TENTH = 10  # one of so many single signals is validated on, and as many are tested on
@@ -20,7 +21,7 @@ def read_folder(path: str | Path, invert: bool | None = None) -> tuple[Tensor, b
     """All pictures of a file, or of a folder and those below it, bright on black: (N, C, H, W) of one shape.
 
     Args:
-        path: as `image_files.find` takes it; a file of one array (N, L) holds N lines.
+        path: as `files.find` takes it; a file of one array (N, L) holds N lines.
         invert: whether the files show dark ink on white; by default as they look.
 
     Returns:

@@ -24,7 +24,7 @@ from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.data.recordings import Recordings, Windows, holds_sounds, read_notes, read_windows
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.image_files import chosen
+from vaebss.modalities.files import chosen
 from vaebss.modalities.images import Images, seen_by
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality

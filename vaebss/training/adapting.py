@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_precision
-from vaebss.modalities.image_files import single_brightness
+from vaebss.modalities.looks import single_brightness
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.shelf import card
