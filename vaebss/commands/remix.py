@@ -15,9 +15,9 @@ from vaebss.commands.train import TrainCLI, flatten, train
 from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.data.remixes import Remixes
+from vaebss.figures.files import save_figure
 from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
-from vaebss.pictures import save_figure
 from vaebss.training import adapting
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores

@@ -58,9 +58,9 @@ def separate(options: Any) -> int:
     from tqdm import tqdm
 
     from vaebss.checkpoints import load
+    from vaebss.figures.contact_sheet import ContactSheet
     from vaebss.hardware import one_device
     from vaebss.modalities.kinds import modality_of
-    from vaebss.pictures import ContactSheet
 
     model = load(options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
