@@ -17,6 +17,11 @@ SOLID = np.full_like(RAMP, 255)
 RED = np.stack([RAMP, 0 * RAMP, 0 * RAMP], -1)
 
 
+def whole(path, nested=False, **options):
+    """All images of a file or folder."""
+    return read_mixtures(find(path, nested), **options)
+
+
 def alpha(*colour, mode):
     """A picture of one colour whose ink is in its alpha."""
     layers = [np.full_like(RAMP, value) for value in colour]
@@ -290,7 +295,7 @@ def test_what_may_be_something_else_is_refused_in_one_line(tmp_path, case):
     write, options, words = REFUSED[case]
     path = write(tmp_path)
     with pytest.raises(FileError) as caught:
-        read_mixtures(path, **options)
+        whole(path, **options)
     message = str(caught.value)
     assert words in message
     assert message.startswith(" ".join(str(path).splitlines()))
@@ -351,16 +356,16 @@ def test_one_array_of_an_archive_is_named_in_brackets(tmp_path, name):
     np.savez(tmp_path / "a.npz", labels=np.arange(5), **{"in/a folder": MANY})
     (tmp_path / "a.npz").rename(tmp_path / name)
     (path,) = find(f"{tmp_path}/{name}[in/a folder]")
-    np.testing.assert_array_equal(read_mixtures(path), MANY.astype(np.float16))
+    np.testing.assert_array_equal(whole(path), MANY.astype(np.float16))
     with pytest.raises(FileError, match=r"\[none\] names no array; .* holds labels, in/a folder$"):
-        read_mixtures(f"{tmp_path}/{name}[none]")
+        whole(f"{tmp_path}/{name}[none]")
 
 
 def test_an_array_by_the_name_of_an_archive(tmp_path):
     saved(MANY, "a.npy")(tmp_path).rename(tmp_path / "a.npz")
     np.testing.assert_array_equal(torch.cat(list(read_images(tmp_path / "a.npz"))), MANY)
     with pytest.raises(FileError, match="names no array"):
-        read_mixtures(tmp_path / "a.npz[x]")
+        whole(tmp_path / "a.npz[x]")
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
@@ -369,7 +374,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     (tmp_path / "below").mkdir()
     Image.new("L", (8, 8), 3).save(tmp_path / "below" / "3.png")
     for nested, order in ((False, [0, 1, 2]), (True, [0, 1, 2, 3])):
-        mixtures = read_mixtures(tmp_path, nested, white=1)
+        mixtures = whole(tmp_path, nested, white=1)
         assert mixtures[:, 0, 0, 0].tolist() == order
 
 
@@ -377,7 +382,7 @@ def test_mixtures_of_different_sizes_are_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     Image.new("L", (9, 8)).save(tmp_path / "b.png")
     with pytest.raises(FileError, match=r"b\.png has images of shape \(1, 8, 9\), where those before have \(1, 8, 8\)"):
-        read_mixtures(tmp_path)
+        whole(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -394,6 +399,6 @@ def test_mixtures_of_different_sizes_are_refused(tmp_path):
 def test_mixtures_are_kept_in_half_precision_if_that_only_rounds(tmp_path, value, dtype):
     np.save(tmp_path / "a.npy", np.ones((8, 8), np.float32))
     np.save(tmp_path / "b.npy", np.full((8, 8), value, np.float32))
-    mixtures = read_mixtures(tmp_path)
+    mixtures = whole(tmp_path)
     assert mixtures.dtype == getattr(torch, dtype)
     np.testing.assert_allclose(mixtures[1].float(), value, rtol=2**-11)

@@ -190,6 +190,7 @@ def train_teacher(cli: RemixCLI, run: Run) -> Separator:
 def untrained(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
     """A VAE to teach with as many slots, and the mixtures to train it on."""
     shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
+    shared["invert"] = cli.config.data.invert  # as typed: then they are the mixtures that were read already
     mixtures = MNISTMixtures(**cli.recipe.get("data", {}) | shared)
     student = cli.model.model
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}

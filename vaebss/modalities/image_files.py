@@ -5,7 +5,7 @@ Nothing is guessed: a file is read as what it certainly is, or refused in one li
 
 # N images of a file, C channels: 1 or 3, or 2 or 4 while there is alpha
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.modalities.arrays import axes_of, in_order, laid_out
 from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_channels
-from vaebss.modalities.files import arrays_in, chosen, find, is_array, reading
+from vaebss.modalities.files import arrays_in, chosen, is_array, reading
 from vaebss.modalities.frames import frames_of
 from vaebss.pictures import MODES, save_image
 
@@ -36,21 +36,21 @@ class Held(NamedTuple):
 
 
 def read_mixtures(
-    path: str | Path, nested: bool = False, *, invert: bool = False, white: float | None = None, lines: bool = False
+    files: Iterable[Path], *, invert: bool = False, white: float | None = None, lines: bool = False
 ) -> Tensor:
-    """All mixtures of a file or folder, (N, C, H, W) of one shape.
+    """All mixtures of files, (N, C, H, W) of one shape.
 
     They are float16, or float32 if float16 would do more to a number than round it in its eleventh bit.
 
     Args:
-        path: as `find` takes it, and so is `nested`.
+        files: one at least.
         invert: as `read_images` takes it, and so are `white` and `lines`.
 
     Raises:
         FileError: a file is broken, or its images differ in shape from the others.
     """
     parts: list[Tensor] = []
-    for file in find(path, nested):
+    for file in files:
         for part in read_images(file, invert=invert, white=white, lines=lines):
             if parts and part.shape[1:] != parts[0].shape[1:]:
                 shape, expected = tuple(part.shape[1:]), tuple(parts[0].shape[1:])
