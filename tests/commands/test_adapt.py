@@ -54,9 +54,7 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
 @pytest.mark.parametrize("option", ["--init", "--teacher"])
 def test_none_starts_from_nothing(file, option, tmp_path, capsys, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of)
-    )
+    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
     nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]")
     assert remix.main(["--data.mixtures", str(file), *SHORT, *nothing, "--trainer.limit_train_batches=2"]) == 0
     told = capsys.readouterr().out

@@ -164,9 +164,7 @@ def test_what_is_brighter_than_white_cannot_be_inverted(tmp_path):
 
 def test_pictures_read_last_are_read_again_when_their_files_change_alone(single, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of)
-    )
+    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
     first, _ = read_folder(single)
     again, _ = read_folder(single)
     assert len(read) == 1
