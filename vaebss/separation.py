@@ -122,7 +122,8 @@ class Separation:
 
     def plot(self) -> "Figure":
         """A figure of the first mixtures: the sum of the estimates, and each of them."""
-        from vaebss.pictures import channels_first, separation_figure
+        from vaebss.figures.separations import separation_figure
+        from vaebss.pictures import channels_first
 
         first = self._batch.sources[:PLOTTED]
         estimates = channels_first(first.flatten(0, 1)).unflatten(0, first.shape[:2])
@@ -130,7 +131,7 @@ class Separation:
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
-        from vaebss.pictures import as_png
+        from vaebss.figures.files import as_png
 
         return as_png(self.plot())
 

@@ -12,7 +12,9 @@ from worlds import world
 import vaebss
 from vaebss.checkpoints import load
 from vaebss.commands import fit, remix, separate, test
+from vaebss.data import folders
 from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import through
 from vaebss.training import adapting, statistics
@@ -50,12 +52,15 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
 
 @pytest.mark.parametrize("file", [(16, 1)], indirect=True)
 @pytest.mark.parametrize("option", ["--init", "--teacher"])
-def test_none_starts_from_nothing(file, option, tmp_path, capsys):
+def test_none_starts_from_nothing(file, option, tmp_path, capsys, monkeypatch):
+    read = []
+    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
     nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]")
     assert remix.main(["--data.mixtures", str(file), *SHORT, *nothing, "--trainer.limit_train_batches=2"]) == 0
     told = capsys.readouterr().out
     assert "a new VAE teaches" in told
     assert "before" not in told.replace("Before and after", "")
+    assert read == [(Path(file),)]  # once, for the options, the student and its teacher
     assert (tmp_path / "lightning_logs" / "version_0" / "teacher").is_dir()
 
 

@@ -66,6 +66,7 @@ OPTIONS = [
     ("--trainer.precision", "3", "precision"),
     ("--gpus", "-1", "gpus"),
     ("--gpus", "99", "gpus"),
+    ("--trainer.overfit_batches", "-1", "overfit_batches"),
     ("--seed_everything", "-1", "seed"),
     ("--no-such-option", "1", "no-such-option"),
     ("--ckpt", "none.ckpt", "none.ckpt"),
@@ -85,6 +86,8 @@ YAML = {
     "broken": "model: [1, 2",
     "unknown key": "model:\n  colour: red\n",
     "no mapping": "- 1\n- 2\n",
+    "no options": "model: 3\n",
+    "no options of the trainer": "trainer: 3\n",
     "anchors that explode": "a: &a [x,x,x,x,x,x,x,x,x]\n"
     + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "code": "model: !!python/object/apply:os.mkdir [trapped]\n",
@@ -97,6 +100,42 @@ def test_configurations(kind, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.yaml").write_text(YAML[kind])
     run(fit.main, ["--config", "bad.yaml"], capsys)
     assert not (tmp_path / "trapped").exists()
+
+
+RECIPES = YAML | {
+    "unknown key of the data": "data:\n  colour: red\n",
+    "wrong type": "model:\n  latent_dim: many\n",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_files_that_a_teacher_is_trained_by(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text(RECIPES[kind])
+    told = run(remix.main, ["--teacher", "bad.yaml", "--data.source=bundled"], capsys)
+    assert "bad.yaml" in told
+    assert ("colour" in told) == ("unknown key" in kind)
+    assert ("latent_dim" in told) == (kind == "wrong type")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_a_missing_file_that_a_teacher_is_trained_by(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "none.yaml" in run(remix.main, ["--teacher", "none.yaml", "--data.source=bundled"], capsys)
+
+
+@pytest.mark.parametrize("option", ["--data.remix_gains=[0.5]", "--teacher_epochs=0"])
+def test_options_of_remix_are_refused_by_their_names(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert option.split("=")[0].removeprefix("--") in run(remix.main, [option, "--data.source=bundled"], capsys)
+
+
+def test_what_only_the_teacher_refuses_is_told_of_its_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text("model:\n  lr: 0\n")
+    assert remix.main(["--teacher=bad.yaml", "--data.source=bundled", "--data.num_mixtures=64", "--gpus=0"]) == 2
+    assert "bad.yaml: model.lr must be above 0" in capsys.readouterr().err
 
 
 COMMANDS = {

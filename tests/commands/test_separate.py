@@ -9,9 +9,9 @@ from vaebss import api, checkpoints, load
 from vaebss.commands import separate
 from vaebss.commands.written import SHEET, Written
 from vaebss.errors import FileError
+from vaebss.figures.contact_sheet import ContactSheet
 from vaebss.modalities.image_files import read_images
 from vaebss.modalities.kinds import modality_of
-from vaebss.pictures import ContactSheet
 from vaebss.separation import Separation
 
 

@@ -9,8 +9,10 @@ from conftest import prepared
 from PIL import Image
 
 from vaebss import MNISTMixtures
+from vaebss.data import folders
 from vaebss.data.folders import read_folder
 from vaebss.errors import FileError
+from vaebss.modalities.image_files import read_mixtures
 
 ready = partial(prepared, epoch_size=40, batch_size=20, val_mixtures=30, test_mixtures=50)
 
@@ -158,3 +160,18 @@ def test_dark_ink_on_white_becomes_bright_on_black(tmp_path, invert):
 def test_what_is_brighter_than_white_cannot_be_inverted(tmp_path):
     with pytest.raises(FileError, match="above 1"):
         read_folder(saved(tmp_path / "bright.npy", 2 * pictures(12, 20, 20)), invert=True)
+
+
+def test_pictures_read_last_are_read_again_when_their_files_change_alone(single, monkeypatch):
+    read = []
+    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
+    first, _ = read_folder(single)
+    again, _ = read_folder(single)
+    assert len(read) == 1
+    assert again is first
+    changed = read[0][3]
+    Image.fromarray(np.full((16, 20, 3), 200, np.uint8)).save(changed)
+    assert float(read_folder(single)[0][3].min()) == pytest.approx(200 / 255, abs=1e-3)
+    changed.unlink()
+    assert len(read_folder(single)[0]) == 39
+    assert len(read) == 3

@@ -7,12 +7,19 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from vaebss.modalities.image_files import FileError, describe, find, read_images, read_mixtures
+from vaebss.errors import FileError
+from vaebss.modalities.files import find
+from vaebss.modalities.image_files import read_images, read_mixtures
 
 RAMP = np.arange(42, dtype=np.uint8).reshape(6, 7) * 6  # what pictures below hold, 0 to 246
 GREY = RAMP / 255.0
 SOLID = np.full_like(RAMP, 255)
 RED = np.stack([RAMP, 0 * RAMP, 0 * RAMP], -1)
+
+
+def whole(path, nested=False, **options):
+    """All images of a file or folder."""
+    return read_mixtures(find(path, nested), **options)
 
 
 def alpha(*colour, mode):
@@ -288,7 +295,7 @@ def test_what_may_be_something_else_is_refused_in_one_line(tmp_path, case):
     write, options, words = REFUSED[case]
     path = write(tmp_path)
     with pytest.raises(FileError) as caught:
-        read_mixtures(path, **options)
+        whole(path, **options)
     message = str(caught.value)
     assert words in message
     assert message.startswith(" ".join(str(path).splitlines()))
@@ -331,7 +338,7 @@ def test_a_32_bit_png_of_older_pillows_is_of_16_bits(tmp_path, monkeypatch):
     path = saved(Image.fromarray(WORDS[None]))(tmp_path)
     monkeypatch.setattr(ImageFile.ImageFile, "mode", "I", raising=False)
     upright = Image.fromarray(WORDS[None].astype("i4"))
-    monkeypatch.setattr("vaebss.modalities.image_files.ImageOps.exif_transpose", lambda image: upright)
+    monkeypatch.setattr("vaebss.modalities.frames.ImageOps.exif_transpose", lambda image: upright)
     (images,) = read_images(path)
     np.testing.assert_allclose(images[0, 0], WORDS[None] / 65_535)
 
@@ -339,7 +346,7 @@ def test_a_32_bit_png_of_older_pillows_is_of_16_bits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("mode", "straight", "channels"), [("La", "LA", 1), ("RGBa", "RGBA", 3)])
 def test_colour_that_is_multiplied_by_alpha_already_is_not_again(tmp_path, monkeypatch, mode, straight, channels):
     upright = alpha(*[255] * channels, mode=straight).convert(mode)
-    monkeypatch.setattr("vaebss.modalities.image_files.ImageOps.exif_transpose", lambda image: upright)
+    monkeypatch.setattr("vaebss.modalities.frames.ImageOps.exif_transpose", lambda image: upright)
     (images,) = read_images(saved(Image.fromarray(RAMP))(tmp_path))
     np.testing.assert_allclose(images[0], [GREY] * channels, rtol=1e-6)
 
@@ -349,54 +356,16 @@ def test_one_array_of_an_archive_is_named_in_brackets(tmp_path, name):
     np.savez(tmp_path / "a.npz", labels=np.arange(5), **{"in/a folder": MANY})
     (tmp_path / "a.npz").rename(tmp_path / name)
     (path,) = find(f"{tmp_path}/{name}[in/a folder]")
-    np.testing.assert_array_equal(read_mixtures(path), MANY.astype(np.float16))
+    np.testing.assert_array_equal(whole(path), MANY.astype(np.float16))
     with pytest.raises(FileError, match=r"\[none\] names no array; .* holds labels, in/a folder$"):
-        read_mixtures(f"{tmp_path}/{name}[none]")
+        whole(f"{tmp_path}/{name}[none]")
 
 
 def test_an_array_by_the_name_of_an_archive(tmp_path):
     saved(MANY, "a.npy")(tmp_path).rename(tmp_path / "a.npz")
     np.testing.assert_array_equal(torch.cat(list(read_images(tmp_path / "a.npz"))), MANY)
     with pytest.raises(FileError, match="names no array"):
-        read_mixtures(tmp_path / "a.npz[x]")
-
-
-FOLDER = ["10.png", "2.PNG", "deep/er/0.png", "deep/1.npy", "._2.png", ".hidden.png", "Thumbs.db", ".git/3.png"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for name in FOLDER:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"not read here")
-    (tmp_path / "called.png").mkdir()
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("nested", "names"), [(False, ["10.png", "2.PNG"]), (True, ["10.png", "2.PNG", "deep/1.npy", "deep/er/0.png"])]
-)
-def test_a_folder_lists_what_is_not_hidden(folder, nested, names):
-    assert [path.relative_to(folder).as_posix() for path in find(folder, nested)] == names
-
-
-def test_a_folder_whose_images_lie_below_says_so(folder):
-    for name in ("10.png", "2.PNG", "deep/1.npy"):
-        (folder / name).unlink()
-    with pytest.raises(FileError, match=r"holds no such files; known are .*; folders below do, such as .*er$"):
-        find(folder)
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_an_empty_folder_is_refused(tmp_path, nested):
-    with pytest.raises(FileError, match=r"holds no such files; known are .*\.npz$"):
-        find(tmp_path, nested)
-
-
-def test_home_is_expanded(folder, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder))
-    assert find("~/10.png") == [folder / "10.png"]
-    assert find("~") == [folder / "10.png", folder / "2.PNG"]
+        whole(tmp_path / "a.npz[x]")
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
@@ -405,7 +374,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     (tmp_path / "below").mkdir()
     Image.new("L", (8, 8), 3).save(tmp_path / "below" / "3.png")
     for nested, order in ((False, [0, 1, 2]), (True, [0, 1, 2, 3])):
-        mixtures = read_mixtures(tmp_path, nested, white=1)
+        mixtures = whole(tmp_path, nested, white=1)
         assert mixtures[:, 0, 0, 0].tolist() == order
 
 
@@ -413,7 +382,7 @@ def test_mixtures_of_different_sizes_are_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     Image.new("L", (9, 8)).save(tmp_path / "b.png")
     with pytest.raises(FileError, match=r"b\.png has images of shape \(1, 8, 9\), where those before have \(1, 8, 8\)"):
-        read_mixtures(tmp_path)
+        whole(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -430,51 +399,6 @@ def test_mixtures_of_different_sizes_are_refused(tmp_path):
 def test_mixtures_are_kept_in_half_precision_if_that_only_rounds(tmp_path, value, dtype):
     np.save(tmp_path / "a.npy", np.ones((8, 8), np.float32))
     np.save(tmp_path / "b.npy", np.full((8, 8), value, np.float32))
-    mixtures = read_mixtures(tmp_path)
+    mixtures = whole(tmp_path)
     assert mixtures.dtype == getattr(torch, dtype)
     np.testing.assert_allclose(mixtures[1].float(), value, rtol=2**-11)
-
-
-def digits(count, background=0.0):
-    """Strokes on black, `count` in each image."""
-    numbers = np.random.default_rng(0)
-    images = np.zeros((20, 1, 28, 28), np.float32)
-    for image in images:
-        for _ in range(count):
-            row, column = numbers.integers(2, 14, 2)
-            image[0, row : row + 12, column : column + 3] += 0.5
-            image[0, row : row + 3, column : column + 10] += 0.5
-    return images
-
-
-NUMBERS = np.random.default_rng(0)
-WAVES = 0.6 + 0.4 * np.sin(np.arange(28) / 3)
-LOOKS = {
-    "digits": (digits(1), False),
-    "sums of digits": (digits(4), False),
-    "colour": (digits(2).repeat(3, 1), False),
-    "in numbers up to 255": (digits(2) * 255, False),
-    "dark digits": (1 - digits(1), True),
-    "dark sums": (1 - digits(4) / 4, True),
-    "dark, in colour": (1 - digits(1).repeat(3, 1), True),
-    "dark, up to 255": (255 - digits(1) * 255, True),
-    "dark and noisy": ((1 - digits(1) + NUMBERS.normal(0, 0.03, (20, 1, 28, 28))).clip(0), True),
-    "dark, some blank": (np.concatenate([1 - digits(1), np.ones((9, 1, 28, 28))]), True),
-    "dark, under uneven light": ((1 - digits(1)) * np.linspace(0.85, 1, 28), True),
-    "uniform noise": (NUMBERS.random((20, 1, 28, 28)), False),
-    "bright noise": (0.6 + 0.4 * NUMBERS.random((20, 1, 28, 28)), False),
-    "waves": (np.tile(WAVES, (20, 1, 28, 1)), False),
-    "bright slope": (np.tile(np.linspace(0.3, 1, 28), (20, 1, 28, 1)), False),
-    "black": (np.zeros((2, 1, 8, 8)), False),
-    "blank": (np.ones((2, 1, 8, 8)), False),
-}
-
-
-@pytest.mark.parametrize("case", LOOKS)
-def test_how_images_look_is_told(case):
-    images, on_white = LOOKS[case]
-    look = describe(torch.from_numpy(np.asarray(images, np.float32)))
-    assert look.on_white == on_white
-    assert look.brightest == pytest.approx(images.max())
-    assert "\n" not in str(look)
-    assert ("not on a white" in str(look)) != on_white

@@ -37,13 +37,15 @@ from vaebss.commands.test import mixed, without_nan
 from vaebss.commands.train import configurations, flatten, refuse_explosive
 from vaebss.data.collections import Batch
 from vaebss.data.mixtures import MNISTMixtures, is_sound
+from vaebss.figures.files import save_figure
+from vaebss.figures.scores import slots_figure
+from vaebss.figures.separations import comparison_figure
 from vaebss.hardware import one_device
 from vaebss.matching import MAX_SLOTS
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
-from vaebss.pictures import comparison_figure, save_figure, slots_figure
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 from vaebss.training.vae import VAEBSS
 

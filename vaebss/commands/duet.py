@@ -16,13 +16,13 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from vaebss.data.notes import SPLITS, Notes
+from vaebss.figures.files import as_png
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality, through
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pictures import as_png
 from vaebss.separation import Separation
 
 REFINEMENT = {"refine_steps": 60}  # half a second for two notes, and 1.5 dB

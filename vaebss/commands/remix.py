@@ -1,23 +1,24 @@
 """The command line of the second stage: a student learns from remixes of a teacher's estimates."""
 
-from pathlib import Path
+from functools import cached_property
 from typing import Any, ClassVar
 
-import yaml
 from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import build, load
 from vaebss.commands.fit import DEFAULT_EPOCHS, side_trainer, take_weights
+from vaebss.commands.recipe import Recipe, is_recipe
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, flatten, train
 from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.data.remixes import Remixes
+from vaebss.errors import check_at_least, first_line
+from vaebss.figures.files import save_figure
 from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
-from vaebss.pictures import save_figure
 from vaebss.training import adapting, statistics
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
@@ -92,11 +93,21 @@ class RemixCLI(TrainCLI):
         for name in ("init", "teacher"):
             if self.config[name] == NONE:
                 self.config[name] = None
-        fresh = not self.config.ckpt  # a run to resume may have its bank already
-        if fresh and self.config.teacher and not is_recipe(self.config.teacher) and self.config.data.mixtures is None:
+        if self.config.teacher_epochs is not None:
+            check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
+        if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
+            return
+        if is_recipe(self.config.teacher):
+            _ = self.recipe
+        elif self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale
             if scale != self.config.model.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Options to train a teacher by, where there is a file of them."""
+        return Recipe(self.config.teacher).config.as_dict() if is_recipe(self.config.teacher) else {}
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
@@ -104,7 +115,7 @@ class RemixCLI(TrainCLI):
             self.config.trainer.max_epochs = len(self.config.data.keep) * self.config.data.epochs_per_round
 
 
-def remix(cli: TrainCLI) -> None:
+def remix(cli: RemixCLI) -> None:
     """Train as the options say, the teacher first where there is none."""
     run, data = Run(cli.command, cli.trainer, cli.folder), cli.datamodule
     run.prepare(data)
@@ -140,11 +151,6 @@ def by(cli: TrainCLI) -> str | None:
     return None if is_recipe(cli.config.teacher) else cli.config.teacher or cli.config.init
 
 
-def is_recipe(teacher: str | None) -> bool:
-    """Whether the teacher is to be trained by a file of options."""
-    return teacher is not None and teacher.endswith((".yaml", ".yml"))
-
-
 def tell(cli: TrainCLI, run: Run) -> None:
     """How sure the student is of held-out mixtures, how sure its teacher was, and how to go on."""
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
@@ -158,31 +164,40 @@ def tell(cli: TrainCLI, run: Run) -> None:
     run.say(f"Before and after: {short(picture)}")
 
 
-def teacher(cli: TrainCLI, run: Run) -> Separator:
+def teacher(cli: RemixCLI, run: Run) -> Separator:
     """That of the options, or one trained now, on the run's device."""
     separator = load(name) if (name := by(cli)) else train_teacher(cli, run)
     return separator.to(run.trainer.strategy.root_device).eval()
 
 
-def train_teacher(cli: TrainCLI, run: Run) -> Separator:
+def train_teacher(cli: RemixCLI, run: Run) -> Separator:
     """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
     folder = run.folder / "teacher"
     run.say(f"Training a teacher into {short(folder)}")
-    recipe = yaml.safe_load(Path(cli.config.teacher).read_text()) if is_recipe(cli.config.teacher) else {}
-    shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
-    student, seen = cli.model.model, balance(cli.datamodule, cli.model.model.num_sources)
-    mixtures = MNISTMixtures(**recipe.get("data", {}) | shared | seen.get("data", {}))
-    known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
-    known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
-    known["faintest"] = student.faintest
-    model = VAEBSS(**seen.get("model", {}) | recipe.get("model", {}) | known)
-    epochs = cli.config.teacher_epochs or recipe.get("trainer", {}).get("max_epochs", DEFAULT_EPOCHS)
+    try:
+        model, mixtures = untrained(cli)
+    except ValueError as error:
+        raise ValueError(f"{cli.config.teacher}: {first_line(error)}" if cli.recipe else str(error)) from error
+    epochs = cli.config.teacher_epochs or cli.recipe.get("trainer", {}).get("max_epochs", DEFAULT_EPOCHS)
     length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
     callbacks = (Scores(), SeparationPictures())
     trainer = side_trainer(cli, folder, *callbacks, **length, reload_dataloaders_every_n_epochs=0)
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
     return model.model
+
+
+def untrained(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
+    """A VAE to teach with as many slots, and the mixtures to train it on."""
+    shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
+    shared["invert"] = cli.config.data.invert  # as typed: then they are the mixtures that were read already
+    student = cli.model.model
+    seen = balance(cli.datamodule, student.num_sources)
+    mixtures = MNISTMixtures(**cli.recipe.get("data", {}) | shared | seen.get("data", {}))
+    known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
+    known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
+    known["faintest"] = student.faintest
+    return VAEBSS(**seen.get("model", {}) | cli.recipe.get("model", {}) | known), mixtures
 
 
 def balance(data: Remixes, slots: int) -> dict[str, dict[str, Any]]:

@@ -58,9 +58,9 @@ def separate(options: Any) -> int:
     from tqdm import tqdm
 
     from vaebss.checkpoints import load
+    from vaebss.figures.contact_sheet import ContactSheet
     from vaebss.hardware import one_device
     from vaebss.modalities.kinds import modality_of
-    from vaebss.pictures import ContactSheet
 
     model = load(options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
@@ -171,7 +171,7 @@ def own_names(files: list[Path]) -> list[str]:
 
     Of one array of an archive, `file.npz[name]`, it is file_name.
     """
-    from vaebss.modalities.image_files import chosen
+    from vaebss.modalities.files import chosen
 
     names: list[str] = []
     for path in files:
@@ -190,7 +190,7 @@ def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple
 
     Archives of several arrays are as many files.
     """
-    from vaebss.modalities.image_files import each_array, find
+    from vaebss.modalities.files import each_array, find
 
     files: list[Path] = []
     failed = 0

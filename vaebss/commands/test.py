@@ -11,11 +11,13 @@ from tqdm import tqdm
 from vaebss.checkpoints import build, read
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.mixtures import MNISTMixtures
+from vaebss.figures.files import save_figure
+from vaebss.figures.scores import confusion_figure
+from vaebss.figures.separations import separation_figure
 from vaebss.hardware import one_device
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pictures import confusion_figure, save_figure, separation_figure
 from vaebss.pretrained.shelf import available
 from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
 

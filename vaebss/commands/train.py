@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,6 +70,7 @@ class TrainCLI(LightningCLI):
     description: ClassVar[str]
     monitor: ClassVar[str]  # what the best checkpoint has most of
     defaults: ClassVar[dict[str, Any]]  # of the Trainer
+    parser_type: ClassVar[type[TrainParser]] = TrainParser
 
     def __init__(self, args: list[str] | None = None):
         self.initial: dict[str, Any] = {}
@@ -80,7 +81,7 @@ class TrainCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={"precision": None, "num_sanity_val_steps": 0, **self.defaults},
             seed_everything_default=0,
-            parser_class=TrainParser,
+            parser_class=self.parser_type,
             args=args,
             run=False,
             auto_configure_optimizers=False,
@@ -101,14 +102,17 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         of = ("data.source", "data.mixtures", "data.source_scale")
-        parser.link_arguments(of, "model.source_scale", compute_fn=_brightest)
-        parser.link_arguments(("data.source", "data.mixtures"), "model.bounded", compute_fn=_is_scale_known)
+        sound = cache(_surely_sound)  # of many files the list takes its time, and options are parsed again and again
+        parser.link_arguments(of, "model.source_scale", compute_fn=partial(_brightest, sound))
+        parser.link_arguments(of[:2], "model.bounded", compute_fn=partial(_is_scale_known, sound))
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         for path in configurations(sys.argv[1:] if args is None else args):
             refuse_explosive(path)
-        options = parser.parse_args(args)
+        options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
+        if lacking := [name for name in known if name not in options]:
+            raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
         if options.ckpt and options.init:
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         proposed = {} if options.ckpt else self.proposed(options)
@@ -116,7 +120,6 @@ class TrainCLI(LightningCLI):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of {program(self.command)}")
-        known = flatten(parser.get_defaults().as_dict()).keys()
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
         parser.set_defaults(saved or initial_options(self.initial, known) | proposed)
         self.config = parser.parse_args(args)
@@ -147,7 +150,7 @@ class TrainCLI(LightningCLI):
             trainer.precision = fastest_precision(str(trainer.accelerator))
         if trainer.precision in ("16-true", "bf16-true"):
             raise ValueError(f"--trainer.precision {trainer.precision} is too coarse to train in: use a mixed one")
-        if trainer.overfit_batches:
+        if trainer.overfit_batches > 0:  # what is below, the Trainer refuses
             self._overfit(trainer.overfit_batches)
 
     def _overfit(self, batches: float) -> None:
@@ -283,14 +286,14 @@ def train(command: str, run: Callable[[], None]) -> int:
     return run_cleanly(command, main)
 
 
-def _brightest(source: str, mixtures: str | None, source_scale: float) -> float:
+def _brightest(sound: Callable[..., bool], source: str, mixtures: str | None, source_scale: float) -> float:
     """Pixel of a source: a spectrogram knows none."""
-    return math.inf if _surely_sound(source, mixtures) else source_scale
+    return math.inf if sound(source, mixtures) else source_scale
 
 
-def _is_scale_known(source: str, mixtures: str | None) -> bool:
+def _is_scale_known(sound: Callable[..., bool], source: str, mixtures: str | None) -> bool:
     """Nobody knows how bright the sources of given mixtures are, or those of sound."""
-    return mixtures is None and not _surely_sound(source, mixtures)
+    return mixtures is None and not sound(source, mixtures)
 
 
 def _surely_sound(source: str, mixtures: str | None) -> bool:

@@ -2,6 +2,8 @@
 
 # N pictures, M sources in each mixture at most
 
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor
 from vaebss.data.collections import Collection
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import describe, read_mixtures
+from vaebss.modalities.files import chosen, find
+from vaebss.modalities.image_files import read_mixtures
+from vaebss.modalities.looks import describe
 from vaebss.seeding import generator
 
 TENTH = 10  # one of so many single signals is validated on, and as many are tested on
@@ -20,20 +24,39 @@ def read_folder(path: str | Path, invert: bool | None = None) -> tuple[Tensor, b
     """All pictures of a file, or of a folder and those below it, bright on black: (N, C, H, W) of one shape.
 
     Args:
-        path: as `image_files.find` takes it; a file of one array (N, L) holds N lines.
+        path: as `files.find` takes it; a file of one array (N, L) holds N lines.
         invert: whether the files show dark ink on white; by default as they look.
 
     Returns:
-        The pictures, and whether they were inverted.
+        The pictures, which are not to be written to, and whether they were inverted. Those read last are not read again
+        while their files are what they were.
 
     Raises:
         FileError: a file is broken, differs in shape from the others, or cannot be inverted.
     """
-    pictures = read_mixtures(path, nested=True, invert=bool(invert), lines=Path(path).is_file())
+    files = tuple(find(path, nested=True))
+    return _last_read(path, files, tuple(map(_stamp, files)), invert)
+
+
+@lru_cache(maxsize=1)
+def _last_read(
+    path: str | Path, files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...], invert: bool | None
+) -> tuple[Tensor, bool]:
+    return _read(path, files, invert)
+
+
+def _read(path: str | Path, files: Iterable[Path], invert: bool | None) -> tuple[Tensor, bool]:
+    pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file())
     on_white = describe(pictures).on_white if invert is None else invert
     if on_white and pictures.max() > 1:
         raise FileError(f"{path} holds numbers above 1, white, and so cannot be inverted")
     return 1 - pictures if on_white else pictures, on_white
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes when a file does."""
+    found = chosen(file)[0].stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def single_signals(signals: Tensor, source: str, kind: str) -> Collection:
@@ -60,7 +83,7 @@ def read_sources(paths: list[str], mixtures: Tensor, invert: bool) -> Tensor:
     """
     sources = []
     for path in paths:
-        pictures, _ = read_folder(path, invert)
+        pictures, _ = _read(path, find(path, nested=True), invert)
         if pictures.shape != mixtures.shape:
             shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
             raise FileError(f"{path} has sources of shape {shape}, where the mixtures have {expected}")

@@ -24,7 +24,7 @@ from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.data.recordings import Recordings, Windows, holds_sounds, read_notes, read_windows
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.image_files import chosen
+from vaebss.modalities.files import chosen
 from vaebss.modalities.images import Images, seen_by, within
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
@@ -304,11 +304,13 @@ def is_sound(source: str, mixtures: str | None) -> bool:
     return holds_sounds(mixtures or source)
 
 
-def conditions_of(gains: list[float] | None, noise: float = 0.0, sound: bool = False) -> Conditions:
-    """As options say them."""
+def conditions_of(
+    gains: list[float] | None, noise: float = 0.0, sound: bool = False, named: str = "data.gains"
+) -> Conditions:
+    """As options say them, that of the gains being `named`."""
     low, high = gains if gains and len(gains) == 2 else (1.0, 1.0) if gains is None else (0.0, 0.0)
     if not 0 < low <= high <= 1:
-        raise ValueError(f"data.gains must be two numbers above 0 and at most 1, the smaller first, not {gains}")
+        raise ValueError(f"{named} must be two numbers above 0 and at most 1, the smaller first, not {gains}")
     if not 0 <= noise < math.inf or (noise and sound):
         raise ValueError(f"data.noise must be 0 or above, and is of images alone, not {noise}")
     return Conditions((low, high), noise)

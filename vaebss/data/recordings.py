@@ -16,7 +16,7 @@ from vaebss.data.notes import cut
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.image_files import KINDS, find
+from vaebss.modalities.files import KINDS, find
 from vaebss.seeding import generator
 
 STEP = 64  # samples between the starts of two windows

@@ -116,7 +116,7 @@ class Remixes(MNISTMixtures):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
         check_at_least(0, data__remix_detune=remix_detune)
-        self.remixed = conditions_of(remix_gains)
+        self.remixed = conditions_of(remix_gains, named="data.remix_gains")
         self.teacher: Callable[[], Separator] | None = None
         self.watch: Callable[[Batch, Separation], None] | None = None
         self.bank: Bank | None = None
@@ -130,7 +130,7 @@ class Remixes(MNISTMixtures):
         number = min(epoch // hparams.epochs_per_round, len(hparams.keep) - 1)
         bank = self._bank_of(number, student, trainer.is_global_zero)
         if bank.counts[1] > (slots := student.num_sources):
-            raise ValueError(f"{bank.counts[1]} sources were found in a mixture, too many for num_sources {slots}")
+            raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
         sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, None, *self._world)
         plans.set_epoch(epoch, seen)

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.errors import FileError
+from vaebss.figures.rows import Rows, spectrograms_figure
 from vaebss.modalities import linking, windows
 from vaebss.modalities.modality import Modality, Part
-from vaebss.pictures import Rows, spectrograms_figure
 from vaebss.separation import Separation
 
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}

@@ -15,20 +15,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import (
-    KINDS,
-    as_images,
-    describe,
-    is_array,
-    read_held,
-    read_images,
-    single_brightness,
-    with_channels,
-    write_held,
-)
+from vaebss.figures.rows import Rows, curves_figure, rows_figure
+from vaebss.modalities.arrays import as_images
+from vaebss.modalities.brightness import with_channels
+from vaebss.modalities.files import KINDS, is_array
+from vaebss.modalities.image_files import read_held, read_images, write_held
+from vaebss.modalities.looks import describe, single_brightness
 from vaebss.modalities.modality import Modality, Part
 from vaebss.models.separator import Separator
-from vaebss.pictures import Rows, curves_figure, rows_figure, save_image
+from vaebss.pictures import save_image
 from vaebss.separation import Separation
 
 DARK = 1e-6  # brightness of mixtures in which there is nothing

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaebss.pictures import Rows
+from vaebss.figures.rows import Rows
 from vaebss.separation import Separation
 
 

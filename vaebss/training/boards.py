@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from scipy.io import wavfile
 from torch import Tensor
 
-from vaebss.pictures import as_image, save_figure
+from vaebss.figures.files import as_image, save_figure
 
 SCORE = "hp_metric"  # TensorBoard's name
 

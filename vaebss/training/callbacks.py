@@ -19,9 +19,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from vaebss import __version__
 from vaebss.errors import first_line
+from vaebss.figures.scores import confusion_figure
+from vaebss.figures.separations import separation_figure
 from vaebss.hardware import commit
 from vaebss.models.vae import VAE
-from vaebss.pictures import confusion_figure, separation_figure
 from vaebss.training.boards import add_figure, add_score, add_sound, add_text
 from vaebss.training.scores import Apart, BankScores, Scores, apart, examples
 

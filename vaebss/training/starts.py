@@ -7,7 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from vaebss.pictures import save_figure, starts_figure
+from vaebss.figures.files import save_figure
+from vaebss.figures.scores import starts_figure
 
 CROWDED = 0.05  # slots less than K in the average mixture, from which on all of them look busy
 

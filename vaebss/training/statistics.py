@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vaebss.modalities.image_files import single_brightness
 from vaebss.modalities.images import Images, within
+from vaebss.modalities.looks import single_brightness
 from vaebss.separation import FAINTEST
 
 PIXELS = 28 * 28  # of a digit; the most that a VAE sees of a picture

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from PIL import Image
+
+from vaebss.figures.contact_sheet import ContactSheet
+from vaebss.modalities.images import Images
+
+
+def sheet(path, *shapes: tuple[int, ...]) -> tuple[list[int], Image.Image]:
+    """How many mixtures each block of a contact sheet has, and the sheet; two sources in each mixture of a shape."""
+    modality, blocks = Images((1, 28, 28)), []
+
+    def draw(rows):
+        assert list(rows) == ["mixture", "source 1", "source 2"]
+        blocks.append(len(rows["mixture"]))
+        return modality.figure(rows)
+
+    made = ContactSheet(draw, modality.beside)
+    for number, (many, *shape) in enumerate(shapes):
+        sources = torch.rand(many, 3, *shape)
+        names = [f"{number}[{place}]" for place in range(many)]
+        made.add(names, sources[:, :2].sum(1), sources, torch.full((many,), 2))
+    made.save(path)
+    assert (made.shown, made.seen) == (sum(blocks), sum(many for many, *_ in shapes))
+    return blocks, Image.open(path)
+
+
+def test_a_contact_sheet_of_many_shows_the_first(tmp_path):
+    blocks, image = sheet(tmp_path / "sheet.png", (500, 1, 28, 28))
+    assert blocks == [12] * 6
+    assert max(image.size) < 2_500
+
+
+def test_a_contact_sheet_shows_mixtures_of_every_size(tmp_path):
+    blocks, _ = sheet(tmp_path / "sheet.png", (1, 1, 28, 28), (2, 3, 40, 30), (1, 1, 28, 28))
+    assert blocks == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "blocks", "size"),
+    [
+        ((1, 1, 28, 28), [1], (340, 760)),
+        ((2, 3, 2_000, 2_000), [2], (1_080, 1_480)),
+        ((5, 1, 1, 256), [4, 1], (1_440, 700)),
+        ((2, 1, 28, 1_120), [1, 1], (1_560, 250)),
+        ((1, 1, 1_120, 28), [1], (320, 1_000)),
+    ],
+    ids=["one", "large", "lines", "wide", "tall"],
+)
+def test_a_contact_sheet_is_as_large_as_what_it_shows_needs(tmp_path, shape, blocks, size):
+    found, image = sheet(tmp_path / "sheet.png", shape)
+    assert found == blocks
+    assert all(least * 0.8 <= side <= least * 1.2 for side, least in zip(image.size, size, strict=True)), image.size
+
+
+def test_empty_contact_sheets_are_not_written(tmp_path):
+    ContactSheet(lambda _: pytest.fail("drawn"), lambda _: 1).save(tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()

@@ -1,0 +1,41 @@
+import pytest
+
+from vaebss.errors import FileError
+from vaebss.modalities.files import find
+
+FOLDER = ["10.png", "2.PNG", "deep/er/0.png", "deep/1.npy", "._2.png", ".hidden.png", "Thumbs.db", ".git/3.png"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in FOLDER:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"not read here")
+    (tmp_path / "called.png").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("nested", "names"), [(False, ["10.png", "2.PNG"]), (True, ["10.png", "2.PNG", "deep/1.npy", "deep/er/0.png"])]
+)
+def test_a_folder_lists_what_is_not_hidden(folder, nested, names):
+    assert [path.relative_to(folder).as_posix() for path in find(folder, nested)] == names
+
+
+def test_a_folder_whose_images_lie_below_says_so(folder):
+    for name in ("10.png", "2.PNG", "deep/1.npy"):
+        (folder / name).unlink()
+    with pytest.raises(FileError, match=r"holds no such files; known are .*; folders below do, such as .*er$"):
+        find(folder)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_empty_folder_is_refused(tmp_path, nested):
+    with pytest.raises(FileError, match=r"holds no such files; known are .*\.npz$"):
+        find(tmp_path, nested)
+
+
+def test_home_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert find("~/10.png") == [folder / "10.png"]
+    assert find("~") == [folder / "10.png", folder / "2.PNG"]

@@ -1,0 +1,39 @@
+"""A file of fit.py's options by which another command trains a VAE."""
+
+from typing import NoReturn
+
+from vaebss.commands.fit import FitCLI
+from vaebss.commands.train import TrainParser
+from vaebss.errors import first_line
+
+
+def is_recipe(teacher: str | None) -> bool:
+    """Whether the teacher is to be trained by a file of options."""
+    return teacher is not None and teacher.endswith((".yaml", ".yml"))
+
+
+class RecipeParser(TrainParser):
+    """What is wrong with a file is told by whoever reads it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise ValueError(" ".join(message.split())) from ex
+
+
+class Recipe(FitCLI):
+    """A file of fit.py's options, checked as these are; nothing is made of them.
+
+    Raises:
+        ValueError: the file is broken, or fit.py has no such options.
+    """
+
+    parser_type = RecipeParser
+
+    def __init__(self, path: str):
+        try:
+            super().__init__(["--config", path, "--seed_everything=false"])  # whose run it is has seeded already
+        except ValueError as error:
+            raise ValueError(f"{path}: {first_line(error)}") from error
+
+    def before_instantiate_classes(self) -> None: ...
+
+    def instantiate_classes(self) -> None: ...

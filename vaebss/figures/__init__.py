@@ -1,0 +1,1 @@
+"""Figures of matplotlib, for TensorBoard, for files and for the page."""

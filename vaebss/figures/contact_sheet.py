@@ -1,0 +1,82 @@
+"""A page of mixtures taken apart, whatever their sizes."""
+
+# N mixtures, K slots, S the shape of a signal
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from vaebss.figures.files import as_image
+from vaebss.figures.rows import Rows
+from vaebss.matching import with_silence
+
+BLOCKS = 6  # of mixtures side by side, on a contact sheet
+TEXT = 18  # pixels of its letters
+LETTERS = 14  # of a title, in an inch
+
+
+class ContactSheet:
+    """The first mixtures and what was found in them, in blocks of those of one size that fit side by side.
+
+    Args:
+        draw: rows of signals.
+        beside: how many such signals fit side by side.
+    """
+
+    def __init__(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]):
+        self.draw, self.beside = draw, beside
+        self.blocks: list[Image.Image] = []
+        self.waiting: list[tuple[str, Tensor, Tensor]] = []
+        self.seen = self.shown = 0
+
+    def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
+        """Take note of mixtures (N, *S), and of what was found in them, (N, K, *S), the first `count`, (N,), of it."""
+        self.seen += len(names)
+        for name, mixture, found, number in zip(names, mixtures, estimates, count.tolist(), strict=True):
+            if self.waiting and self.waiting[0][1].shape != mixture.shape:
+                self._block()
+            if len(self.blocks) == BLOCKS:
+                return
+            self.waiting.append((name, mixture, found[:number]))
+            if len(self.waiting) == self.beside(mixture):
+                self._block()
+
+    def save(self, path: Path) -> None:
+        """Draw it, if there is anything to draw."""
+        if self.waiting:
+            self._block()
+        if not self.blocks:
+            return
+        top = 2 * TEXT
+        width, height = max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
+        sheet = Image.new("RGB", (width, top + height), "white")
+        line = f"mixtures: {self.shown} of {self.seen}"
+        ImageDraw.Draw(sheet).text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
+        for block in self.blocks:
+            sheet.paste(block, (0, top))
+            top += block.height
+        sheet.save(path)
+
+    def _block(self) -> None:
+        """Draw those that wait, a column a mixture."""
+        names, mixtures, sources = zip(*self.waiting, strict=True)
+        most = max(len(found) for found in sources)
+        rows = {"mixture": torch.stack(mixtures)}
+        for k, row in enumerate(torch.cat([with_silence(found.unsqueeze(0), most) for found in sources]).unbind(1)):
+            rows[f"source {k + 1}"] = row
+        figure = self.draw(rows)
+        figure.suptitle(_fitting(names, int(figure.get_figwidth() * LETTERS)), fontsize=8)
+        self.blocks.append(as_image(figure))
+        self.shown += len(self.waiting)
+        self.waiting = []
+
+
+def _fitting(names: Sequence[str], letters: int) -> str:
+    """Names in one line of so many letters, or the first and the last."""
+    line = ", ".join(names)
+    line = line if len(line) <= letters else f"{names[0]} to {names[-1]}"
+    return line if len(line) <= letters else f"{line[: letters // 2 - 1]}...{line[1 - letters // 2 :]}"

@@ -1,0 +1,123 @@
+"""Signals in labelled rows, side by side: as images, as curves, as spectrograms."""
+
+# N mixtures
+
+import math
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+GAP = 2  # pixels between images
+PIXELS_AN_INCH = 36  # of a row, where that makes it neither small nor large
+DPI = 120  # of every figure
+LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # inches of a row: of lines, of small pictures, of pictures that are UPRIGHT
+UPRIGHT = 3  # times as high as wide, whose rows stand side by side
+SHARP = 1_000  # pixels that suffice for a row, and of which larger pictures keep at least so many
+QUIET = -60  # dB below the loudest, which is black
+
+Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
+
+
+def rows_figure(rows: Rows) -> Figure:
+    """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all.
+
+    Args:
+        rows: label -> images, all of one shape.
+    """
+    brightest = max(float(images.max()) for images in rows.values())
+    strips = {label: _strip(_shrunk(images)) for label, images in rows.items()}
+    height, pixels = next(iter(strips.values())).shape[:2]
+    if height > UPRIGHT * pixels:
+        return _upright(strips, brightest or 1)
+    width = min(max(pixels / PIXELS_AN_INCH, 7.0), 12.0)
+    row_height = min(max(width * height / pixels, LOWEST), min(max(height / DPI, HIGH), 2 * HIGH))
+    width = max(min(width, row_height * pixels / height), 4.0)
+    figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=DPI)
+    aspect = "auto" if row_height == LOWEST else "equal"
+    for axes, (label, strip) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], strips.items(), strict=True):
+        _show(axes, strip, brightest or 1, aspect)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _upright(strips: Rows, brightest: float) -> Figure:
+    """Rows of images (H, W, C) much higher than wide, as columns."""
+    height, pixels = next(iter(strips.values())).shape[:2]
+    width = max(HIGHEST * pixels / height + 0.2, 1.0)
+    figure = Figure(figsize=(width * len(strips), HIGHEST), layout="constrained", dpi=DPI)
+    for axes, (label, strip) in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips.items(), strict=True):
+        _show(axes, strip, brightest, "equal")
+        axes.set_title(label, fontsize=9)
+    return figure
+
+
+def _show(axes: Any, strip: Tensor, brightest: float, aspect: str) -> None:
+    axes.imshow((strip / brightest).clamp(0, 1).squeeze(-1), "gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_aspect(aspect)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def curves_figure(rows: Rows, width: float = 12) -> Figure:
+    """Labelled rows of lines (N, T), side by side, all in one scale.
+
+    Args:
+        rows: label -> lines.
+        width: of a row, in inches.
+    """
+    figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=DPI)
+    panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, (label, lines) in zip(panels, rows.items(), strict=True):
+        gapped = torch.nn.functional.pad(
+            lines.detach().float().cpu(), (0, max(1, lines.shape[1] // 20)), value=math.nan
+        )
+        axes.plot(gapped.flatten(), linewidth=0.6, color="black")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float, width: float = 12) -> Figure:
+    """Labelled rows of spectrograms, side by side, all in one scale of decibels.
+
+    Args:
+        rows: label -> magnitudes (N, 1, H, W), the lowest band first.
+        pitches: place of a band -> its label.
+        frames_per_second: W in a second.
+        width: of a row, in inches.
+    """
+    loudest = max(float(images.max()) for images in rows.values()) or 1.0
+    figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=DPI)
+    panels = figure.subplots(len(rows), squeeze=False, sharex=True)[:, 0]
+    for axes, (label, images) in zip(panels, rows.items(), strict=True):
+        decibels = 20 * (images / loudest).clamp(min=10 ** (QUIET / 20)).log10()
+        strip = _strip(decibels, QUIET)[..., 0]
+        axes.imshow(strip, cmap="magma", vmin=QUIET, vmax=0, origin="lower", aspect="auto", interpolation="nearest")
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_yticks(list(pitches), list(pitches.values()), fontsize=6)
+        axes.spines[:].set_visible(False)
+    columns, *_, frames = next(iter(rows.values())).shape
+    starts = [GAP + number * (frames + 2 * GAP) for number in range(columns)]
+    ticks = {
+        start + frames * share: f"{frames * share / frames_per_second:.1f} s" for start in starts for share in (0, 0.5)
+    }
+    panels[-1].set_xticks(list(ticks), list(ticks.values()), fontsize=6)
+    return figure
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """(N, C, H, W) with no more pixels than a figure shows."""
+    factor = max(len(images) * images.shape[3], images.shape[2]) // SHARP
+    if factor < 2:
+        return images
+    size = (max(1, images.shape[2] // factor), max(1, images.shape[3] // factor))
+    return torch.nn.functional.interpolate(images.detach().float().cpu(), size, mode="area")
+
+
+def _strip(images: Tensor, between: float = 0.0) -> Tensor:
+    """(N, C, H, W) -> (H, W', C), side by side."""
+    padded = torch.nn.functional.pad(images.detach().float().cpu(), (GAP, GAP), value=between)
+    return padded.permute(2, 0, 3, 1).flatten(1, 2)

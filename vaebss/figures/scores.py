@@ -1,0 +1,72 @@
+"""Scores as charts: counts, qualities of several numbers of slots, starts of a training."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from vaebss.figures.rows import DPI
+
+
+def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
+    """How often each true number of sources was taken for each other, as shares of the true one's mixtures.
+
+    Args:
+        confusion: row: true number, column: estimated; rows without mixtures are left out.
+    """
+    table = torch.tensor(confusion)
+    true = table.sum(1).nonzero().flatten()
+    shares = table[true] / table[true].sum(1, keepdim=True)
+    figure = Figure(figsize=(0.8 * table.shape[1] + 1, 0.8 * len(true) + 1), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, line in enumerate(shares.tolist()):
+        for column, share in enumerate(line):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="estimated number of sources", ylabel="true number")
+    axes.set_xticks(range(table.shape[1]))
+    axes.set_yticks(range(len(true)), true.tolist())
+    return figure
+
+
+def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
+    """PSNR, the share of counts that are right and, where a method has one, the ELBO against the number of slots.
+
+    Args:
+        scores: method -> K -> "psnr_paper" in dB, "count" from 0 to 1, perhaps "elbo" in nats.
+    """
+    panels = {"psnr_paper": "PSNR (paper scale), dB", "count": "count right", "elbo": "ELBO, nats per mixture"}
+    figure = Figure(figsize=(10, 3), layout="constrained", dpi=DPI)
+    for axes, (name, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for method, by_slots in scores.items():
+            slots = [k for k in sorted(by_slots) if name in by_slots[k]]
+            axes.plot(slots, [by_slots[k][name] for k in slots], marker="o", label=method)
+        axes.set(xlabel="K, slots", ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence[str]) -> Figure:
+    """Whether the ELBO, by which a start is chosen, agrees with the PSNR, which nothing but this picture knows.
+
+    Args:
+        elbo: of each start, in nats per mixture.
+        psnr: of each start, in dB, paper scale.
+        labels: of each start.
+    """
+    from torchmetrics.functional import spearman_corrcoef  # seconds to import, which no other picture should wait for
+
+    figure = Figure(figsize=(5, 4), layout="constrained", dpi=DPI)
+    axes = figure.subplots()
+    axes.scatter(elbo, psnr)
+    for point in zip(labels, zip(elbo, psnr, strict=True), strict=True):
+        axes.annotate(*point, xytext=(3, 3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="ELBO on validation mixtures, nats", ylabel="PSNR (paper scale), dB")
+    if len(elbo) > 2:  # of two points it is 1 or -1 whatever they are
+        correlation = float(spearman_corrcoef(torch.tensor(elbo), torch.tensor(psnr)))
+        axes.set_title(f"rank correlation {correlation:.2f}", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,61 @@
+"""Numbers of pictures as brightness: what is white, what alpha leaves of a colour, colour in grey."""
+
+# N images, C channels: 1 or 3, or 2 or 4 while there is alpha
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebss.errors import FileError
+
+# What is white, by kind and bytes. Other integers (int64 above all) rarely mean their largest value by it.
+WHITE = {"b1": 1, "u1": 255, "u2": 65_535, "f2": 1, "f4": 1, "f8": 1, "f16": 1}
+LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and blue in grey, as in Pillow
+
+
+def white_of(name: str, dtype: np.dtype) -> int:
+    """The number that stands for white among numbers of a type.
+
+    Raises:
+        FileError: nobody knows.
+    """
+    white = WHITE.get(f"{dtype.kind}{dtype.itemsize}")
+    if white is None:
+        raise FileError(f"{name} holds {dtype}, of which nobody knows the white: state it, or save array / white")
+    return white
+
+
+def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
+    """Numbers (N, C, H, W) as float32, 0 or above, `white` being 1.
+
+    Raises:
+        FileError: something else than rounding would come of that.
+    """
+    with np.errstate(over="ignore"):
+        light = np.divide(part, white, dtype=np.result_type(part.dtype, np.float32)).astype(np.float32)
+    if not np.isfinite(light).all():
+        raise FileError(f"{name} holds NaN, infinity or numbers too large for single precision")
+    if light.min() < 0:
+        raise FileError(f"{name} holds numbers below 0")
+    if part[~light.any((1, 2, 3))].any():
+        raise FileError(f"{name} holds images that are not black, but too dark for single precision")
+    return torch.from_numpy(light)
+
+
+def opaque(name: str, images: Tensor, background: float) -> Tensor:
+    """Images (N, 2 or 4, H, W), alpha last, on a background of one brightness: (N, 1 or 3, H, W).
+
+    Raises:
+        FileError: that is no alpha.
+    """
+    if images.max() > 1:
+        raise FileError(f"{name} holds {images.shape[1]} channels, with numbers above 1, so that the last is no alpha")
+    colour, alpha = images[:, :-1], images[:, -1:]
+    return colour * alpha + background * (1 - alpha)
+
+
+def with_channels(images: Tensor, channels: int | None) -> Tensor:
+    """Images (N, C, H, W) with so many channels, 1 or 3; as they are where none are asked for."""
+    if channels is None or images.shape[1] == channels:
+        return images
+    return (images * LUMA).sum(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)

@@ -1,0 +1,91 @@
+"""Which files there are: of a folder by their kinds, and the arrays of an archive, each as if it were a file."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaebss.errors import FileError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+ARRAYS = (".npy", ".npz")
+KINDS = IMAGES + ARRAYS
+CHOSEN = re.compile(r"(.+\.npz)\[(.*)\]", re.IGNORECASE | re.DOTALL)  # one array of an archive: file.npz[name]
+
+
+def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KINDS) -> list[Path]:
+    """The file itself, or the files with images in a folder, by name; those whose name begins with a dot are hidden.
+
+    Args:
+        path: a file, a folder, or one array of an archive as `file.npz[name]`; `~` is the user's home.
+        nested: also those in folders below, by path.
+        suffixes: that are known.
+
+    Raises:
+        FileError: there is nothing there, or nothing that is known.
+    """
+    with reading(path):
+        path = Path(path).expanduser()
+        if path.is_dir():
+            return _in_folder(path, nested, suffixes)
+        file, _ = chosen(path)
+        if not file.is_file():
+            raise FileError(f"{path} does not exist")
+        if file.suffix.lower() not in suffixes:
+            raise FileError(f"{path} is of an unknown kind; known are {', '.join(suffixes)}")
+    return [path]
+
+
+def _in_folder(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> list[Path]:
+    if files := sorted(_visible(folder, "**/*" if nested else "*", suffixes)):
+        return files
+    below = next(_visible(folder, "**/*", suffixes), None)
+    hint = f"; folders below do, such as {below.parent}" if below else ""
+    raise FileError(f"{folder} holds no such files; known are {', '.join(suffixes)}{hint}")
+
+
+def _visible(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    for file in folder.glob(pattern):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.suffix.lower() in suffixes and not hidden and not file.is_dir():
+            yield file
+
+
+def chosen(path: Path) -> tuple[Path, str | None]:
+    """The file, and which of its arrays is asked for."""
+    match = CHOSEN.fullmatch(str(path))
+    return (Path(match[1]), match[2]) if match else (path, None)
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file holds arrays, as its name says."""
+    return chosen(path)[0].suffix.lower() in ARRAYS
+
+
+def each_array(path: Path) -> list[Path]:
+    """Each array of an archive of several as a path of its own; any other path as it is, broken ones too."""
+    names: list[str] = []
+    with suppress(FileError):  # which is told of where it is read
+        names = list(arrays_in(path)) if path.suffix.lower() == ".npz" else []
+    return [Path(f"{path}[{name}]") for name in names] if len(names) > 1 else [path]
+
+
+def arrays_in(file: Path) -> Any:
+    """The arrays of a file by their names, to be read when they are looked up; of a single one the name is empty."""
+    with reading(file):
+        loaded: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+    return {"": loaded} if isinstance(loaded, np.ndarray) else loaded
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong meanwhile is a FileError that names the path."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:  # readers of broken files raise whatever they like
+        raise FileError(f"{path} cannot be read: {error or type(error).__name__}") from error

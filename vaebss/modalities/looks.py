@@ -1,0 +1,51 @@
+"""How pictures look: how bright, dark ink on white or not, how bright a single source is."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+INK, LEVELS, COMMON = 0.25, 16, 0.25  # of the brightest; of brightness; a share of the ink
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How images look: the brightest of all values, and whether most images are dark ink on white."""
+
+    brightest: float
+    on_white: bool
+
+    def __str__(self) -> str:
+        ground = "dark on a white background" if self.on_white else "not on a white background"
+        return f"brightest pixel {self.brightest:.3g}, {ground}"
+
+
+def describe(images: Tensor) -> Appearance:
+    """What images (N, C, H, W) look like.
+
+    One is on white if its border is mostly of one brightness, more than half of its brightest pixel, and so are more
+    than half of its pixels but not all: a texture's border varies, and blank paper tells nothing.
+    """
+    grey = images.float().mean(1)
+    border = torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1)
+    brightest = grey.flatten(1).amax(1, keepdim=True)
+    paper = border.median(1, keepdim=True).values
+    flat = ((border - paper).abs() <= brightest / 10).float().mean(1) > 0.75
+    bright = (grey.flatten(1) > brightest / 2).float().mean(1)
+    on_white = flat & (paper > brightest / 2).squeeze(1) & (bright > 0.5) & (bright < 1)
+    return Appearance(images.max().item(), bool(on_white.float().mean() > 0.5))
+
+
+def single_brightness(values: Tensor) -> float:
+    """The brightest value that a single source seems to have, from all pixels of mixtures, (P,).
+
+    Strokes are mostly of one brightness, and mostly not crossed: that which most of what is not background has. Where
+    there is no such brightness, half of the brightest pixel.
+    """
+    brightest = float(values.max())
+    ink = values[values > INK * brightest]
+    counts = torch.histc(ink, LEVELS, 0.0, brightest or 1.0)
+    level = int(counts.argmax())
+    if counts[level] <= COMMON * len(ink):
+        return brightest / 2
+    return float(ink[(ink * LEVELS / brightest).long().clamp(max=LEVELS - 1) == level].median())
