@@ -32,7 +32,7 @@ SHORT = {
         "--num-sources",
         "2",
         "--budget",
-        "256",
+        "512",
         "--data.test_mixtures",
         "8",
     ],
