@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from torch.utils.data import DataLoader
 
 import vaebss
@@ -158,7 +157,7 @@ def test_published_figures_stand_beside_pairs_alone(num_mixed, tmp_path):
         (["--begin-with", "9"], "--begin-with"),
         (["--shipped", "--methods", "nmf"], "--shipped"),
         (["--shipped", "--num-sources", "[2, 5]"], "vae-k5"),
-        (["--shipped", "--config", str(REPOSITORY / "configs" / "notes.yaml")], "--shipped"),
+        (["--shipped", "--data.source", "notes"], "of digits"),
         (["--data.test_mixtures", "0"], "test_mixtures"),
         (["--num-mixed", "0"], "--num-mixed"),
         (["--num-sources", "0"], "--num-sources"),

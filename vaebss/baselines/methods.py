@@ -37,7 +37,7 @@ REFINEMENT: dict[str, Any] = {
     "refine_steps": 60,
     "restarts": 1,
 }  # like GLO, which fits latents to every test mixture too
-BEST_REFINEMENT = REFINEMENT | {"restarts": 4}  # of shipped models
+BEST_REFINEMENT: dict[str, Any] = REFINEMENT | {"restarts": 4}  # of shipped models
 
 
 @dataclass(frozen=True)
