@@ -9,8 +9,6 @@ import vaebss
 from vaebss import Masker
 from vaebss.pretrained import shared
 
-pytest.importorskip("safetensors")
-
 
 @pytest.mark.parametrize("name", ["remix-k2", "vae-k2", "vae-notes"])
 def test_a_model_is_the_same_after_a_folder(name, tmp_path):
@@ -23,6 +21,11 @@ def test_a_model_is_the_same_after_a_folder(name, tmp_path):
     assert again.options == model.options
     assert dict(again.modality) == dict(model.modality)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_whoever_may_read_the_card_may_read_the_weights(tmp_path):
+    vaebss.save(vaebss.load("vae-k2"), tmp_path)
+    assert (tmp_path / shared.WEIGHTS).stat().st_mode == (tmp_path / shared.CARD).stat().st_mode
 
 
 def test_the_average_of_a_student_is_written_once(tmp_path):
@@ -51,16 +54,19 @@ def test_a_model_of_the_hub_is_fetched_into_a_folder(tmp_path, monkeypatch):
     assert asked == [("someone/vae-k2", {"allow_patterns": [shared.WEIGHTS, shared.CARD]})]
 
 
-def test_what_cannot_be_opened_is_a_line(tmp_path, monkeypatch):
+def test_what_cannot_be_opened_is_a_line(tmp_path):
     with pytest.raises(vaebss.CheckpointError, match=r"^.* holds no card.json and model.safetensors .*$"):
         vaebss.load(tmp_path)
     vaebss.save(vaebss.load("vae-k2"), tmp_path)
     (tmp_path / shared.WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(vaebss.CheckpointError, match="that can be opened"):
         vaebss.load(tmp_path)
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+
+
+def test_without_the_hub_there_is_a_line_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"pip install 'vaebss\[hub\]'"):
-        vaebss.load(tmp_path)
+        vaebss.load("hf://someone/vae-k2")
 
 
 def test_a_hub_out_of_reach_is_a_line(monkeypatch):

@@ -66,9 +66,6 @@ def save(model: Separator, folder: str | Path) -> Path:
     """Write a model, its weights in half precision, into a folder that `load` opens; its path.
 
     Such a folder can be passed on, and uploaded as a model to the Hugging Face Hub.
-
-    Raises:
-        ImportError: safetensors is not installed.
     """
     names = {kind: name for name, kind in MODELS.items()}
     facts = {"model_class": names[type(model)], "modality": dict(model.modality), "hyper_parameters": model.options}

@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import vaebss
 from vaebss.baselines import MixIT
 from vaebss.baselines import methods as records
 from vaebss.baselines.methods import METHODS, Setting, trained
 from vaebss.baselines.mixit import MixITTraining
 from vaebss.commands import compare as comparing
 from vaebss.commands.compare import main, table
+from vaebss.models import pruning
+from vaebss.training.scores import evaluate
 
 QUICK = ("--budget", "512", "--gpus", "0", "--data.source", "bundled", "--data.test_mixtures", "32")
 
@@ -68,6 +71,67 @@ def test_a_method_does_not_depend_on_those_before_it(digits_module, monkeypatch)
         assert torch.equal(value, first[name]), name
 
 
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Of each training: the model, its weights before it, its warm-up and what it would learn from."""
+    seen = []
+
+    def note(training, batches, device):
+        seen.append((training.model, weights(training.model), training.hparams.warmup_steps, [*batches]))
+
+    monkeypatch.setattr(records, "_descend", note)
+    return seen
+
+
+def test_a_vae_of_three_slots_begins_with_five_and_keeps_the_busiest(digits_module, trainings, monkeypatch):
+    monkeypatch.setattr(pruning, "usage", lambda *_: torch.tensor([0.0, 0.9, 0.3, 0.1, 0.8]))
+    model = trained("vae", Setting(3, steps=4), digits_module)
+    (many, _, warmup, first), (fewer, at_first, second_warmup, second) = trainings
+    assert (many.num_sources, fewer.num_sources, warmup, second_warmup) == (5, 3, len(first) // 2, 0)
+    for name, value in pruning.pruned(many, [1, 2, 4]).state_dict().items():
+        assert torch.equal(value, at_first[name]), name
+    assert fewer is model
+    whole = list(digits_module.train_dataloader())
+    assert len(first) == len(whole) // 2
+    for batch, expected in zip([*first, *second], whole, strict=True):
+        assert torch.equal(batch["mixture"], expected["mixture"])
+
+
+@pytest.mark.parametrize(("num_sources", "begin_with"), [(2, 5), (3, 0), (5, 5), (6, 5)])
+def test_other_vaes_begin_with_k(num_sources, begin_with, digits_module, trainings):
+    trained("vae", Setting(num_sources, begin_with=begin_with), digits_module)
+    ((model, *_, batches),) = trainings
+    assert model.num_sources == num_sources
+    assert len(batches) == len(digits_module.train_dataloader())
+
+
+def test_shipped_models_are_scored_in_place_of_training(digits_module, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_descend", lambda *_: pytest.fail("trained"))
+    assert main([*QUICK, "--shipped", "--out", str(tmp_path)]) == 0
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    found = {(result["method"], result["num_sources"]): result for result in comparison["results"]}
+    assert list(found) == [(method, k) for k in (2, 3) for method in ("ae", "vae", "vae-refined")]
+    for name, k in (("ae", 2), ("vae", 3)):
+        scores = evaluate(vaebss.load(f"{name}-k{k}"), few_pairs(), digits_module.modality)["masked"]
+        assert found[name, k]["scores"]["psnr_paper"] == pytest.approx(scores["psnr_paper"], abs=1e-3)
+    assert found["vae-refined", 2]["scores"]["psnr_paper"] > found["vae", 2]["scores"]["psnr_paper"]
+    assert found["vae", 3]["published"] == {"psnr_paper": 27.68, "ssim": 0.94}
+    text = (tmp_path / "comparison.md").read_text()
+    assert "models that come with the package" in text
+    assert "every method trained" not in text
+
+
+def few_pairs():
+    """The test mixtures of QUICK."""
+    data = vaebss.MNISTMixtures(source="bundled", test_mixtures=32)
+    data.setup()
+    return data.test_dataloader()
+
+
 def test_training_that_goes_astray_is_said(digits_module):
     training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.inf)
     batches = [next(iter(digits_module.train_dataloader()))]
@@ -88,7 +152,12 @@ def test_published_figures_stand_beside_pairs_alone(num_mixed, tmp_path):
     ("options", "reason"),
     [
         (["--budget", "0"], "--budget"),
-        (["--budget", "10"], "--budget"),
+        (["--budget", "300"], "--budget"),
+        (["--begin-with", "-1"], "--begin-with"),
+        (["--begin-with", "9"], "--begin-with"),
+        (["--shipped", "--methods", "nmf"], "--shipped"),
+        (["--shipped", "--num-sources", "[2, 5]"], "vae-k5"),
+        (["--shipped", "--data.source", "notes"], "of digits"),
         (["--data.test_mixtures", "0"], "test_mixtures"),
         (["--num-mixed", "0"], "--num-mixed"),
         (["--num-sources", "0"], "--num-sources"),
@@ -127,7 +196,17 @@ def test_help_explains(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     printed = capsys.readouterr().out
-    for option in ("--methods", "--num-mixed", "--num-sources", "--budget", "--out", "--gpus", "--data.root"):
+    for option in (
+        "--shipped",
+        "--begin-with",
+        "--methods",
+        "--num-mixed",
+        "--num-sources",
+        "--budget",
+        "--out",
+        "--gpus",
+        "--data.root",
+    ):
         assert option in printed
 
 

@@ -32,7 +32,7 @@ SHORT = {
         "--num-sources",
         "2",
         "--budget",
-        "256",
+        "512",
         "--data.test_mixtures",
         "8",
     ],
@@ -89,7 +89,6 @@ def test_a_documented_command_works(command, users_folder):
 def test_documented_python_works(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(adapting, "STEPS", 4)
-    pytest.importorskip("safetensors")
     known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
     known["model"] = vaebss.load("vae-k2")
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):

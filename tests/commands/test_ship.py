@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import vaebss
 from vaebss import Masker, checkpoints
@@ -31,7 +32,7 @@ def test_a_shipped_model_opens_by_name(shelf, checkpoint, random_mixture):
 
 
 def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
-    weights = torch.load(shelf / "vae-tiny.pt", weights_only=True)
+    weights = load_file(shelf / "vae-tiny.safetensors")
     assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
     card = json.loads((shelf / "vae-tiny.json").read_text())
     assert card["model_class"] == "VAEBSS"
@@ -86,7 +87,7 @@ def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert scoring.main(["--ckpt", "vae-tiny", "--data.test_mixtures=20", "--gpus=0"]) == 0
     assert (tmp_path / "results" / "vae-tiny" / "results.json").is_file()
-    assert {path.name for path in shelf.iterdir()} == {"vae-tiny.pt", "vae-tiny.json"}
+    assert {path.name for path in shelf.iterdir()} == {"vae-tiny.safetensors", "vae-tiny.json"}
 
 
 @pytest.mark.parametrize("name", [name for name in vaebss.available() if name not in OF_SOUND])

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import TQDMProgressBar
+from torch.utils.data import DataLoader
 
 from vaebss.baselines import ceilings
 from vaebss.baselines.glo import GLO, GLOTraining
@@ -16,23 +17,27 @@ from vaebss.baselines.mixit import MixIT, MixITTraining
 from vaebss.baselines.nmf import NMF
 from vaebss.baselines.spectral_nmf import SpectralNMF
 from vaebss.baselines.trivial import EqualShare, OneSlot, Silence
+from vaebss.checkpoints import load
 from vaebss.data.collections import Batch
 from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
 from vaebss.hardware import fastest_precision
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
+from vaebss.models import pruning
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.training.vae import VAEBSS
 
 # With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
 WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
+BEGIN_WITH = 5  # slots of a VAE that is to have 3 or 4: see pruning.py
 DIGITS = Images(DIGIT_SHAPE)
 REFINEMENT: dict[str, Any] = {
     "refine_steps": 60,
     "restarts": 1,
 }  # like GLO, which fits latents to every test mixture too
+BEST_REFINEMENT: dict[str, Any] = REFINEMENT | {"restarts": 4}  # of shipped models
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Setting:
         device: to train on.
         modality: of the mixtures.
         options: of VAEBSS; other methods take the sizes of their networks from there.
+        begin_with: slots that a VAE of more than two has at first, of which it keeps the K busiest.
+        shipped: whether models come with the package, in place of training.
     """
 
     num_sources: int
@@ -56,6 +63,8 @@ class Setting:
     device: str = "cpu"
     modality: Modality = DIGITS
     options: dict[str, Any] = field(default_factory=dict)
+    begin_with: int = BEGIN_WITH
+    shipped: bool = False
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -109,7 +118,14 @@ def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | Non
     """Its separator, if it has one of its own."""
     seed_everything(setting.seed, verbose=False)
     learn = METHODS[setting.modality.kind][name].learn
+    if learn and setting.shipped:
+        return load(shipped(name, setting.num_sources)).to(setting.device)
     return learn(setting, data) if learn else None
+
+
+def shipped(name: str, num_sources: int) -> str:
+    """The model of a method that comes with the package, if it does."""
+    return f"{name}-k{num_sources}"
 
 
 def _untrained(kind: type[Separator], setting: Setting, data: MNISTMixtures) -> Separator:
@@ -140,14 +156,39 @@ def _mixit(setting: Setting, data: MNISTMixtures) -> Separator:
     return training.model.to(setting.device)
 
 
+def _ae(setting: Setting, data: MNISTMixtures) -> Separator:
+    return _elbo(setting, data.train_dataloader(), variational=False)
+
+
 def _vae(setting: Setting, data: MNISTMixtures) -> Separator:
+    batches = data.train_dataloader()
+    if not 2 < setting.num_sources < setting.begin_with:
+        return _warmed_up(setting, batches)
+    first, second = _parts(batches)
+    begun: Any = _warmed_up(replace(setting, num_sources=setting.begin_with, steps=len(first)), first)
+    used = pruning.usage(begun, next(iter(second))["mixture"])
+    begun = pruning.pruned(begun, pruning.busiest(used, setting.num_sources))
+    return _elbo(setting, second, begun, warmup_steps=0, seed=setting.seed)
+
+
+def _warmed_up(setting: Setting, batches: DataLoader) -> Separator:
     warmup_steps = WARMUP_STEPS if setting.num_sources <= 2 else WARMUP_STEPS_SPARE
-    return _elbo(setting, data, warmup_steps=min(warmup_steps, setting.steps // 2), seed=setting.seed)
+    return _elbo(setting, batches, warmup_steps=min(warmup_steps, setting.steps // 2), seed=setting.seed)
 
 
-def _elbo(setting: Setting, data: MNISTMixtures, **options: Any) -> Separator:
+def _parts(batches: DataLoader) -> tuple[DataLoader, DataLoader]:
+    """The first half of an epoch and the rest."""
+    plans: Any = list(batches.sampler)
+    half = len(plans) // 2
+    first, second = (DataLoader(batches.dataset, None, sampler=part) for part in (plans[:half], plans[half:]))
+    return first, second
+
+
+def _elbo(setting: Setting, batches: DataLoader, begun: Separator | None = None, **options: Any) -> Separator:
     training = VAEBSS(**setting.shared, **setting.options, **options)
-    _descend(training, data.train_dataloader(), setting.device)
+    if begun:
+        training.model.load_state_dict(begun.state_dict())
+    _descend(training, batches, setting.device)
     return training.model.to(setting.device)
 
 
@@ -174,7 +215,8 @@ def _unmasked(setting: Setting, models: Models, batch: Batch) -> Separation:
 
 
 def _refined(setting: Setting, models: Models, batch: Batch) -> Separation:
-    return models["vae"].separate(batch["mixture"], **REFINEMENT)
+    refinement = BEST_REFINEMENT if setting.shipped else REFINEMENT
+    return models["vae"].separate(batch["mixture"], **refinement)
 
 
 def _oracle_latents(setting: Setting, models: Models, batch: Batch) -> Separation:
@@ -212,7 +254,7 @@ _TRIVIAL = {
     "equal-share": Method(partial(_untrained, EqualShare)),
 }
 _LEARNED = {
-    "ae": Method(partial(_elbo, variational=False)),
+    "ae": Method(_ae),
     "glo": Method(_glo, only_k=2),
     "mixit": Method(_mixit),
     "vae": Method(_vae),

@@ -1,8 +1,9 @@
 """The command line of comparison: every method of the paper's Table II, trained alike and scored on the same mixtures.
 
-Of notes of musical instruments it is Table III.
+Of notes of musical instruments it is Table III. With --shipped it is Table II of the models that come with the package.
 
 One epoch of training is the whole budget, so that every method sees the same mixtures, and a bar shows how far it is.
+A VAE of three or four slots begins with five, keeps the busiest after half of the budget and goes on with these.
 """
 
 # K assumed sources, M true sources
@@ -20,6 +21,7 @@ from jsonargparse.typing import Path_fr
 from tqdm.auto import tqdm
 
 from vaebss.baselines.methods import (
+    BEGIN_WITH,
     METHODS,
     WARMUP_STEPS,
     WARMUP_STEPS_SPARE,
@@ -28,6 +30,7 @@ from vaebss.baselines.methods import (
     Setting,
     estimator,
     seen,
+    shipped,
     trained,
 )
 from vaebss.baselines.published import published
@@ -46,11 +49,13 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
+from vaebss.pretrained.shelf import available
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 from vaebss.training.vae import VAEBSS
 
 PICTURED = 8  # mixtures
 NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
+SHIPPED = ("ae", "vae", "vae-refined")  # methods of which models come with the package
 
 # Options that a comparison sets itself, or has under another name
 OF_THE_DATA = {"image_shape", "exponent", "source_scale", "bounded"}
@@ -72,6 +77,13 @@ def parse(args: list[str]) -> Any:
     slots = "K, or a list of them; by default those that were published."
     parser.add_argument("--num-sources", "--num_sources", type=int | list[int] | None, help=slots)
     parser.add_argument("--budget", type=int, default=400_000, help="Mixtures that each method sees in training.")
+    begin = (
+        "Slots of a VAE that is to have three or more, but fewer than that: after half of the budget it keeps the K "
+    )
+    begin += "that are busiest on a training batch, and goes on with these. 0: all begin with K."
+    parser.add_argument("--begin-with", "--begin_with", type=int, default=BEGIN_WITH, help=begin)
+    best = f"Score models that come with the package ({', '.join(SHIPPED)}) in place of training, whatever its options."
+    parser.add_argument("--shipped", action="store_true", help=best)
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
     parser.add_argument("--gpus", type=int | None, help="0 is the CPU, 1 a GPU. By default what there is.")
     parser.add_argument("--seed", type=int, default=0, help="Of the training mixtures and all that is drawn.")
@@ -80,7 +92,7 @@ def parse(args: list[str]) -> Any:
     typed = [option for path in configurations(args) for option in _options_of(path)]
     options = parser.parse_args([*typed, *args])
     options.kind = Audio.kind if is_sound(options.data.source, options.data.mixtures) else Images.kind
-    options.methods = _listed(options.methods, [*METHODS[options.kind]])
+    options.methods = _listed(options.methods, [*(SHIPPED if options.shipped else METHODS[options.kind])])
     options.num_sources = _listed(options.num_sources, NUM_SOURCES[options.kind])
     _check(options)
     return options
@@ -118,16 +130,28 @@ def _check(options: Any) -> None:
     brightest = options.data.source_scale if options.kind == Images.kind else 0  # nobody knows that of notes
     if options.num_mixed * brightest > min(options.num_sources):
         raise ValueError(f"--num-mixed {options.num_mixed} is too bright for --num-sources {min(options.num_sources)}")
-    if options.budget < options.data.batch_size:
-        raise ValueError(f"--budget must be a batch of {options.data.batch_size} or more, not {options.budget}")
+    if options.budget < 2 * options.data.batch_size:
+        raise ValueError(f"--budget must be two batches of {options.data.batch_size} or more, not {options.budget}")
+    if not 0 <= options.begin_with <= MAX_SLOTS:
+        raise ValueError(f"--begin-with must be from 0 to {MAX_SLOTS}, not {options.begin_with}")
     for method in options.methods:
         if (needed := known[method].needs) not in (None, *options.methods):
             raise ValueError(f"{method} needs the trained model of {needed}: add {needed} to --methods")
+    if options.shipped:
+        _check_shipped(options)
     if options.seed < 0:
         raise ValueError(f"--seed must be 0 or more, not {options.seed}")
     one_device(options.gpus)
     if not any(methods for _, methods in _plan(options)):
         raise ValueError(f"nothing to compare: {options.methods[0]} is not for K = {options.num_sources}, as published")
+
+
+def _check_shipped(options: Any) -> None:
+    if options.kind != Images.kind or not set(options.methods) <= set(SHIPPED):
+        raise ValueError(f"--shipped knows {', '.join(SHIPPED)} of digits, not {', '.join(options.methods)}")
+    for num_sources in options.num_sources:
+        if (model := shipped("vae", num_sources)) not in available():
+            raise ValueError(f"--shipped lacks {model}: there are {', '.join(available())}")
 
 
 def compare(options: Any) -> None:
@@ -146,6 +170,8 @@ def compare(options: Any) -> None:
         "budget": options.budget,
         "seed": options.seed,
         "warmup": f"{WARMUP_STEPS} steps where K is 1 or 2, else over {WARMUP_STEPS_SPARE} or half of all",
+        "begin_with": options.begin_with,
+        "shipped": options.shipped,
         "results": [],
     }
     first = examples(data.test_dataloader(), PICTURED)
@@ -157,7 +183,8 @@ def compare(options: Any) -> None:
             print(f"\nK = {num_sources}, {method}", flush=True)
             steps = options.budget // data.hparams.batch_size
             drawn = num_sources, steps, data.hparams.source_scale, options.seed
-            setting = seen(method, Setting(*drawn, device, data.modality, options.model.as_dict()))
+            how = options.model.as_dict(), options.begin_with, options.shipped
+            setting = seen(method, Setting(*drawn, device, data.modality, *how))
             result, answer = _run(method, setting, data, models)
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
@@ -225,7 +252,7 @@ def _run(name: str, setting: Setting, data: MNISTMixtures, models: Models) -> tu
         "method": name,
         "num_sources": setting.num_sources,
         "sees_truth": method.sees_truth,
-        "train_seconds": done - started,
+        "train_seconds": None if setting.shipped else done - started,
         "separate_seconds": time.perf_counter() - done,
         "cpu_seconds": time.process_time() - computed,
         "scores": scores,

@@ -39,15 +39,24 @@ def table(comparison: dict[str, Any]) -> str:
     """The comparison as Markdown, a table for each K."""
     columns = COLUMNS[comparison["kind"]]
     lines = [
-        f"Mixtures of {comparison['num_mixed']} {comparison['of']}; every method trained on "
-        f"{comparison['budget']} mixtures and scored on the same {comparison['test_mixtures']} test mixtures, in "
-        f"{comparison['seconds'] / 60:.0f} minutes in all. {ABOUT[comparison['kind']]} Methods in italics see the true "
-        f"sources. The VAE's beta rises over {comparison['warmup']}.",
+        f"Mixtures of {comparison['num_mixed']} {comparison['of']}; {_trained(comparison)} and scored on the same "
+        f"{comparison['test_mixtures']} test mixtures, in {comparison['seconds'] / 60:.0f} minutes in all. "
+        f"{ABOUT[comparison['kind']]} Methods in italics see the true sources.",
     ]
     for num_sources in dict.fromkeys(result["num_sources"] for result in comparison["results"]):
         lines += ["", f"## K = {num_sources}", "", *_header(columns)]
         lines += [_row(result, columns) for result in comparison["results"] if result["num_sources"] == num_sources]
     return "\n".join(lines) + "\n"
+
+
+def _trained(comparison: dict[str, Any]) -> str:
+    """How the methods came about."""
+    if comparison["shipped"]:
+        return "models that come with the package, trained as their cards say"
+    begin_with = comparison["begin_with"]
+    more = f", which begins with {begin_with} slots where K is less than that but more than 2" if begin_with > 3 else ""
+    how = f"the VAE{more}, with a beta that rises over {comparison['warmup']}"
+    return f"every method trained on {comparison['budget']} mixtures ({how})"
 
 
 def _header(columns: tuple[Column, ...]) -> tuple[str, str]:
@@ -63,5 +72,6 @@ def _row(result: dict[str, Any], columns: tuple[Column, ...]) -> str:
         cells.append(f"{scores[column.score]:.{column.decimals}f}")
         if column.published:
             cells.append(f"{published[column.score]:.2f}" if published else "")
-    cells += [f"{100 * scores['count']:.1f} %", f"{result['train_seconds']:.0f}", f"{result['separate_seconds']:.0f}"]
+    train = "" if result["train_seconds"] is None else f"{result['train_seconds']:.0f}"
+    cells += [f"{100 * scores['count']:.1f} %", train, f"{result['separate_seconds']:.0f}"]
     return f"| {' | '.join(cells)} |"

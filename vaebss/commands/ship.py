@@ -35,6 +35,7 @@ def ship(options: Any) -> None:
     """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
     from vaebss.checkpoints import FORMAT, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
+    from vaebss.pretrained.weights import halved, restored
 
     checkpoint = read(options.ckpt)
     data = checkpoint.get("datamodule_hyper_parameters", {})
@@ -49,8 +50,7 @@ def ship(options: Any) -> None:
         "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
-    weights = shelf.halved(checkpoint["state_dict"])
-    kept = shelf.opened(weights, shelf.described(checkpoint))
+    kept = shelf.opened(restored(halved(checkpoint["state_dict"])), shelf.described(checkpoint))
     refinement = {"refine_steps": options.refine_steps}
     if shelf.is_of_sound(checkpoint):
         font = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}

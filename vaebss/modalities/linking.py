@@ -19,8 +19,8 @@ TOGETHER = 0.75  # of windows have no more sources than there are voices
 def orders(energies: Tensor, active: Tensor) -> Tensor:
     """For each window the slots in which its sources are those of the other windows.
 
-    Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds, then every window hands its slots
-    out to them, the louder ones with more to say, and voices are heard anew.
+    Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds, then every
+    window hands its slots out to them, the louder ones with more to say, and voices are heard anew.
 
     Args:
         energies: of the bands of what each slot of each window holds, (N, K, H), 0 or more.

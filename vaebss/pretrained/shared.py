@@ -1,16 +1,14 @@
 """Models to pass on: a folder with weights as safetensors and a card, here or on the Hugging Face Hub."""
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from vaebss.errors import CheckpointError, first_line
-from vaebss.pretrained import shelf
+from vaebss.pretrained import shelf, weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 HUB = "hf://"  # before owner/name
-AVERAGE, NETWORK = "average.module.", "network."  # of a student: the first stands in for the second, which it follows
 
 
 def is_shared(path: str | Path) -> bool:
@@ -19,17 +17,10 @@ def is_shared(path: str | Path) -> bool:
 
 
 def write(checkpoint: dict[str, Any], folder: str | Path) -> Path:
-    """The contents of a checkpoint, its weights in half precision, as a folder that `read` opens; its path.
-
-    Raises:
-        ImportError: safetensors is not installed.
-    """
-    weights = shelf.halved(checkpoint["state_dict"])
-    doubled = {NETWORK + name.removeprefix(AVERAGE) for name in weights if name.startswith(AVERAGE)}
-    own = {name: value.contiguous() for name, value in weights.items() if name not in doubled}
+    """The contents of a checkpoint, its weights in half precision, as a folder that `read` opens; its path."""
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    _needed("safetensors.torch").save_file(own, folder / WEIGHTS)
+    weights.write(checkpoint["state_dict"], folder / WEIGHTS)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}
     (folder / CARD).write_text(json.dumps(shelf.described(checkpoint) | known, indent=2) + "\n")
     return folder
@@ -43,29 +34,22 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: they are not there, or damaged.
-        ImportError: safetensors, or for the Hub huggingface_hub, is not installed.
+        ImportError: for the Hub huggingface_hub is needed.
     """
     folder = _fetched(str(path)) if str(path).startswith(HUB) else Path(path).expanduser()
-    load_file = _needed("safetensors.torch").load_file
     try:
-        card, weights = json.loads((folder / CARD).read_text()), load_file(folder / WEIGHTS)
-        followed = {NETWORK + key.removeprefix(AVERAGE): value for key, value in weights.items() if AVERAGE in key}
-        return shelf.opened(weights | followed, card)
+        return shelf.opened(weights.read(folder / WEIGHTS), json.loads((folder / CARD).read_text()))
     except Exception as error:  # a stranger's files fail to load in any way they like
         lacking = f"{path} holds no {CARD} and {WEIGHTS} that can be opened"
         raise CheckpointError(f"{lacking}: {first_line(error)}") from error
 
 
 def _fetched(address: str) -> Path:
-    hub = _needed("huggingface_hub")
+    try:
+        import huggingface_hub as hub
+    except ImportError as error:
+        raise ImportError(f"to fetch models: pip install 'vaebss[hub]' ({first_line(error)})") from error
     try:
         return Path(hub.snapshot_download(address.removeprefix(HUB), allow_patterns=[WEIGHTS, CARD]))
     except Exception as error:
         raise CheckpointError(f"{address} cannot be fetched: {first_line(error)}") from error
-
-
-def _needed(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"to share models: pip install 'vaebss[hub]' ({first_line(error)})") from error

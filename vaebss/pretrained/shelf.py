@@ -1,4 +1,4 @@
-"""Trained models that come with the package: weights in half precision, each with a card that says what it is."""
+"""Trained models that come with the package: weights as safetensors, each with a card that says what it is."""
 
 import json
 import math
@@ -34,28 +34,18 @@ def card(name: str) -> dict[str, Any]:
 
 def read_shipped(name: str) -> dict[str, Any]:
     """A shipped model as the contents of a checkpoint, its weights in single precision again."""
-    import torch
+    from vaebss.pretrained import weights
 
-    return opened(torch.load(FOLDER / f"{name}.pt", map_location="cpu", weights_only=True), card(name))
+    return opened(weights.read(FOLDER / f"{name}.safetensors"), card(name))
 
 
-def opened(weights: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str, Any]:
-    """Weights as they are kept on disk and their card, as the contents of a checkpoint."""
+def opened(state_dict: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str, Any]:
+    """A model's weights and its card, as the contents of a checkpoint."""
     options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
     if "source_scale" in options:
         options["source_scale"] = options["source_scale"] or math.inf  # nobody knows, which JSON has no number for
-    state = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    return card | {"hyper_parameters": options, "state_dict": state}
-
-
-def halved(state_dict: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Weights as they are kept on disk.
-
-    Of a student, the average alone: it stands in for the network that it follows, and both take the room of one.
-    """
-    half = {key: value.half() if value.is_floating_point() else value for key, value in state_dict.items()}
-    return {key: half.get(f"average.module.{key.removeprefix('network.')}", value) for key, value in half.items()}
+    return card | {"hyper_parameters": options, "state_dict": state_dict}
 
 
 def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -100,11 +90,11 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     Raises:
         ValueError: the name is not one.
     """
-    import torch
+    from vaebss.pretrained import weights
 
     check_name(name)
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(halved(checkpoint["state_dict"]), folder / f"{name}.pt")
+    weights.write(checkpoint["state_dict"], folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(described(checkpoint) | facts, indent=2) + "\n")
-    return folder / f"{name}.pt"
+    return folder / f"{name}.safetensors"
