@@ -3,6 +3,7 @@
 # N windows, K slots, H bands, V voices, F coefficients
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,22 +34,22 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
     heard = (loudness > 0) & active
     if len(energies) == 1 or int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    sounds = _standardised(_outlines(energies).numpy(), heard.numpy())
+    sounds = _standardised(_outlines(energies), heard.numpy())
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
-    centres = _centres(sounds[heard.numpy()], weights[heard.numpy()], voices)
+    order = _handed_out(sounds, weights, _centres(sounds[heard.numpy()], weights[heard.numpy()], voices))
     for _ in range(ROUNDS):
-        order = _handed_out(sounds, weights, centres)
         first = np.arange(len(order))[:, None], order[:, :voices]
         weighed = weights[first][..., None]
         centres = (sounds[first] * weighed).sum(0) / weighed.sum(0).clip(1e-12)
+        order = _handed_out(sounds, weights, centres)
     return torch.from_numpy(order)
 
 
-def _outlines(energies: Tensor) -> Tensor:
+def _outlines(energies: Tensor) -> np.ndarray:
     """The coarse outline of spectra (N, K, H), whatever their loudness: cosines of log energies, (N, K, F)."""
     shares = energies / energies.sum(2, keepdim=True).clamp(min=1e-12)
-    cosines = dct((shares + FAINT).log().numpy(force=True), axis=2, norm="ortho")
-    return torch.from_numpy(cosines[..., 1 : COEFFICIENTS + 1])
+    cosines: np.ndarray = dct((shares + FAINT).log().numpy(force=True), axis=2, norm="ortho")
+    return cosines[..., 1 : COEFFICIENTS + 1]
 
 
 def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
@@ -64,7 +65,8 @@ def _centres(sounds: np.ndarray, weights: np.ndarray, voices: int) -> np.ndarray
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # where fewer sounds differ
-        return KMeans(voices, n_init=10, random_state=0).fit(sounds, sample_weight=weights).cluster_centers_
+        means: Any = KMeans(voices, n_init=10, random_state=0)  # type: ignore[arg-type]
+        return means.fit(sounds, sample_weight=weights).cluster_centers_
 
 
 def _handed_out(sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:
