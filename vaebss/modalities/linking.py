@@ -48,7 +48,7 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
 def _outlines(energies: Tensor) -> np.ndarray:
     """The coarse outline of spectra (N, K, H), whatever their loudness: cosines of log energies, (N, K, F)."""
     shares = energies / energies.sum(2, keepdim=True).clamp(min=1e-12)
-    cosines: np.ndarray = dct((shares + FAINT).log().numpy(force=True), axis=2, norm="ortho")
+    cosines: Any = dct((shares + FAINT).log().numpy(force=True), axis=2, norm="ortho")
     return cosines[..., 1 : COEFFICIENTS + 1]
 
 
