@@ -22,7 +22,7 @@ from vaebss.training.student import RemixSeparator
 
 SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("vae-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
-KEEP = (0.6, 0.8, 0.9, 0.9)  # of each round's mixtures
+KEEP = (0.6, 0.8, 0.9, 0.9, 0.95, 0.95)  # of each round's mixtures
 STEPS = 300  # of a round
 SIZES = ("image_shape", "widths", "bottleneck")  # of a network; where they are another's its weights fit
 PIXELS = 24 * 28 * 28  # of a batch
@@ -54,7 +54,7 @@ def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, An
 
     | longer side | widths | | mixtures | rounds | steps of each |
     |---|---|---|---|---|---|
-    | up to 40 | 24, 48, 96 | | up to 1,000 | 4, of the best 60, 80, 90, 90 % | 300 |
+    | up to 40 | 24, 48, 96 | | up to 1,000 | 6, of the best 60, 80, 90, 90, 95, 95 % | 300 |
     | up to 80 | 16, 32, 64, 96 | | more | the same | 600 |
     | more | 12, 24, 48, 96, 96 | | | | |
 
