@@ -144,3 +144,22 @@ def test_any_model_is_scored_on_pairs_of_ones_own(shape, tmp_path, monkeypatch, 
     assert abs(scores["masked"]["psnr_paper"] - expected) < 0.05
     assert 0 <= scores["masked"]["ssim"] <= 1
     assert (tmp_path / "scored" / "separations.png").is_file()
+
+
+def test_a_vae_weighs_given_mixtures_by_how_bright_they_are(tmp_path, monkeypatch):
+    """Alone and as a teacher: what it sees is small, and the objective is for that."""
+    monkeypatch.chdir(tmp_path)
+    given = mixtures(40, 40)
+    np.save(tmp_path / "given.npy", given.numpy())
+    short = ("--gpus=0", "--trainer.enable_progress_bar=false", "--model.hidden_dims=[16]", "--data.epoch_size=8")
+    one = (*short, "--data.batch_size=8", "--trainer.max_epochs=1")
+    assert fit.main(["--data.mixtures=given.npy", *one]) == 0
+    nothing = ("--init=none", "--teacher_epochs=1", "--data.keep=[0.9]", "--trainer.limit_train_batches=1")
+    assert remix.main(["--data.mixtures=given.npy", *SHORT, *nothing]) == 0
+    expected = statistics.of_vae(given, 0.5, 2)["model"]
+    for folder in ("version_0", "version_1/teacher"):
+        model = load(tmp_path / "lightning_logs" / folder / "checkpoints" / "last.ckpt")
+        assert {name: getattr(model, name) for name in expected} == expected
+        assert model.image_shape == (1, 28, 28)
+        found = vaebss.separate(given, model).sources
+        torch.testing.assert_close(found.sum(1), given[:, 0], atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""A file of fit.py's options by which another command trains a VAE."""
+"""Options of fit.py by which another command trains a VAE."""
 
 from typing import NoReturn
 
@@ -20,7 +20,11 @@ class RecipeParser(TrainParser):
 
 
 class Recipe(FitCLI):
-    """A file of fit.py's options, checked as these are; nothing is made of them.
+    """Options of fit.py, as if these arguments had been typed there; nothing is made of them.
+
+    Args:
+        path: a file of options, or None.
+        typed: arguments beside it.
 
     Raises:
         ValueError: the file is broken, or fit.py has no such options.
@@ -28,11 +32,12 @@ class Recipe(FitCLI):
 
     parser_type = RecipeParser
 
-    def __init__(self, path: str):
+    def __init__(self, path: str | None, *typed: str):
+        file = ["--config", path] if path else []
         try:
-            super().__init__(["--config", path, "--seed_everything=false"])  # whose run it is has seeded already
+            super().__init__([*file, *typed, "--seed_everything=false"])  # whose run it is has seeded already
         except ValueError as error:
-            raise ValueError(f"{path}: {first_line(error)}") from error
+            raise ValueError(f"{path}: {first_line(error)}" if path else first_line(error)) from error
 
     def before_instantiate_classes(self) -> None: ...
 

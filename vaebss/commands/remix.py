@@ -7,7 +7,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import build, load
-from vaebss.commands.fit import DEFAULT_EPOCHS, side_trainer, take_weights
+from vaebss.commands.fit import side_trainer, take_weights
 from vaebss.commands.recipe import Recipe, is_recipe
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
@@ -106,8 +106,12 @@ class RemixCLI(TrainCLI):
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Options to train a teacher by, where there is a file of them."""
-        return Recipe(self.config.teacher).config.as_dict() if is_recipe(self.config.teacher) else {}
+        """Options to train a teacher by: those of a file, where there is one, and what given pictures say."""
+        data, slots = self.config.data, f"--model.num_sources={self.config.model.num_sources}"
+        pictures = data.mixtures is not None and not is_sound(data.source, data.mixtures)
+        given = [f"--data.mixtures={data.mixtures}"] if pictures else []
+        path = self.config.teacher if is_recipe(self.config.teacher) else None
+        return Recipe(path, slots, *given).config.as_dict()
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
@@ -177,8 +181,9 @@ def train_teacher(cli: RemixCLI, run: Run) -> Separator:
     try:
         model, mixtures = untrained(cli)
     except ValueError as error:
-        raise ValueError(f"{cli.config.teacher}: {first_line(error)}" if cli.recipe else str(error)) from error
-    epochs = cli.config.teacher_epochs or cli.recipe.get("trainer", {}).get("max_epochs", DEFAULT_EPOCHS)
+        file = f"{cli.config.teacher}: " if is_recipe(cli.config.teacher) else ""
+        raise ValueError(file + first_line(error)) from error
+    epochs = cli.config.teacher_epochs or cli.recipe["trainer"]["max_epochs"]
     length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
     callbacks = (Scores(), SeparationPictures())
     trainer = side_trainer(cli, folder, *callbacks, **length, reload_dataloaders_every_n_epochs=0)
@@ -192,19 +197,11 @@ def untrained(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
     shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
     shared["invert"] = cli.config.data.invert  # as typed: then they are the mixtures that were read already
     student = cli.model.model
-    seen = balance(cli.datamodule, student.num_sources)
-    mixtures = MNISTMixtures(**cli.recipe.get("data", {}) | shared | seen.get("data", {}))
+    mixtures = MNISTMixtures(**cli.recipe["data"] | shared)
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
     known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
     known["faintest"] = student.faintest
-    return VAEBSS(**seen.get("model", {}) | cli.recipe.get("model", {}) | known), mixtures
-
-
-def balance(data: Remixes, slots: int) -> dict[str, dict[str, Any]]:
-    """What a VAE's objective takes from given pictures."""
-    if data.given is None or data.modality.audible:
-        return {}
-    return statistics.of_vae(data.given, data.hparams.source_scale, slots)
+    return VAEBSS(**cli.recipe["model"] | known), mixtures
 
 
 def main(args: list[str] | None = None) -> int:

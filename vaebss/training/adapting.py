@@ -69,8 +69,8 @@ def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, An
 
 
 def patience(epochs_per_round: int) -> EarlyStopping:
-    """Ends a run once held-out mixtures have gained no confidence for as long as a round."""
-    return EarlyStopping("val/confidence", mode="max", patience=epochs_per_round)
+    """Ends a run once held-out mixtures have gained no confidence for as long as two rounds: it lags behind PSNR."""
+    return EarlyStopping("val/confidence", mode="max", patience=2 * epochs_per_round)
 
 
 def adapt(
