@@ -23,6 +23,15 @@ def test_a_model_is_the_same_after_a_folder(name, tmp_path):
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
 
 
+def test_what_half_precision_cannot_hold_is_kept_whole(tmp_path):
+    """Variances of a network whose pictures are scaled can be above 65,504."""
+    model = Masker(widths=(4, 6), bottleneck=8)
+    variances = [name for name in model.state_dict() if name.endswith("running_var")]
+    model.load_state_dict({name: 1e6 + torch.zeros_like(model.state_dict()[name]) for name in variances}, strict=False)
+    again = vaebss.load(vaebss.save(model, tmp_path)).state_dict()
+    assert all((again[name] == 1e6).all() for name in variances)
+
+
 def test_whoever_may_read_the_card_may_read_the_weights(tmp_path):
     vaebss.save(vaebss.load("vae-k2"), tmp_path)
     assert (tmp_path / shared.WEIGHTS).stat().st_mode == (tmp_path / shared.CARD).stat().st_mode

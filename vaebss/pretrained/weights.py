@@ -1,4 +1,4 @@
-"""How weights are kept on disk: in half precision, as safetensors, of which nothing is run; of a student the average.
+"""How weights are kept on disk: in half precision where they fit, as safetensors; of a student the average.
 
 That average stands in for the network which it follows, so that both take the room of one.
 """
@@ -25,7 +25,7 @@ def halved(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as they are kept."""
     followed = {NETWORK + name.removeprefix(AVERAGE) for name in state_dict if name.startswith(AVERAGE)}
     kept = {name: value for name, value in state_dict.items() if name not in followed}
-    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in kept.items()}
+    return {name: _halved(value).contiguous() for name, value in kept.items()}
 
 
 def restored(kept: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -33,3 +33,9 @@ def restored(kept: dict[str, Tensor]) -> dict[str, Tensor]:
     single = {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
     followed = {NETWORK + name.removeprefix(AVERAGE): single[name] for name in single if name.startswith(AVERAGE)}
     return followed | single
+
+
+def _halved(value: Tensor) -> Tensor:
+    """But for a variance that would become infinite, and whole numbers."""
+    half = value.half() if value.is_floating_point() else value
+    return half if half.isfinite().all() or not value.isfinite().all() else value
