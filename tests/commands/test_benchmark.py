@@ -27,7 +27,7 @@ def test_a_short_benchmark_is_one_table_and_a_file(tmp_path, capsys, monkeypatch
     assert list(rates) == [NAIVE, FIT, REMIX, ADAPT, "vae-k2", REFINED]
     assert figures["fit_over_naive"]["median"] == pytest.approx(rates[FIT] / rates[NAIVE])
     assert figures["minutes_to_fit"] == pytest.approx(60 * 30_000 / rates[FIT] / 60)
-    assert figures["minutes_to_adapt"] == pytest.approx(24 * 1_200 / rates[ADAPT] / 60)
+    assert figures["minutes_to_adapt"] == pytest.approx(24 * 1_800 / rates[ADAPT] / 60)
     table = capsys.readouterr().out
     assert f"separate with vae-k2 | {rates['vae-k2']:,.0f} |" in table
     assert table.count("|---|---|---|") == 1

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache, cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,9 +102,8 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         of = ("data.source", "data.mixtures", "data.source_scale")
-        sound = cache(_surely_sound)  # of many files the list takes its time, and options are parsed again and again
-        parser.link_arguments(of, "model.source_scale", compute_fn=partial(_brightest, sound))
-        parser.link_arguments(of[:2], "model.bounded", compute_fn=partial(_is_scale_known, sound))
+        parser.link_arguments(of, "model.source_scale", compute_fn=_brightest)
+        parser.link_arguments(of[:2], "model.bounded", compute_fn=_is_scale_known)
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -286,14 +285,14 @@ def train(command: str, run: Callable[[], None]) -> int:
     return run_cleanly(command, main)
 
 
-def _brightest(sound: Callable[..., bool], source: str, mixtures: str | None, source_scale: float) -> float:
+def _brightest(source: str, mixtures: str | None, source_scale: float) -> float:
     """Pixel of a source: a spectrogram knows none."""
-    return math.inf if sound(source, mixtures) else source_scale
+    return math.inf if _surely_sound(source, mixtures) else source_scale
 
 
-def _is_scale_known(sound: Callable[..., bool], source: str, mixtures: str | None) -> bool:
+def _is_scale_known(source: str, mixtures: str | None) -> bool:
     """Nobody knows how bright the sources of given mixtures are, or those of sound."""
-    return mixtures is None and not sound(source, mixtures)
+    return mixtures is None and not _surely_sound(source, mixtures)
 
 
 def _surely_sound(source: str, mixtures: str | None) -> bool:
