@@ -80,7 +80,8 @@ def separate(options: Any) -> int:
                     failed += 1
                     complain(error)
             sheet.save(written.place(SHEET))
-    print(f"{len(written.rows)} mixtures taken apart into {out}")
+    mixtures = "1 mixture" if len(written.rows) == 1 else f"{len(written.rows)} mixtures"
+    print(f"{mixtures} taken apart into {out}")
     return 2 if failed else 0
 
 
