@@ -77,9 +77,7 @@ def parse(args: list[str]) -> Any:
     slots = "K, or a list of them; by default those that were published."
     parser.add_argument("--num-sources", "--num_sources", type=int | list[int] | None, help=slots)
     parser.add_argument("--budget", type=int, default=400_000, help="Mixtures that each method sees in training.")
-    begin = (
-        "Slots of a VAE that is to have 3 or more, but fewer: it keeps the K busiest after half the budget. 0: none."
-    )
+    begin = "Slots of a VAE that is to have 3 or 4: it keeps the K busiest after half the budget. 0: it begins with K."
     parser.add_argument("--begin-with", "--begin_with", type=int, default=BEGIN_WITH, help=begin)
     best = f"Score models that come with the package ({', '.join(SHIPPED)}) in place of training, whatever its options."
     parser.add_argument("--shipped", action="store_true", help=best)
