@@ -51,11 +51,13 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("file", [(16, 1)], indirect=True)
-@pytest.mark.parametrize("option", ["--init", "--teacher"])
-def test_none_starts_from_nothing(file, option, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("option", "typed"), [("--init", []), ("--teacher", []), ("--init", ["--data.invert=false"])], ids=str
+)
+def test_none_starts_from_nothing(file, option, typed, tmp_path, capsys, monkeypatch):
     read = []
     monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
-    nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]")
+    nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]", *typed)
     assert remix.main(["--data.mixtures", str(file), *SHORT, *nothing, "--trainer.limit_train_batches=2"]) == 0
     told = capsys.readouterr().out
     assert "a new VAE teaches" in told
@@ -163,3 +165,21 @@ def test_a_vae_weighs_given_mixtures_by_how_bright_they_are(tmp_path, monkeypatc
         assert model.image_shape == (1, 28, 28)
         found = vaebss.separate(given, model).sources
         torch.testing.assert_close(found.sum(1), given, atol=1e-5, rtol=0)
+
+
+def test_a_vae_of_ones_own_images_teaches_a_student_of_their_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "images.npy", world(20, 36, 0).flatten(0, 2).numpy())
+    own = (
+        "--data.source=images.npy",
+        "--data.val_mixtures=8",
+        "--gpus=0",
+        "--data.batch_size=8",
+        "--data.epoch_size=8",
+    )
+    assert fit.main([*own, "--trainer.max_epochs=1", "--model.hidden_dims=[16]"]) == 0
+    taught = "lightning_logs/version_0/checkpoints/last.ckpt"
+    lessons = ("--data.num_mixtures=16", "--data.keep=[0.9]", "--data.epochs_per_round=1", "--model.widths=[4,6,8]")
+    assert remix.main([*own, "--teacher", taught, *lessons]) == 0
+    student = load("lightning_logs/version_1/checkpoints/last.ckpt")
+    assert (load(taught).image_shape, student.image_shape) == ((1, 28, 28), (1, 36, 36))

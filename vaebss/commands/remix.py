@@ -110,6 +110,7 @@ class RemixCLI(TrainCLI):
         data, slots = self.config.data, f"--model.num_sources={self.config.model.num_sources}"
         pictures = data.mixtures is not None and not is_sound(data.source, data.mixtures)
         given = [f"--data.mixtures={data.mixtures}"] if pictures else []
+        given += [f"--data.invert={data.invert}"] if data.invert is not None else []
         path = self.config.teacher if is_recipe(self.config.teacher) else None
         return Recipe(path, slots, *given).config.as_dict()
 

@@ -175,11 +175,11 @@ class MNISTMixtures(LightningDataModule):
         return self.hparams.source == NOTES if own is None else own.ndim == SOUNDS
 
     def seen_by(self, separator: Separator) -> Modality:
-        """How a separator sees the mixtures: given ones at its own size, whatever theirs."""
+        """How a separator sees the mixtures: at its own size, whatever theirs."""
         if separator.modality["kind"] == Audio.kind:
             return modality_of(separator)
         if self.given is None:
-            return self.modality
+            return self.modality if self._of_sound else Images(separator.image_shape)
         return seen_by(separator, self.given.float(), self.hparams.source_scale)
 
     @property
