@@ -87,7 +87,7 @@ def digits_apart(model: Separator, digits: Tensor) -> str:
     found = through(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
     truth = with_silence((digits * scale).unsqueeze(0), max(model.num_sources, there))
     estimates = match(found.sources, truth, torch.tensor([there]))
-    active = active_slots(estimates, scale)[0].tolist()
+    active = active_slots(estimates, scale, faintest=model.faintest)[0].tolist()
     psnr = qualities(scale)["psnr_paper"](estimates, truth)[0].tolist()
     columns: list[Column] = [[(mixture[0] / mixture.max(), "mixture")]]
     for number, estimate in enumerate(estimates[0] / scale):

@@ -28,11 +28,12 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
         active: which hold a source, (N, K).
 
     Returns:
-        (N, K) int64: the v-th slot of window n is to be its slot `orders[n, v]`.
+        (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
     """
+    energies, active = energies.cpu(), active.cpu()
     loudness, voices = energies.sum(2), max(1, int(active.sum(1).float().quantile(TOGETHER)))
     heard = (loudness > 0) & active
-    if len(energies) == 1 or int(heard.sum()) <= voices:
+    if int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
     sounds = _standardised(_outlines(energies), heard.numpy())
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
@@ -48,7 +49,7 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
 def _outlines(energies: Tensor) -> np.ndarray:
     """The coarse outline of spectra (N, K, H), whatever their loudness: cosines of log energies, (N, K, F)."""
     shares = energies / energies.sum(2, keepdim=True).clamp(min=1e-12)
-    cosines: Any = dct((shares + FAINT).log().numpy(force=True), axis=2, norm="ortho")
+    cosines: Any = dct((shares + FAINT).log().numpy(), axis=2, norm="ortho")
     return cosines[..., 1 : COEFFICIENTS + 1]
 
 
