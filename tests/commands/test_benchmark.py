@@ -19,15 +19,18 @@ def test_ratios_are_within_rounds():
 
 
 def test_a_short_benchmark_is_one_table_and_a_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmarking, "SEPARATED", {"vae-k2": 100})
+    monkeypatch.setattr(benchmarking, "SEPARATED", {"vae-k2": 100, "remix-k2": 4})
     monkeypatch.setattr(benchmarking, "REFINED_MIXTURES", 4)
     assert benchmarking.main(["--rounds=1", "--steps=2", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "benchmark.json").read_text())
     rates = figures["mixtures_per_second"]
-    assert list(rates) == [NAIVE, FIT, REMIX, ADAPT, "vae-k2", REFINED]
+    assert list(rates) == [NAIVE, FIT, REMIX, ADAPT, "vae-k2", "remix-k2", REFINED]
     assert figures["fit_over_naive"]["median"] == pytest.approx(rates[FIT] / rates[NAIVE])
     assert figures["minutes_to_fit"] == pytest.approx(60 * 30_000 / rates[FIT] / 60)
-    assert figures["minutes_to_adapt"] == pytest.approx(24 * 1_800 / rates[ADAPT] / 60)
+    assert figures["minutes_to_adapt"] == pytest.approx(5 * 900 * 24 / rates[ADAPT] / 60)
+    banks = 30_000 / rates[REFINED] / 3 + 3 * 3 * 30_000 / rates["remix-k2"]
+    remixed = banks + 4 * 6 * 24_000 / rates[REMIX]
+    assert figures["minutes_to_remix"] == pytest.approx(figures["minutes_to_fit"] + remixed / 60)
     table = capsys.readouterr().out
     assert f"separate with vae-k2 | {rates['vae-k2']:,.0f} |" in table
     assert table.count("|---|---|---|") == 1

@@ -1,5 +1,6 @@
 """The commands of README and docs, run as they stand there but for their length."""
 
+import math
 import re
 import shlex
 import shutil
@@ -88,7 +89,7 @@ def test_a_documented_command_works(command, users_folder):
 )
 def test_documented_python_works(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(adapting, "STEPS", 4)
+    monkeypatch.setattr(adapting, "STEPS", {math.inf: 4})
     known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
     known["model"] = vaebss.load("vae-k2")
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):

@@ -18,12 +18,16 @@ from vaebss.commands.contenders import Contender, fitting, naive, remixing, sepa
 from vaebss.commands.fit import DEFAULT_EPOCHS
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.digits import load_digits
+from vaebss.data.remixes import Remixes
 from vaebss.hardware import fastest_precision
+from vaebss.models.masker import MOVES
 from vaebss.training import adapting
 
 NAIVE, FIT, REMIX, ADAPT = "naive loop", "fit.py", "remix.py, its student", "remix.py --data.mixtures, 200 pictures"
 SEPARATED = {"vae-k2": 5_000, "remix-k2": 1_000, "remix-1to4": 1_000}  # mixtures in a turn
-REFINED, REFINED_MIXTURES = "vae-k2, 60 steps of refinement", 200
+REFINE_STEPS, REFINED_MIXTURES = 60, 200
+REFINED = f"vae-k2, {REFINE_STEPS} steps of refinement"
+OPINIONS = 1 + len(MOVES["pixels"])  # on each mixture of a student's bank
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int, say: Callable[[str], None] = print) -> dict[str, list]:
@@ -46,14 +50,13 @@ def ratio(rates: dict[str, list[float]], name: str, other: str) -> dict[str, flo
 
 def benchmark(images: Tensor, rounds: int, steps: int) -> dict[str, Any]:
     """All figures of a run, as written to benchmark.json."""
-    lessons = adapting.lessons(200, tuple(images.shape[1:]))["data"]
+    lessons = adapting.lessons(tuple(images.shape[1:]))["data"]
     contenders: dict[str, Contender] = {NAIVE: naive(images, steps), FIT: fitting(images, steps)}
     contenders |= {REMIX: remixing(images, steps // 4 + 1), ADAPT: remixing(images, steps, lessons["batch_size"])}
     contenders |= {name: separating(images, name, number) for name, number in SEPARATED.items()}
-    contenders[REFINED] = separating(images, "vae-k2", REFINED_MIXTURES, refine_steps=60)
+    contenders[REFINED] = separating(images, "vae-k2", REFINED_MIXTURES, refine_steps=REFINE_STEPS)
     rates = take_turns(contenders, rounds)
     median = {name: statistics.median(turns) for name, turns in rates.items()}
-    remixes = len(lessons["keep"]) * lessons["epochs_per_round"] * lessons["epoch_size"]
     return {
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -61,9 +64,25 @@ def benchmark(images: Tensor, rounds: int, steps: int) -> dict[str, Any]:
         "rounds": rounds,
         "mixtures_per_second": median,
         "fit_over_naive": ratio(rates, FIT, NAIVE),
-        "minutes_to_fit": DEFAULT_EPOCHS * 30_000 / median[FIT] / 60,
-        "minutes_to_adapt": remixes / median[ADAPT] / 60,
+        **minutes(median, lessons),
     }
+
+
+def minutes(rates: dict[str, float], lessons: dict[str, Any]) -> dict[str, float]:
+    """How long whole runs take by default, at so many mixtures a second, evaluation apart."""
+    by_default = Remixes().hparams
+    fit = DEFAULT_EPOCHS * 30_000 / rates[FIT]
+    number, later = by_default.num_mixtures, len(by_default.keep) - 1
+    first_bank = number / rates[REFINED] * by_default.refine_steps / REFINE_STEPS
+    banks = first_bank + later * OPINIONS * number / rates["remix-k2"]
+    seconds = {"fit": fit, "remix": fit + banks + remixes(by_default) / rates[REMIX]}
+    seconds["adapt"] = remixes(lessons) / rates[ADAPT]
+    return {f"minutes_to_{what}": second / 60 for what, second in seconds.items()}
+
+
+def remixes(lessons: Any) -> int:
+    """In all rounds."""
+    return len(lessons["keep"]) * lessons["epochs_per_round"] * lessons["epoch_size"]
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -72,6 +91,7 @@ def report(figures: dict[str, Any]) -> str:
     notes = {
         FIT: f"{against['median']:.1f} ({against['lower_quartile']:.1f} to {against['upper_quartile']:.1f}) times the "
         f"naive loop; {figures['minutes_to_fit']:.0f} minutes in all",
+        REMIX: f"{figures['minutes_to_remix']:.0f} minutes in all, from nothing",
         ADAPT: f"{figures['minutes_to_adapt']:.1f} minutes in all",
     }
     separated = (*SEPARATED, REFINED)

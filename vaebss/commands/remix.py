@@ -57,14 +57,14 @@ class RemixCLI(TrainCLI):
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
 
     def proposed(self, options: Any) -> dict[str, Any]:
-        """For given mixtures: lessons of their number and size, and a teacher unless there is to be none."""
+        """For given mixtures: lessons of their size, and a teacher unless there is to be none."""
         if options.data.mixtures is None:
             return {}
         if is_sound(options.data.source, options.data.mixtures):
             return self._proposed_of_sound(options)
         mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
         shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
-        lessons, scale = adapting.lessons(len(mixtures), shape), statistics.source_scale(mixtures)
+        lessons, scale = adapting.lessons(shape), statistics.source_scale(mixtures)
         proposed = flatten(lessons) | flatten(statistics.of_mixtures(mixtures, scale))
         fits = shipped and adapting.is_beginning(shipped, shape, options.model.widths, options.model.bottleneck)
         if NONE in (options.teacher, options.init):

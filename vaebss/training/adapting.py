@@ -22,8 +22,7 @@ from vaebss.training.student import RemixSeparator
 
 SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("vae-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
-KEEP = (0.6, 0.8, 0.9, 0.9, 0.95, 0.95)  # of each round's mixtures
-STEPS = 300  # of a round
+KEEP = (0.6, 0.8, 0.9, 0.9, 0.95)  # of each round's mixtures
 SIZES = ("image_shape", "widths", "bottleneck")  # of a network; where they are another's its weights fit
 PIXELS = 24 * 28 * 28  # of a batch
 SOUND = {  # lessons for recordings: windows of theirs, remixed at other loudness and pitch
@@ -36,6 +35,7 @@ NEW_TO_SOUND = {  # a student without a beginning
     "data": {"bands": 192},
 }
 WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # by the longer side, below
+STEPS = {80: 900, math.inf: 600}  # of a round, by the same
 
 
 def shipped(slots: int, kind: str = "images") -> str | None:
@@ -49,19 +49,20 @@ def is_beginning(name: str, *sizes: Any) -> bool:
     return [known[size] for size in SIZES] == [list(size) if isinstance(size, tuple | list) else size for size in sizes]
 
 
-def lessons(number: int, image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """What RemixSeparator and Remixes are given for so many mixtures of (C, H, W).
+def lessons(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """What RemixSeparator and Remixes are given for mixtures of (C, H, W), however many.
 
-    | longer side | widths | | mixtures | rounds | steps of each |
-    |---|---|---|---|---|---|
-    | up to 40 | 24, 48, 96 | | up to 1,000 | 6, of the best 60, 80, 90, 90, 95, 95 % | 300 |
-    | up to 80 | 16, 32, 64, 96 | | more | the same | 600 |
-    | more | 12, 24, 48, 96, 96 | | | | |
+    | longer side | widths | steps of each of five rounds, of the best 60, 80, 90, 90, 95 % |
+    |---|---|---|
+    | up to 40 | 24, 48, 96 | 900 |
+    | up to 80 | 16, 32, 64, 96 | 900 |
+    | more | 12, 24, 48, 96, 96 | 600 |
 
     A batch is of 24 remixes of 28 x 28, of fewer where they are larger, 8 at least.
     """
-    widths = next(widths for side, widths in WIDTHS.items() if max(image_shape[1:]) <= side)
-    batch, steps = max(8, PIXELS // math.prod(image_shape[1:])), STEPS * (1 if number <= 1_000 else 2)
+    longer = max(image_shape[1:])
+    widths, steps = (next(of[side] for side in of if longer <= side) for of in (WIDTHS, STEPS))
+    batch = max(8, PIXELS // math.prod(image_shape[1:]))
     return {
         "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97},
         "data": {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
@@ -95,7 +96,7 @@ def adapt(
 
 def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
     """A student, which knows what its teacher knows where it is of the same size, else nothing yet; and its lessons."""
-    options, known = lessons(len(mixtures), tuple(mixtures.shape[1:])), of_mixtures(mixtures, source_scale(mixtures))
+    options, known = lessons(tuple(mixtures.shape[1:])), of_mixtures(mixtures, source_scale(mixtures))
     data = Remixes(seed=seed, **known["data"], **options["data"])
     data.given, data.teacher = mixtures.half(), lambda: teacher
     sizes = {"num_sources": teacher.num_sources, "image_shape": data.image_shape}
