@@ -116,7 +116,8 @@ def test_lessons_know_every_size(shape):
     lessons = adapting.lessons(shape)
     steps = 4 * lessons["data"]["epoch_size"] / lessons["data"]["batch_size"]
     assert lessons["data"]["batch_size"] >= 8
-    assert (len(lessons["model"]["widths"]), steps) == ((3, 900), (4, 900), (5, 600))[sum(max(shape) > side for side in (40, 80))]
+    larger = sum(max(shape) > side for side in (40, 80))
+    assert (len(lessons["model"]["widths"]), steps) == ((3, 900), (4, 900), (5, 600))[larger]
 
 
 @pytest.mark.parametrize(("last", "slots", "told"), [(-90.0, 2, "remix-k2"), (-90.0, 6, "best.ckpt"), (-80.2, 2, "")])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vaebss.data.collections import Collection
-from vaebss.data.detuning import Later, detuned
+from vaebss.data.detuning import detuned
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.modalities.audio import Audio
 
