@@ -108,13 +108,18 @@ class Audio(Modality):
         return torch.cat([self._picture(part) for part in _mono(signals).split(AT_ONCE)])
 
     def _picture(self, signals: Tensor) -> Tensor:
-        spectrum = self._spectrum(signals)[:, :-1]
-        energy = spectrum.real.square() + spectrum.imag.square()
-        return self._banded(energy).pow(self.compression / 2).unsqueeze(1)
+        return self._banded(self._parts(signals).square()).pow(self.compression / 2).unsqueeze(1)
 
-    def _banded(self, energies: Tensor) -> Tensor:
-        """Of bins and frames (B, F, N) -> of bands and pooled frames, their means (B, H, W)."""
-        return self._triangles.to(energies.device) @ functional.avg_pool1d(energies, self.pooled, ceil_mode=True)
+    def _parts(self, signals: Tensor) -> Tensor:
+        """Real and imaginary parts of signals (B, *C, T), as they lie in memory: (B, *C, N, F + 1, 2)."""
+        return torch.view_as_real(self._spectrum(signals).mT)
+
+    def _banded(self, products: Tensor) -> Tensor:
+        """Of real and of imaginary parts (..., N, F + 1, 2) -> of bands and pooled frames, their means (..., H, W)."""
+        frames = torch.eye(products.shape[-3], device=products.device)
+        pooling = functional.avg_pool1d(frames, self.pooled, ceil_mode=True)
+        bands = functional.pad(self._triangles, (0, 1)).repeat_interleave(2, 1).to(products.device)
+        return (pooling.mT @ products.flatten(-2) @ bands.mT).mT
 
     def drawn(self, rows: Rows) -> Figure:
         """As spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
@@ -151,16 +156,18 @@ class Audio(Modality):
         is taken to be the same in all bins and frames of a band: then products of spectra, summed over bands, are
         enough, and no transform has to be inverted.
         """
-        channels = sources if sources.ndim == 4 else sources.unsqueeze(2)  # (B, M, C, T)
-        spectra = torch.cat([self._spectrum(part)[:, :-1] for part in channels.flatten(0, 2).split(AT_ONCE)])
-        spectra = torch.view_as_real(spectra).unflatten(0, channels.shape[:3])  # (B, M, C, F, N, 2)
-        mixture = spectra.sum(1, keepdim=True)
-        products = self._banded((mixture * spectra).sum((2, -1)).flatten(0, 1)).unflatten(0, sources.shape[:2])
+        found = [self._products(part) for part in sources.split(AT_ONCE)]
+        products, own = (torch.cat(each) for each in zip(*found, strict=True))  # (B, M, H, W), (B, M)
         masks, energy = shares.squeeze(2), products.sum(1, keepdim=True)  # (B, K, H, W), (B, 1, H, W)
         taken = (masks.square() * energy).sum((2, 3)) - 2 * torch.einsum("bkhw,bmhw->mbk", masks, products)
-        own, whole = spectra.square().flatten(2).sum(2) / self.pooled, energy.sum((2, 3))  # (B, M), (B, 1)
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
-        return errors / torch.where(own > 0, own, whole).clamp(min=FAINT).unsqueeze(2)
+        return errors / torch.where(own > 0, own, energy.sum((2, 3))).clamp(min=FAINT).unsqueeze(2)
+
+    def _products(self, sources: Tensor) -> tuple[Tensor, Tensor]:
+        """Of sources (B, M, *C, T) with their sum, in bands (B, M, H, W), and of each with itself, in all (B, M)."""
+        spectra = self._parts(sources if sources.ndim == 4 else sources.unsqueeze(2))  # (B, M, C, N, F + 1, 2)
+        products = self._banded((spectra.sum(1, keepdim=True) * spectra).sum(2))
+        return products, spectra[..., :-1, :].square().flatten(2).sum(2) / self.pooled
 
     def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Sounds (T,) or (B, T), floats of any rate, by default `rate` -> (B, T') at `rate`."""
