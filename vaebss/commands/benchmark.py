@@ -27,7 +27,6 @@ NAIVE, FIT, REMIX, ADAPT = "naive loop", "fit.py", "remix.py, its student", "rem
 SEPARATED = {"vae-k2": 5_000, "remix-k2": 1_000, "remix-1to4": 1_000}  # mixtures in a turn
 REFINE_STEPS, REFINED_MIXTURES = 60, 200
 REFINED = f"vae-k2, {REFINE_STEPS} steps of refinement"
-OPINIONS = 1 + len(MOVES["pixels"])  # on each mixture of a student's bank
 
 
 def take_turns(contenders: dict[str, Contender], rounds: int, say: Callable[[str], None] = print) -> dict[str, list]:
@@ -74,7 +73,7 @@ def minutes(rates: dict[str, float], lessons: dict[str, Any]) -> dict[str, float
     fit = DEFAULT_EPOCHS * 30_000 / rates[FIT]
     number, later = by_default.num_mixtures, len(by_default.keep) - 1
     first_bank = number / rates[REFINED] * by_default.refine_steps / REFINE_STEPS
-    banks = first_bank + later * OPINIONS * number / rates["remix-k2"]
+    banks = first_bank + later * len(MOVES["pixels"]) * number / rates["remix-k2"]
     seconds = {"fit": fit, "remix": fit + banks + remixes(by_default) / rates[REMIX]}
     seconds["adapt"] = remixes(lessons) / rates[ADAPT]
     return {f"minutes_to_{what}": second / 60 for what, second in seconds.items()}
