@@ -1,11 +1,9 @@
 """Mixtures played lower."""
 
-import pytest
 import torch
 
 from vaebss.data.collections import Collection
 from vaebss.data.detuning import detuned
-from vaebss.data.mixtures import MNISTMixtures
 from vaebss.modalities.audio import Audio
 
 RATE, SAMPLES = 16_000, 16_128
@@ -52,24 +50,3 @@ def test_training_mixtures_alone_are_detuned():
     assert not torch.allclose(train["signal"], levelled, atol=0.1)
     assert "sources" not in train
     torch.testing.assert_close(train["mixture"], Audio().picture(train["signal"]))
-
-
-def test_detuning_begins_with_its_epoch(tmp_path):
-    pytest.importorskip("soundfile")
-    paths = [tmp_path / f"{number:02d}.wav" for number in range(20)]
-    for number, path in enumerate(paths):
-        Audio().write(tones(110 * (number + 1))[0], path)
-
-    def epochs(detune: float, detune_from: int) -> list[torch.Tensor]:
-        sizes = {"batch_size": 4, "epoch_size": 4}
-        data = MNISTMixtures(source=str(tmp_path), detune=detune, detune_from=detune_from, **sizes)
-        data.setup()
-        loader, signals = data.train_dataloader(), []
-        for epoch in range(3):
-            loader.sampler.set_epoch(epoch)
-            signals.append(next(iter(loader))["signal"])
-        return signals
-
-    plain, at_once, later = epochs(0.0, 0), epochs(2.0, 0), epochs(2.0, 2)
-    assert all(torch.equal(mixtures, known) for mixtures, known in zip(later, [*plain[:2], at_once[2]], strict=True))
-    assert not any(torch.equal(*pair) for pair in zip(plain, at_once, strict=True))

@@ -2,14 +2,8 @@
 
 # B mixtures, M sources in each at most, T samples
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
-
 import torch
 from torch import Tensor
-
-Vary = Callable[[Tensor, Tensor], Tensor]
 
 GOLDEN = (0.618034, 0.754878, 0.819173, 0.856675)  # multiples of these spread evenly over the unit interval
 
@@ -25,21 +19,3 @@ def detuned(signals: Tensor, plan: Tensor, semitones: float) -> Tensor:
     before = places.long()
     after = (before + 1).clamp(max=signals.shape[1] - 1)
     return torch.lerp(signals.gather(1, before), signals.gather(1, after), (places - before).float())
-
-
-class Clock(Protocol):
-    """Knows the epoch."""
-
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Later:
-    """A way to vary mixtures, by their plan, from an epoch on."""
-
-    vary: Vary
-    clock: Clock
-    first: int
-
-    def __call__(self, signals: Tensor, plan: Tensor) -> Tensor:
-        return self.vary(signals, plan) if self.clock.epoch >= self.first else signals

@@ -14,9 +14,9 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from vaebss.data.collections import Collection, Given, MixtureDataset, Split
+from vaebss.data.collections import Collection, Given, Split
 from vaebss.data.conditions import Conditions
-from vaebss.data.detuning import Later, detuned
+from vaebss.data.detuning import detuned
 from vaebss.data.digits import SourceName, load_digits
 from vaebss.data.folders import read_folder, read_sources, single_signals
 from vaebss.data.notes import load_notes
@@ -62,7 +62,6 @@ class MNISTMixtures(LightningDataModule):
         noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
         level: Root mean square of a note in a pair; mixtures of sound are made as loud as such pairs.
         detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
-        detune_from: Epoch, counted from 0, in which that begins: the same notes again and again come apart more surely.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
         num_mixtures: Train on a fixed list of so many mixtures, as from a folder; by default all are fresh.
@@ -99,7 +98,6 @@ class MNISTMixtures(LightningDataModule):
         noise: float = 0.0,
         level: float = 0.25,
         detune: float = 0.0,
-        detune_from: int = 0,
         batch_size: int = 256,
         epoch_size: int = 30_000,
         num_mixtures: int | None = None,
@@ -124,7 +122,6 @@ class MNISTMixtures(LightningDataModule):
         given = {f"data__{name}": self.hparams[name] for name in sizes if self.hparams[name] is not None}
         check_at_least(1, **given)
         check_at_least(0, data__num_workers=num_workers, data__seed=seed, data__detune=detune)
-        check_at_least(0, data__detune_from=detune_from)
         check_above_zero(data__level=level)
         if not (0 < source_scale <= 1 or sound):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
@@ -253,10 +250,7 @@ class MNISTMixtures(LightningDataModule):
         plans = FreshPlan(*sizes, self.training_list, world_size, rank)
         if self.trainer:  # Lightning tells samplers the epoch, but a resumed run's first one too late
             plans.set_epoch(*self._begun)
-        loader = self._loader("train", plans)
-        if isinstance(loader.dataset, MixtureDataset) and (vary := loader.dataset.vary):
-            loader.dataset.vary = Later(vary, plans, hparams.detune_from)
-        return loader
+        return self._loader("train", plans)
 
     @property
     def _begun(self) -> tuple[int, int]:
