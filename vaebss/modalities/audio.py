@@ -118,8 +118,7 @@ class Audio(Modality):
         """Of real and of imaginary parts (..., N, F + 1, 2) -> of bands and pooled frames, their means (..., H, W)."""
         frames = torch.eye(products.shape[-3], device=products.device)
         pooling = functional.avg_pool1d(frames, self.pooled, ceil_mode=True)
-        bands = functional.pad(self._triangles, (0, 1)).repeat_interleave(2, 1).to(products.device)
-        return (pooling.mT @ products.flatten(-2) @ bands.mT).mT
+        return (pooling.mT @ products.flatten(-2) @ self._of_parts.to(products.device).mT).mT
 
     def drawn(self, rows: Rows) -> Figure:
         """As spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
@@ -277,6 +276,11 @@ class Audio(Modality):
         rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
         falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
         return torch.minimum(rising, falling).clamp(min=0).float()
+
+    @cached_property
+    def _of_parts(self) -> Tensor:
+        """The same for the real and the imaginary part of each bin, and of the topmost one, (H, 2 F + 2)."""
+        return functional.pad(self._triangles, (0, 1)).repeat_interleave(2, 1)
 
     def _spectrum(self, signals: Tensor) -> Tensor:
         """Signals (B, *C, T) -> complex (B, *C, F + 1, N), N = 1 + T // hop."""
