@@ -97,10 +97,16 @@ def test_a_fixed_list_of_windows_is_as_long_as_asked(folder):
     assert len(torch.cat([batch["signal"] for batch in batches])[:, 0].unique()) == 20
 
 
-@pytest.mark.parametrize("options", [{"bands": 256, "pooled": 2}, {"compression": 1.0, "add": "magnitudes"}])
-def test_options_of_the_picture_hold_for_recordings(folder, options):
+PICTURED = [
+    ({"bands": 256, "pooled": 2}, Audio(bands=256, pooled=2)),
+    ({"compression": 1.0, "add": "magnitudes"}, Audio(compression=1.0, add="magnitudes")),
+    ({"window": 2_048, "pooled": 2}, Audio(window=2_048, hop=512, pooled=2, linear_hz=500)),
+]
+
+
+@pytest.mark.parametrize(("options", "audio"), PICTURED)
+def test_options_of_the_picture_hold_for_recordings(folder, options, audio):
     data = ready(mixtures=folder, **options)
-    audio = Audio(**options)
     batch = next(iter(data.train_dataloader()))
     assert data.image_shape == audio.shape
     torch.testing.assert_close(batch["mixture"], audio.picture(batch["signal"]))

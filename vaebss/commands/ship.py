@@ -11,7 +11,7 @@ from vaebss.pretrained import shelf
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 NOTES = 1_000  # pairs that score a model of sound
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
-OF_MIXTURES = ("source", "num_mixed", "source_scale", "bands", "pooled", "compression", "add", "level")
+OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled", "compression", "add", "level")
 SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si_sdr_median", "si_sdr_worst_decile")
 SCORES += ("si_sir", "si_sar", "count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
 

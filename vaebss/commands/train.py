@@ -38,7 +38,7 @@ from vaebss.training.system import System
 MAX_VALUES = 10_000  # in a configuration file
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
-PICTURED = ("bands", "pooled", "compression", "add")  # options of spectrograms
+PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
 
 RUN_STATE = {"config", "loops", "optimizer_states", "lr_schedulers"}  # what a checkpoint holds beside its model
 

@@ -32,6 +32,7 @@ from vaebss.models.separator import Separator
 
 EVALUATION_BATCH = 500
 DIGIT_SHAPE = (1, 28, 28)
+OWN_BAND = 64  # bins of a spectrum with a band of their own, up to 1 kHz with a window of 1,024
 SOUNDS = 2  # axes of many, (N, T), where pictures have (N, C, H, W)
 NOTES = "notes"
 SETS = (*get_args(SourceName), NOTES)
@@ -50,7 +51,8 @@ class MNISTMixtures(LightningDataModule):
             are notes of musical instruments. Else a file or folder of clean single images, all of one size; or a
             folder of recorded single notes.
         soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
-        bands: Frequency bands of a spectrogram, of 512 bins.
+        window: Samples of a spectrum, a quarter of which lies between one and the next; half as many are its bins.
+        bands: Frequency bands of a spectrogram, of its bins: the lowest 64 have one each.
         pooled: Frames of a spectrogram averaged into one.
         compression: Exponent of its magnitudes.
         add: What of notes adds up to that of their mixture.
@@ -87,6 +89,7 @@ class MNISTMixtures(LightningDataModule):
         root: str = "./data",
         source: str = "auto",
         soundfont: str | None = None,
+        window: int = 1_024,
         bands: int = 128,
         pooled: int = 4,
         compression: float = 0.5,
@@ -125,7 +128,9 @@ class MNISTMixtures(LightningDataModule):
         check_above_zero(data__level=level)
         if not (0 < source_scale <= 1 or sound):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
-        self.audio = Audio(bands=bands, pooled=pooled, compression=compression, add=add, level=level * math.sqrt(2))
+        spectra = {"window": window, "hop": window // 4, "bands": bands, "pooled": pooled, "compression": compression}
+        linear_hz = OWN_BAND * Audio.rate / window
+        self.audio = Audio(**spectra, linear_hz=linear_hz, add=add, level=level * math.sqrt(2))
         self.counts = counts_of(num_mixed)
         self.conditions = conditions_of(gains, noise, sound)
         self.collection: Collection | Given | None = None
