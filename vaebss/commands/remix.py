@@ -1,6 +1,7 @@
 """The command line of the second stage: a student learns from remixes of a teacher's estimates."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning import Callback
@@ -77,6 +78,7 @@ class RemixCLI(TrainCLI):
     def _proposed_of_sound(self, options: Any) -> dict[str, Any]:
         """What was taught before learns on from recordings; a new student has a shipped teacher, or another."""
         lessons, new = flatten(adapting.SOUND), flatten(adapting.NEW_TO_SOUND)
+        lessons["data.voices"] = Path(options.data.mixtures).expanduser().is_file()  # of one recording
         if options.init not in (None, NONE):
             return lessons
         teacher = options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)

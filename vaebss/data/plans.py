@@ -35,6 +35,25 @@ def draw_plan(num_signals: int, num_mixtures: int, counts: tuple[int, int], *add
     return torch.where(torch.arange(high) < count, draws[:, :high] % num_signals, SILENT)
 
 
+def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
+    """The same where every signal has a voice: (num_mixtures, K), with a signal of voice k, or SILENT, in column k.
+
+    Args:
+        voices: (N,) int64, from 0 to K - 1.
+        num_mixtures: rows to draw.
+        counts: fewest and most sources, each number from one to the other as likely.
+        address: where the randomness lies.
+    """
+    low, high = counts
+    sizes, random = voices.bincount(), generator(*address)
+    draws = torch.randint(DRAWS, (num_mixtures, len(sizes) + 1), generator=random)
+    first = sizes.cumsum(0) - sizes  # of each voice, where signals lie in the order of their voices
+    picked = voices.argsort(stable=True)[first + draws[:, :-1] % sizes.clamp(min=1)]
+    turn = torch.rand(num_mixtures, len(sizes), generator=random).argsort(1)  # in which voices have their say
+    there = (turn < low + draws[:, -1:] % (high - low + 1)) & (sizes > 0)
+    return torch.where(there, picked, SILENT)
+
+
 class FixedPlan(DistributedSampler):
     """Batches of one fixed plan, every device its share of them; small enough that each device gets one."""
 

@@ -10,7 +10,7 @@ MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020
 # B mixtures, K slots, N pseudo-sources, S the shape of a signal
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from vaebss.data.collections import Batch, MixtureDataset
 from vaebss.data.detuning import detuned
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, conditions_of
-from vaebss.data.plans import FixedPlan, FreshPlan
+from vaebss.data.plans import TRAIN, FixedPlan, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
 from vaebss.modalities.modality import through
 from vaebss.models.separator import Separator
@@ -39,11 +39,13 @@ class Bank:
         sources: (N, *S) float16, in the mixtures' scale.
         counts: fewest and most sources of a remix, as the separator found them in the mixtures.
         round: how many students have made banks before.
+        voices: (N,) int64, whose slot each was found in, where slots are voices.
     """
 
     sources: Tensor
     counts: tuple[int, int]
     round: int
+    voices: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
@@ -57,21 +59,23 @@ class Bank:
         return cls(**torch.load(path, weights_only=True))
 
 
-def make_bank(separation: Separation, share: float, number: int) -> Bank:
+def make_bank(separation: Separation, share: float, number: int, voices: bool = False) -> Bank:
     """The active slots of the most confident separations.
 
     Args:
         separation: of all training mixtures.
         share: of the mixtures to keep, above 0 and at most 1.
         number: the bank's round.
+        voices: whether its slots are voices.
     """
     best = separation.confidence.topk(max(1, round(share * len(separation)))).indices
-    sources = separation.sources[best][separation.active[best]].half()
+    active = separation.active[best]
+    sources = separation.sources[best][active].half()
     if not len(sources):
         raise ValueError("the bank is empty: no slot of any kept mixture is active")
     shares = separation.count.clamp(min=1).bincount() / len(separation)
     common = (shares >= COMMON).nonzero().flatten().tolist()
-    return Bank(sources, (common[0], common[-1]), number)
+    return Bank(sources, (common[0], common[-1]), number, active.nonzero()[:, 1] if voices else None)
 
 
 class Remixes(MNISTMixtures):
@@ -86,6 +90,8 @@ class Remixes(MNISTMixtures):
         restarts: Other starts of that refinement.
         remix_gains: Least and most that a pseudo-source is multiplied by in a remix, such as [0.25, 1.0].
         remix_detune: Semitones by which pseudo-sources of sound are played lower at most, each anew in every epoch.
+        voices: Whether the same voices sound in all of given recordings: then each has a slot of its own, and remixes
+            are of one voice each.
         batch_size: Remixes in a training step, on each device.
         epoch_size: Remixes in an epoch, rounded down to whole batches.
         options: Those of MNISTMixtures.
@@ -104,18 +110,22 @@ class Remixes(MNISTMixtures):
         restarts: int = 0,
         remix_gains: list[float] | None = None,
         remix_detune: float = 0.0,
+        voices: bool = False,
         batch_size: int = 96,
         epoch_size: int = 24_000,
         **options: Any,
     ):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
-        own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
+        own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune, "voices": voices}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
         check_at_least(0, data__remix_detune=remix_detune)
+        if voices and not (self.given is not None and self._of_sound):
+            raise ValueError("data.voices are those of recordings: it needs --data.mixtures of sound")
+        self.audio = replace(self.audio, voices=voices)
         self.remixed = conditions_of(remix_gains, named="data.remix_gains")
         self.teacher: Callable[[], Separator] | None = None
         self.watch: Callable[[Batch, Separation], None] | None = None
@@ -132,7 +142,10 @@ class Remixes(MNISTMixtures):
         if bank.counts[1] > (slots := student.num_sources):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
         sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
-        plans = FreshPlan(*sizes, None, *self._world)
+        plan = None
+        if bank.voices is not None:
+            plan = draw_voices(bank.voices, hparams.epoch_size, bank.counts, hparams.seed, TRAIN, epoch)
+        plans = FreshPlan(*sizes, plan, *self._world)
         plans.set_epoch(epoch, seen)
         dataset = MixtureDataset(self._played(bank.sources, epoch), 1.0, self.modality, conditions=self.remixed)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
@@ -175,4 +188,5 @@ class Remixes(MNISTMixtures):
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
             if self.watch:
                 self.watch(batch, part)
-        return make_bank(Separation.cat(separations), hparams.keep[number], number)
+        found = Separation.cat(separations)
+        return make_bank(seen.linked(found) if hparams.voices else found, hparams.keep[number], number, hparams.voices)

@@ -55,6 +55,7 @@ class Audio(Modality):
         compression: exponent of magnitudes, 1 for none.
         add: what of the sources adds up to the mixture's, "energies" or (as in the paper) "magnitudes".
         level: root mean square that separators know of mixtures, see `levelling`.
+        voices: whether separators give each voice a slot of its own. Else windows' slots are linked by how they sound.
 
     Raises:
         ValueError: fewer bands than `linear_hz` asks for, or more than bins; no level.
@@ -76,6 +77,7 @@ class Audio(Modality):
     compression: float = 0.5
     add: Literal["energies", "magnitudes"] = "energies"
     level: float = PAIR
+    voices: bool = False  # type: ignore[misc]
 
     def __post_init__(self):
         if not self._linear + 1 < self.bands <= self.window // 2:
@@ -203,17 +205,24 @@ class Audio(Modality):
         """Signals (B, *C, T) of any length -> windows (B N, *C, samples), see windows.py."""
         return windows.split(signals, self.samples)
 
+    def linked(self, found: Separation) -> Separation:
+        """Parts of windows (N, K, *C, T), each slot with what sounds alike, see linking.py."""
+        parts, active = found.sources, found.active
+        if self.voices or 1 in parts.shape[:2]:
+            return found
+        energies = self.picture(parts.flatten(0, 1).float()).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:2])
+        order = linking.orders(energies, active).to(active.device)
+        parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
+        return Separation(parts, active.gather(1, order), found.confidence)
+
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Parts of windows (B N, K, *C, samples) -> of signals (B, K, *C, T), each slot with what sounds alike."""
-        each = [part.unflatten(0, (len(signals), -1)) for part in (found.sources, found.active, found.confidence)]
-        parts, active, confidence = each
-        if parts.shape[1] > 1:
-            energies = self.picture(parts.flatten(0, 2)).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:3])
-            order = torch.stack([linking.orders(*signal) for signal in zip(energies, active, strict=True)])
-            order = order.to(active.device)
-            parts = parts.gather(2, order.view(*order.shape, *[1] * (parts.ndim - 3)).expand_as(parts))
-            active = active.gather(2, order)
-        return Separation(windows.join(parts, signals.shape[-1]), active.any(1), confidence.mean(1))
+        """Parts of windows (B N, K, *C, samples) -> of signals (B, K, *C, T), their slots linked."""
+        each = (found.sources, found.active, found.confidence)
+        split = zip(*[part.unflatten(0, (len(signals), -1)) for part in each], strict=True)
+        linked = [self.linked(Separation(*signal)) for signal in split]
+        parts = windows.join(torch.stack([one.sources for one in linked]), signals.shape[-1])
+        active = torch.stack([one.active.any(0) for one in linked])
+        return Separation(parts, active, torch.stack([one.confidence.mean() for one in linked]))
 
     @property
     def options(self) -> dict[str, Any]:

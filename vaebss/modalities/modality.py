@@ -43,6 +43,7 @@ class Modality(ABC):
         audible: whether signals are to be listened to.
         shape: (C, H, W) of a picture.
         exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
+        voices: whether slots are the same voices in all windows of a signal, or have to be linked.
     """
 
     kind: ClassVar[str]
@@ -51,6 +52,7 @@ class Modality(ABC):
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     exponent: float
+    voices: bool = False
 
     @property
     @abstractmethod
@@ -109,6 +111,10 @@ class Modality(ABC):
     def split(self, signals: Tensor) -> Tensor:
         """Signals (B, *S) as a separator can take them at once, (B N, *S); longer ones in N windows."""
         return signals
+
+    def linked(self, found: Separation) -> Separation:
+        """Parts of windows (N, K, *S) with slots in such an order that each is one voice all along."""
+        return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
         """Of what `split` gave -> of the signals."""
