@@ -4,7 +4,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from vaebss import MNISTMixtures
-from vaebss.data.plans import SILENT, draw_plan
+from vaebss.data.plans import SILENT, draw_plan, draw_voices
 
 
 def epoch(data: MNISTMixtures, number: int = 0) -> dict[str, torch.Tensor]:
@@ -60,6 +60,25 @@ def test_epochs_and_seeds_draw_different_mixtures():
 
 def test_a_row_of_a_plan_depends_on_its_number_alone():
     assert torch.equal(draw_plan(100, 50, (1, 3), 7), draw_plan(100, 80, (1, 3), 7)[:50])
+
+
+def test_remixes_have_a_signal_of_each_voice_in_its_own_place():
+    voices = torch.tensor([2, 0, 0, 2, 0, 1])
+    plan = draw_voices(voices, 3_000, (1, 3), 7)
+    there = plan != SILENT
+    for voice, column in enumerate(plan.unbind(1)):
+        used = column[column != SILENT]
+        assert (voices[used] == voice).all()
+        assert set(used.tolist()) == set((voices == voice).nonzero().flatten().tolist())
+    assert there.sum(1).bincount(minlength=4).tolist() == pytest.approx([0, 1_000, 1_000, 1_000], abs=100)
+    assert there.sum(0).tolist() == pytest.approx([2_000] * 3, abs=100)
+    assert torch.equal(plan, draw_voices(voices, 3_000, (1, 3), 7))
+
+
+def test_a_voice_that_was_never_found_stays_silent():
+    plan = draw_voices(torch.tensor([1, 1]), 50, (2, 2), 7)
+    assert (plan[:, 0] == SILENT).all()
+    assert (plan[:, 1] != SILENT).all()
 
 
 def test_a_fixed_list_is_shuffled_each_time_through():

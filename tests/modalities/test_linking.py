@@ -52,6 +52,17 @@ def test_each_voice_comes_back_whatever_the_order_of_slots(stems, silent):
     assert not joined.sources[0, 2:].any()
 
 
+def test_slots_that_are_voices_stay_as_they_are(stems):
+    modality = Audio(voices=True)
+    parts = torch.stack([modality.split(stem[None]) for stem in stems], 1)
+    parts[1::2] = parts[1::2].flip(1)  # in every other window each sounds like the other
+    windows_of = Separation(parts, torch.ones(parts.shape[:2], dtype=torch.bool), torch.ones(len(parts)))
+    joined = modality.join(windows_of, stems.sum(0, keepdim=True))
+    assert torch.equal(joined.sources, windows.join(parts[None], stems.shape[1]))
+    linked = Audio().join(windows_of, stems.sum(0, keepdim=True))
+    assert not torch.allclose(joined.sources, linked.sources, atol=1e-3)
+
+
 def test_what_is_joined_adds_up_also_where_all_sounds_alike(stems):
     modality, same = Audio(), torch.stack([stems[0], stems[0]])
     joined = modality.join(found(same, modality), same.sum(0, keepdim=True))

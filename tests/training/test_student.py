@@ -1,6 +1,7 @@
 import copy
 import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from vaebss.data.remixes import Bank, make_bank
 from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
 from vaebss.training.scores import quality_by_confidence
-from vaebss.training.student import permutation_invariant_loss
+from vaebss.training.student import permutation_invariant_loss, slot_by_slot_loss
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
 
@@ -92,11 +93,28 @@ def test_the_bank_holds_the_active_slots_of_the_surest():
         make_bank(Separation(sources, torch.zeros_like(active), torch.ones(4)), 0.5, 0)
 
 
-def test_a_bank_is_the_same_after_a_file(tmp_path):
-    bank = Bank(torch.rand(3, 1, 4, 4).half(), (1, 2), 1)
+def test_a_bank_knows_in_which_slot_each_was_found():
+    sources = torch.arange(8.0).view(4, 2, 1, 1, 1)
+    active = torch.tensor([[True, True], [False, True], [True, True], [True, True]])
+    bank = make_bank(Separation(sources, active, torch.tensor([1.0, 3.0, 2.0, 0.0])), 0.5, 0, voices=True)
+    assert bank.voices is not None
+    assert dict(zip(bank.sources.flatten().tolist(), bank.voices.tolist(), strict=True)) == {3: 1, 4: 0, 5: 1}
+
+
+def test_voices_keep_their_slots_though_others_would_cost_less():
+    errors = torch.tensor([[[0.5, 0.1], [0.01, 0.2]]])  # (source, slot)
+    expected = (torch.tensor([0.5, 0.2]) + 1e-4).log10().mean()
+    torch.testing.assert_close(slot_by_slot_loss(errors, math.inf), expected[None])
+    assert permutation_invariant_loss(errors, math.inf) < slot_by_slot_loss(errors, math.inf)
+
+
+@pytest.mark.parametrize("voices", [None, torch.tensor([0, 1, 1])])
+def test_a_bank_is_the_same_after_a_file(tmp_path, voices):
+    bank = Bank(torch.rand(3, 1, 4, 4).half(), (1, 2), 1, voices)
     bank.save(tmp_path / "bank.pt")
     loaded = Bank.load(tmp_path / "bank.pt")
     assert torch.equal(loaded.sources, bank.sources)
+    assert loaded.voices is None if voices is None else torch.equal(loaded.voices, voices)
     assert (loaded.counts, loaded.round) == ((1, 2), 1)
     assert [path.name for path in tmp_path.iterdir()] == ["bank.pt"]
 
@@ -184,7 +202,9 @@ def spoil(data: Remixes) -> None:
     data._loader = Loader
 
 
-@pytest.mark.parametrize("options", [{"keep": ()}, {"keep": (1.5,)}, {"keep": (0.0,)}, {"epochs_per_round": 0}])
+@pytest.mark.parametrize(
+    "options", [{"keep": ()}, {"keep": (1.5,)}, {"keep": (0.0,)}, {"epochs_per_round": 0}, {"voices": True}]
+)
 def test_impossible_data_options_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Remixes(source="bundled", **options)

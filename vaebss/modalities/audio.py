@@ -206,11 +206,13 @@ class Audio(Modality):
         return windows.split(signals, self.samples)
 
     def linked(self, found: Separation) -> Separation:
-        """Parts of windows (N, K, *C, T), each slot with what sounds alike, see linking.py."""
+        """Parts of windows (N, K, *C, T), each slot with what sounds alike."""
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found
-        energies = self.picture(parts.flatten(0, 1).float()).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:2])
+        energies = (
+            self.picture(parts.flatten(0, 1).float()).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:2])
+        )
         order = linking.orders(energies, active).to(active.device)
         parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
         return Separation(parts, active.gather(1, order), found.confidence)
