@@ -105,4 +105,4 @@ def test_adapting_to_a_duet(name, tmp_path, monkeypatch):
     seconds = time.process_time() - start
     after = score(load("lightning_logs/version_0/checkpoints/last.ckpt"), stems)
     print(f"\n| {name} | {before:.1f} dB as it is | {after:.1f} dB adapted | {seconds:.0f} s |")
-    assert after > before
+    assert after > before + 2
