@@ -11,6 +11,7 @@ MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vaebss.data.detuning import detuned
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, conditions_of
 from vaebss.data.plans import TRAIN, FixedPlan, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import Modality, through
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -78,6 +79,28 @@ def make_bank(separation: Separation, share: float, number: int, voices: bool = 
     return Bank(sources, (common[0], common[-1]), number, active.nonzero()[:, 1] if voices else None)
 
 
+def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
+    """Of how many groups of a mixture's sources, but for all of them, the number is found again: a share, (B,).
+
+    Two notes in one slot come apart once they are alone, and two halves of a note, put together, are one again. Kin of
+    MixCycle (Karamatli and Kirbiz 2022).
+
+    Args:
+        separator: that found them.
+        modality: as it sees signals.
+        found: (B, K, *S), masked.
+    """
+    right, asked = torch.zeros_like(found.confidence), torch.zeros_like(found.confidence)
+    slots = range(found.active.shape[1])
+    for group in [list(some) for size in slots[1:] for some in combinations(slots, size)]:
+        rows = (found.active[:, group].all(1) & (found.count > len(group))).nonzero().flatten()
+        if len(rows):
+            again = through(separator.separate, modality, found.sources[rows][:, group].sum(1))
+            right[rows] += (again.count == len(group)).to(right.dtype)
+            asked[rows] += 1
+    return torch.where(asked > 0, right / asked.clamp(min=1), 1.0)
+
+
 class Remixes(MNISTMixtures):
     """Training batches are remixes of a bank; validation and test mixtures are MNISTMixtures'.
 
@@ -90,6 +113,7 @@ class Remixes(MNISTMixtures):
         restarts: Other starts of that refinement.
         remix_gains: Least and most that a pseudo-source is multiplied by in a remix, such as [0.25, 1.0].
         remix_detune: Semitones by which pseudo-sources of sound are played lower at most, each anew in every epoch.
+        consistent: Whether to trust mixtures less of whose sources, some of them mixed anew, others are found.
         voices: Whether the same voices sound in all of given recordings: then each has a slot of its own, and remixes
             are of one voice each.
         batch_size: Remixes in a training step, on each device.
@@ -110,6 +134,7 @@ class Remixes(MNISTMixtures):
         restarts: int = 0,
         remix_gains: list[float] | None = None,
         remix_detune: float = 0.0,
+        consistent: bool = False,
         voices: bool = False,
         batch_size: int = 96,
         epoch_size: int = 24_000,
@@ -117,7 +142,8 @@ class Remixes(MNISTMixtures):
     ):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
-        own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune, "voices": voices}
+        own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
+        own |= {"consistent": consistent, "voices": voices}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
@@ -185,6 +211,8 @@ class Remixes(MNISTMixtures):
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
             part = through(separator.label, seen, batch["signal"], **refinement)
+            if hparams.consistent:
+                part = replace(part, confidence=part.confidence * consistency(separator, seen, part))
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
             if self.watch:
                 self.watch(batch, part)
