@@ -2,6 +2,7 @@ import copy
 import itertools
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from pytorch_lightning import Trainer
 import vaebss
 from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
-from vaebss.data.remixes import Bank, make_bank
+from vaebss.data.remixes import Bank, consistency, make_bank
 from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
 from vaebss.training.scores import quality_by_confidence
@@ -99,6 +100,25 @@ def test_a_bank_knows_in_which_slot_each_was_found():
     bank = make_bank(Separation(sources, active, torch.tensor([1.0, 3.0, 2.0, 0.0])), 0.5, 0, voices=True)
     assert bank.voices is not None
     assert dict(zip(bank.sources.flatten().tolist(), bank.voices.tolist(), strict=True)) == {3: 1, 4: 0, 5: 1}
+
+
+class Corners:
+    """Finds a source in each corner of a picture that is not black."""
+
+    def separate(self, mixture):
+        sources = torch.stack([mixture * corner for corner in torch.eye(4).view(4, 1, 2, 2)], 1)
+        return Separation(sources, sources.flatten(2).any(2), torch.ones(len(mixture)))
+
+
+def test_a_separation_is_consistent_where_groups_of_its_sources_are_found_again():
+    white, black = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    of_its_own = Corners().separate(white).sources  # four sources, each in a corner
+    merged = torch.stack([of_its_own[:, 0] + of_its_own[:, 1], of_its_own[:, 2], black, black], 1)
+    alone = torch.stack([of_its_own[:, 0], black, black, black], 1)
+    sources = torch.cat([of_its_own, merged, alone])
+    found = Separation(sources, sources.flatten(2).any(2), torch.ones(3))
+    separator: Any = Corners()
+    assert consistency(separator, Images((1, 2, 2)), found).tolist() == [1, 0.5, 1]
 
 
 def test_voices_keep_their_slots_though_others_would_cost_less():

@@ -21,13 +21,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
-from vaebss.errors import FileError
 from vaebss.figures.rows import Rows, spectrograms_figure
-from vaebss.modalities import linking, windows
+from vaebss.modalities import linking, sound_files, windows
 from vaebss.modalities.modality import Modality, Part
 from vaebss.separation import Separation
 
-SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
 PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
 FAINT = 1e-30  # energy that counts as none
@@ -238,12 +236,8 @@ class Audio(Modality):
             FileError: broken, empty, or not finite.
             ImportError: soundfile is not installed.
         """
-        sound, rate = _load(Path(path))
-        if not len(sound):
-            raise FileError(f"{path} is empty")
-        if not torch.isfinite(sound).all():
-            raise FileError(f"{path} holds NaN or infinity")
-        signals, restore = self._at_own_rate(sound.T.unsqueeze(0), rate)
+        sound, rate = sound_files.read(path)
+        signals, restore = self._at_own_rate(sound.unsqueeze(0), rate)
         yield Part(signals, restore, lambda found, place: self.write(found[0], place, rate), self.formats[0])
 
     def write(self, signal: Tensor, path: str | Path, rate: int | None = None) -> None:
@@ -258,13 +252,7 @@ class Audio(Modality):
             FileError: it cannot be written.
             ImportError: soundfile is not installed.
         """
-        soundfile, subtype = _soundfile(), SUBTYPES[Path(path).suffix.lower()]
-        if subtype != "FLOAT" and (loudest := float(signal.abs().max())) > 1:
-            raise FileError(f"{path} cannot be written: FLAC holds nothing above 1, and this {loudest:.3f}; WAV does")
-        try:
-            soundfile.write(path, signal.float().cpu().numpy().T, rate or self.rate, subtype=subtype)
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise FileError(f"{path} cannot be written: {_reason(error)}") from error
+        sound_files.write(signal.float().cpu(), path, rate or self.rate)
 
     @property
     def _linear(self) -> int:
@@ -311,16 +299,6 @@ def _mono(signals: Tensor) -> Tensor:
     return signals if signals.ndim == 2 else signals.mean(1)
 
 
-def _load(path: Path) -> tuple[Tensor, int]:
-    """The sound of a file, (T, C) float32, and its rate."""
-    soundfile = _soundfile()
-    try:
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
-    return torch.from_numpy(sound), rate
-
-
 def _resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
     """Sound (..., T) at `rate` -> (..., T') at the `wanted` one, low-passed and never shorter in time."""
     if rate == wanted:
@@ -329,16 +307,3 @@ def _resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
 
     common = math.gcd(rate, wanted)
     return torch.from_numpy(resample_poly(sound.numpy(), wanted // common, rate // common, axis=-1))
-
-
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("to read and write sound: pip install 'vaebss[audio]'") from error
-    return soundfile
-
-
-def _reason(error: Exception) -> str:
-    """The last sentence of an error, which for soundfile is the library's own, in one line."""
-    return " ".join(str(getattr(error, "error_string", error)).split())
