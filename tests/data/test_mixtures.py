@@ -133,6 +133,7 @@ def test_train_size_limits_the_digits():
         {"source_scale": 2.0},
         {"num_workers": -1},
         {"num_mixtures": 0},
+        {"window": 3},
         {"seed": -1},
     ],
 )

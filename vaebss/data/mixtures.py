@@ -126,6 +126,7 @@ class MNISTMixtures(LightningDataModule):
         check_at_least(1, **given)
         check_at_least(0, data__num_workers=num_workers, data__seed=seed, data__detune=detune)
         check_above_zero(data__level=level)
+        check_at_least(4, data__window=window)
         if not (0 < source_scale <= 1 or sound):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {source_scale}")
         spectra = {"window": window, "hop": window // 4, "bands": bands, "pooled": pooled, "compression": compression}

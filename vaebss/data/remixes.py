@@ -113,7 +113,7 @@ class Remixes(MNISTMixtures):
         restarts: Other starts of that refinement.
         remix_gains: Least and most that a pseudo-source is multiplied by in a remix, such as [0.25, 1.0].
         remix_detune: Semitones by which pseudo-sources of sound are played lower at most, each anew in every epoch.
-        consistent: Whether to trust mixtures less of whose sources, some of them mixed anew, others are found.
+        consistent: Whether mixtures are trusted less where groups of their sources, mixed anew, are counted wrongly.
         voices: Whether the same voices sound in all of given recordings: then each has a slot of its own, and remixes
             are of one voice each.
         batch_size: Remixes in a training step, on each device.
@@ -168,13 +168,16 @@ class Remixes(MNISTMixtures):
         if bank.counts[1] > (slots := student.num_sources):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
         sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
-        plan = None
-        if bank.voices is not None:
-            plan = draw_voices(bank.voices, hparams.epoch_size, bank.counts, hparams.seed, TRAIN, epoch)
-        plans = FreshPlan(*sizes, plan, *self._world)
+        plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self._world)
         plans.set_epoch(epoch, seen)
         dataset = MixtureDataset(self._played(bank.sources, epoch), 1.0, self.modality, conditions=self.remixed)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
+
+    def _of_voices(self, bank: Bank, epoch: int) -> Tensor | None:
+        """The plan of an epoch's remixes, where slots are voices."""
+        if bank.voices is None:
+            return None
+        return draw_voices(bank.voices, self.hparams.epoch_size, bank.counts, self.hparams.seed, TRAIN, epoch)
 
     def _played(self, sources: Tensor, epoch: int) -> Tensor:
         """Pseudo-sources as they are in an epoch."""

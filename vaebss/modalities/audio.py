@@ -208,9 +208,8 @@ class Audio(Modality):
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found
-        energies = (
-            self.picture(parts.flatten(0, 1).float()).pow(self.exponent).mean((1, 3)).unflatten(0, parts.shape[:2])
-        )
+        powers = self.picture(parts.flatten(0, 1).float()).pow(self.exponent)
+        energies = powers.mean((1, 3)).unflatten(0, parts.shape[:2])
         order = linking.orders(energies, active).to(active.device)
         parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
         return Separation(parts, active.gather(1, order), found.confidence)
