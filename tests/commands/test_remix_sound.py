@@ -104,6 +104,17 @@ def test_a_student_learns_on_from_recordings(trained, tmp_path, monkeypatch, cap
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def test_what_has_been_taught_is_its_own_teacher_whatever_the_file_says(trained, monkeypatch):
+    folder, checkpoint = trained
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(notes, "RANGES", FEW)
+    assert remix.main(["--config", "student.yaml", "--init", str(checkpoint), "--gpus", "0"]) == 0
+    run = folder / "lightning_logs" / "version_1"
+    assert not (run / "teacher").exists()
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["teacher"] == str(checkpoint)  # whoever resumes the run finds it
+
+
 def test_recordings_need_a_teacher_of_sound(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     soundfile.write("duet.wav", [0.1] * 200_000, 16_000)

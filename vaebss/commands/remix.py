@@ -50,7 +50,7 @@ class RemixCLI(TrainCLI):
         teacher = (
             "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given, else for "
             "--data.mixtures the shipped one of as many slots; none: it is trained; a .yaml file of fit.py's options: "
-            "it is trained by those."
+            "it is trained by those, unless there is --init."
         )
         parser.add_argument("--teacher", type=str | None, help=teacher)
         epochs = "Its training, if it needs any."
@@ -95,6 +95,8 @@ class RemixCLI(TrainCLI):
         for name in ("init", "teacher"):
             if self.config[name] == NONE:
                 self.config[name] = None
+        if self.config.init and (not self.config.teacher or is_recipe(self.config.teacher)):
+            self.config.teacher = self.config.init  # what has been taught needs none to be trained
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
@@ -155,7 +157,7 @@ def assumed(cli: TrainCLI) -> str:
 
 def by(cli: TrainCLI) -> str | None:
     """Name of the teacher, if it need not be trained."""
-    return None if is_recipe(cli.config.teacher) else cli.config.teacher or cli.config.init
+    return None if is_recipe(cli.config.teacher) else cli.config.teacher
 
 
 def tell(cli: TrainCLI, run: Run) -> None:
