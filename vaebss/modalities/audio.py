@@ -31,7 +31,7 @@ PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
 FAINT = 1e-30  # energy that counts as none
 STEEP = 4  # differences, whose energy is mostly that of the highs: a fourth at 1 kHz is 54 dB below one at 8 kHz
 QUIETEST = 1e-6  # of a part's mean energy, below which highs tell nothing
-SILENCE = 30  # times its energy: else an empty slot pays so well that one stays empty, whatever there is for it
+SILENCE = 100  # times its energy: else an empty slot pays so well that one stays empty, whatever there is for it
 AT_ONCE = 16  # signals to picture: as many spectra as a CPU's cache holds make it twice as fast
 
 
@@ -150,7 +150,7 @@ class Audio(Modality):
         return parts.unflatten(0, masked.shape[:-2])
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
-        """Energy of the errors over that of the source, or of silence over thirty times that of the signal.
+        """Energy of the errors over that of the source, or of silence over a hundred times that of the signal.
 
         A mask m leaves |m x - s|^2 = m^2 |x|^2 - 2 m <x, s> + |s|^2 of a spectrum, x being the sum of the sources'. It
         is taken to be the same in all bins and frames of a band: then products of spectra, summed over bands, are
