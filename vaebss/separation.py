@@ -204,8 +204,8 @@ def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, fai
     none; a threshold, `faintest`, of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a
     thin digit beside three thick ones still counts, and silence holds no source.
 
-    Where nobody knows a source's scale, infinity, it is a share of the mixture: 3 % of the sum of p-th powers, 15 dB below
-    the whole. That an empty slot gets less than 1 % earns a network nothing (`Audio.errors`).
+    Where nobody knows a source's scale, infinity, it is a share of the mixture: 3 % of the sum of p-th powers, 15 dB
+    below the whole. That an empty slot gets less than 1 % earns a network nothing (`Audio.errors`).
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
