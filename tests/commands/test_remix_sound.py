@@ -104,6 +104,14 @@ def test_a_student_learns_on_from_recordings(trained, tmp_path, monkeypatch, cap
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def test_a_recipe_is_found_beside_the_file_that_names_it(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(tmp_path)
+    cli = remix.RemixCLI(["--config", str(folder / "student.yaml")])
+    assert cli.config.teacher == str(folder / "teacher.yaml")
+    assert list(cli.recipe["model"]["hidden_dims"]) == TEACHER["model"]["hidden_dims"]
+
+
 def test_what_has_been_taught_is_its_own_teacher_whatever_the_file_says(trained, monkeypatch):
     folder, checkpoint = trained
     monkeypatch.chdir(folder)

@@ -1,5 +1,6 @@
 """Options of fit.py by which another command trains a VAE."""
 
+from pathlib import Path
 from typing import NoReturn
 
 from vaebss.commands.fit import FitCLI
@@ -10,6 +11,12 @@ from vaebss.errors import first_line
 def is_recipe(teacher: str | None) -> bool:
     """Whether the teacher is to be trained by a file of options."""
     return teacher is not None and teacher.endswith((".yaml", ".yml"))
+
+
+def found(recipe: str, files: list[Path]) -> str:
+    """Where the recipe lies: at its path, or else beside the last of the files of options that has one of its name."""
+    beside = [path for file in files if (path := file.parent / recipe).is_file()]
+    return recipe if Path(recipe).is_file() or not beside else str(beside[-1])
 
 
 class RecipeParser(TrainParser):

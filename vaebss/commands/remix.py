@@ -9,7 +9,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import build, load
 from vaebss.commands.fit import side_trainer, take_weights
-from vaebss.commands.recipe import Recipe, is_recipe
+from vaebss.commands.recipe import Recipe, found, is_recipe
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, flatten, train
@@ -49,8 +49,8 @@ class RemixCLI(TrainCLI):
         super().add_arguments_to_parser(parser)
         teacher = (
             "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given, else for "
-            "--data.mixtures the shipped one of as many slots; none: it is trained; a .yaml file of fit.py's options: "
-            "it is trained by those, unless there is --init."
+            "--data.mixtures the shipped one of as many slots; none: it is trained; a .yaml file of fit.py's options, "
+            "here or beside --config's: it is trained by those, unless there is --init."
         )
         parser.add_argument("--teacher", type=str | None, help=teacher)
         epochs = "Its training, if it needs any."
@@ -102,6 +102,7 @@ class RemixCLI(TrainCLI):
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
             return
         if is_recipe(self.config.teacher):
+            self.config.teacher = found(self.config.teacher, self.files)
             _ = self.recipe
         elif self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale

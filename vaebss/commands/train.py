@@ -62,6 +62,7 @@ class TrainCLI(LightningCLI):
 
     Attributes:
         initial: contents of the checkpoint that the run starts from or goes on with; empty where there is none.
+        files: of options, that `--config` names.
     """
 
     command: ClassVar[str]
@@ -107,7 +108,8 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        for path in configurations(sys.argv[1:] if args is None else args):
+        self.files = configurations(sys.argv[1:] if args is None else args)
+        for path in self.files:
             refuse_explosive(path)
         options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
         if lacking := [name for name in known if name not in options]:
