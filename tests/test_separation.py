@@ -49,7 +49,7 @@ def test_masked_estimates_add_up_by_their_exponent(exponent, random_mixture):
 
 
 def test_where_scale_is_unknown_a_slot_is_active_by_its_share():
-    masked = torch.tensor([1.0, 0.5, 0.4]).view(1, 3, 1, 1, 1)  # fourth powers: 92, 6 and 2 %
+    masked = torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1, 1)
     assert active_slots(masked, float("inf"), exponent=1.0).tolist() == [[True, True, True]]
     assert active_slots(masked, float("inf"), exponent=4.0).tolist() == [[True, True, False]]
 

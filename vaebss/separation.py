@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAINTEST = 0.0125  # mean brightness of the faintest digit, as a share of its brightest pixel
-ACTIVE_SHARE = 0.03  # of a mixture, where the scale of sources is not known
+ACTIVE_SHARE = 0.01  # of a mixture, where the scale of sources is not known
 FAINT = 1e-9  # brightness with which slots without any take part in proportions
 SHARED = 1e-6  # least brightness that shares are taken of
 PLOTTED = 12  # mixtures in a figure
@@ -204,8 +204,7 @@ def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, fai
     none; a threshold, `faintest`, of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a
     thin digit beside three thick ones still counts, and silence holds no source.
 
-    Where nobody knows a source's scale, infinity, it is a share of the mixture: 3 % of the sum of p-th powers, 15 dB
-    below the whole. That an empty slot gets less than 1 % earns a network nothing (`Audio.errors`).
+    Where nobody knows a source's scale, infinity, it is a share of the mixture: of the sum of p-th powers.
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
