@@ -112,6 +112,13 @@ def test_a_recipe_is_found_beside_the_file_that_names_it(trained, tmp_path, monk
     assert list(cli.recipe["model"]["hidden_dims"]) == TEACHER["model"]["hidden_dims"]
 
 
+@pytest.mark.parametrize("again", [[], ["--config", "student.yaml"]])
+def test_a_run_goes_on_with_the_recipe_that_it_had(trained, again, monkeypatch):
+    folder, checkpoint = trained
+    monkeypatch.chdir(folder)
+    assert remix.RemixCLI(["--ckpt", str(checkpoint), *again]).config.teacher == "teacher.yaml"
+
+
 def test_what_has_been_taught_is_its_own_teacher_whatever_the_file_says(trained, monkeypatch):
     folder, checkpoint = trained
     monkeypatch.chdir(folder)

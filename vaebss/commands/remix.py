@@ -90,19 +90,22 @@ class RemixCLI(TrainCLI):
         adapts = self.config.data.mixtures is not None
         return [BankReport(), *([adapting.patience(self.config.data.epochs_per_round)] if adapts else [])]
 
-    def check(self) -> None:
-        super().check()
+    def settle(self) -> None:
         for name in ("init", "teacher"):
             if self.config[name] == NONE:
                 self.config[name] = None
         if self.config.init and (not self.config.teacher or is_recipe(self.config.teacher)):
             self.config.teacher = self.config.init  # what has been taught needs none to be trained
+        if is_recipe(self.config.teacher):
+            self.config.teacher = found(self.config.teacher, self.files)
+
+    def check(self) -> None:
+        super().check()
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
             return
         if is_recipe(self.config.teacher):
-            self.config.teacher = found(self.config.teacher, self.files)
             _ = self.recipe
         elif self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale

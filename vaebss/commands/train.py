@@ -124,12 +124,16 @@ class TrainCLI(LightningCLI):
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
         parser.set_defaults(saved or initial_options(self.initial, known) | proposed)
         self.config = parser.parse_args(args)
+        self.settle()
         refuse_others(saved, flatten(yaml.safe_load(parser.dump(self.config, skip_link_targets=True))))
         self.check()
 
     def proposed(self, options: Any) -> dict[str, Any]:
         """Defaults that follow from what was typed; nothing beside it."""
         return {}
+
+    def settle(self) -> None:
+        """Say in full what was typed in short, as a run to be resumed has it."""
 
     def check(self) -> None:
         """Refuse what would only show once an epoch is over."""
