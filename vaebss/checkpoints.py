@@ -62,6 +62,25 @@ def load(path: str | Path) -> Separator:
     return build(read(path), path)
 
 
+def mean(checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first one's contents with the mean of the weights of all, where they went on from the same ones.
+
+    That is one network which separates about as well as all together ("model soups", Wortsman et al. 2022).
+
+    Raises:
+        CheckpointError: they are not of one network.
+    """
+    states = [checkpoint["state_dict"] for checkpoint in checkpoints]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes):
+        raise CheckpointError("weights have a mean where all are of one network; these checkpoints' are not")
+    means = {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+    return checkpoints[0] | {"state_dict": means}
+
+
 def save(model: Separator, folder: str | Path) -> Path:
     """Write a model, its weights in half precision, into a folder that `load` opens; its path.
 

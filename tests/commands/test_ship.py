@@ -83,6 +83,26 @@ def test_a_card_scores_the_weights_as_they_are_kept(shelf, checkpoint, monkeypat
     assert card["scores_on_bundled_digits"] == json.loads(json.dumps(again))
 
 
+def test_of_several_checkpoints_the_mean_is_shipped(shelf, checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipping, "scores", lambda kept, *_, **__: scores(kept, **BUNDLED))
+    first = checkpoints.read(checkpoint)
+    further = {name: value + 1 if value.is_floating_point() else value for name, value in first["state_dict"].items()}
+    torch.save(first | {"state_dict": further}, tmp_path / "further.ckpt")
+    assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "further.ckpt"), *SHIP]) == 0
+    assert shipped.card("vae-new")["steps_of_the_last_run"] == 2 * first["global_step"]
+    shipped_weights = checkpoints.read("vae-new")["state_dict"]
+    for name, value in first["state_dict"].items():
+        expected = value + 0.5 if value.is_floating_point() else value
+        torch.testing.assert_close(shipped_weights[name], expected, atol=2e-3, rtol=1e-3)
+
+
+def test_weights_of_different_networks_have_no_mean(shelf, checkpoint, tmp_path, capsys):
+    torch.save(checkpoints.read(checkpoint) | {"state_dict": {}}, tmp_path / "other.ckpt")
+    assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "other.ckpt"), *SHIP]) == 2
+    assert "all are of one network" in capsys.readouterr().err
+    assert vaebss.available() == ["vae-tiny"]
+
+
 def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert scoring.main(["--ckpt", "vae-tiny", "--data.test_mixtures=20", "--gpus=0"]) == 0

@@ -19,7 +19,8 @@ SCORES += ("si_sir", "si_sar", "count", "psnr_paper_by_count", "si_sdr_by_count"
 def parse(args: list[str]) -> Any:
     """Options."""
     parser = OneLineErrors(prog=program("ship"), description="Put a trained model into the package, with its card.")
-    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint of fit.py or remix.py.")
+    ckpt = "Checkpoint of fit.py or remix.py. Of several that went on from the same weights the mean is shipped."
+    parser.add_argument("--ckpt", required=True, type=str, nargs="+", help=ckpt)
     parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
     parser.add_argument("--command", required=True, type=str, help="What made it, for the card.")
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
@@ -32,12 +33,13 @@ def parse(args: list[str]) -> Any:
 
 
 def ship(options: Any) -> None:
-    """Halve a checkpoint's weights, score what is left, and put both into the package with how it came about."""
-    from vaebss.checkpoints import FORMAT, read  # only now, so that options are refused at once
+    """Halve a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
+    from vaebss.checkpoints import FORMAT, mean, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
     from vaebss.pretrained.weights import halved, restored
 
-    checkpoint = read(options.ckpt)
+    every = [read(path) for path in options.ckpt]
+    checkpoint, steps = mean(every), sum(run.get("global_step", 0) for run in every)
     data = checkpoint.get("datamodule_hyper_parameters", {})
     facts: dict[str, Any] = {
         "command": options.command,
@@ -46,8 +48,8 @@ def ship(options: Any) -> None:
         "format": FORMAT,
         "seed": data.get("seed"),
         "trained_on": data.get("source"),
-        "steps_of_the_last_run": checkpoint.get("global_step"),
-        "mixtures_seen_in_the_last_run": checkpoint.get("global_step", 0) * data.get("batch_size", 0),
+        "steps_of_the_last_run": steps,
+        "mixtures_seen_in_the_last_run": steps * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
     kept = shelf.opened(restored(halved(checkpoint["state_dict"])), shelf.described(checkpoint))
