@@ -48,7 +48,7 @@ def ship(options: Any) -> None:
         "format": FORMAT,
         "seed": data.get("seed"),
         "trained_on": data.get("source"),
-        "steps_of_the_last_run": steps,
+        "steps_of_the_last_run": steps or None,
         "mixtures_seen_in_the_last_run": steps * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
