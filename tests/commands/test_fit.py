@@ -116,6 +116,19 @@ def test_a_resumed_run_refuses_other_options_by_name(checkpoint, capsys):
     assert fit.main(["--ckpt", str(checkpoint), "--model.beta=0.5", "--gpus=0"]) == 0
 
 
+@pytest.mark.parametrize("begun", [["--data.source=auto"], ["--init=FIRST"], ["--starts=2", "--start_epochs=1"]])
+def test_a_run_is_resumed_with_the_options_in_its_own_folder(begun, checkpoint, here, no_network, capsys):
+    begun = [option.replace("FIRST", str(checkpoint)) for option in begun]
+    assert fit.main([*RUN, *begun]) == 0
+    own = ["--config", str(last(here).parents[1] / "config.yaml"), "--ckpt", str(last(here))]
+    before = weights(last(here))
+    assert fit.main(own) == 0
+    assert "Nothing is left to train: all 2 epochs are done" in capsys.readouterr().out
+    assert all(torch.equal(value, before[name]) for name, value in weights(last(here)).items())
+    assert fit.main([*own, "--init=vae-k2"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
 CUT = {
     "optimizer": lambda kept: kept.pop("optimizer_states"),
     "weights alone": lambda kept: [kept.pop(name) for name in ("optimizer_states", "lr_schedulers", "callbacks")],

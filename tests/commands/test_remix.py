@@ -42,6 +42,15 @@ def test_a_run_takes_no_other_runs_bank_or_teacher(here):
     assert not torch.equal(banks[0]["sources"][:10], banks[1]["sources"][:10])
 
 
+def test_a_run_that_others_began_is_resumed_with_the_options_in_its_own_folder(here, capsys):
+    short = ["--trainer.limit_train_batches=2", "--teacher-epochs=1"]
+    first, run = (here / "lightning_logs" / f"version_{number}" for number in (0, 1))
+    assert remix.main([*REMIX_RUN, *short]) == 0
+    assert remix.main([*REMIX_RUN, *short, "--init", str(first / "checkpoints" / "last.ckpt")]) == 0
+    assert remix.main(["--config", str(run / "config.yaml"), "--ckpt", str(run / "checkpoints" / "last.ckpt")]) == 0
+    assert "Nothing is left to train" in capsys.readouterr().out
+
+
 def test_a_dry_run_leaves_nothing_behind(here, checkpoint):
     assert remix.main([*REMIX_RUN, "--teacher", str(checkpoint), "--trainer.fast_dev_run=true"]) == 0
     assert not list(here.iterdir())

@@ -55,6 +55,11 @@ class FitCLI(TrainCLI):
         in_a_mixture = sum(counts_of(data.num_mixed)) / 2
         return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale, slots))
 
+    def resume(self, begun: dict[str, Any]) -> None:
+        super().resume(begun)
+        if self.config.starts == begun.get("starts"):
+            self.config.starts = 1
+
     def check(self) -> None:
         super().check()
         if self.config.starts < 1 or self.config.start_epochs < 1:

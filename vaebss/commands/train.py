@@ -40,6 +40,7 @@ CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # j
 LARGEST_SEED = 2**32 - 1
 PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
 
+AUTO = "auto"  # of data.source, settled at run time
 RUN_STATE = {"config", "loops", "optimizer_states", "lr_schedulers"}  # what a checkpoint holds beside its model
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
@@ -114,8 +115,6 @@ class TrainCLI(LightningCLI):
         options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
         if lacking := [name for name in known if name not in options]:
             raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
-        if options.ckpt and options.init:
-            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         proposed = {} if options.ckpt else self.proposed(options)
         if path := options.ckpt or proposed.get("init", options.init):
             self.initial = read(path)
@@ -124,6 +123,8 @@ class TrainCLI(LightningCLI):
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
         parser.set_defaults(saved or initial_options(self.initial, known) | proposed)
         self.config = parser.parse_args(args)
+        if options.ckpt:
+            self.resume(flatten(yaml.safe_load(self.initial["config"])))
         self.settle()
         refuse_others(saved, flatten(yaml.safe_load(parser.dump(self.config, skip_link_targets=True))))
         self.check()
@@ -131,6 +132,14 @@ class TrainCLI(LightningCLI):
     def proposed(self, options: Any) -> dict[str, Any]:
         """Defaults that follow from what was typed; nothing beside it."""
         return {}
+
+    def resume(self, begun: dict[str, Any]) -> None:
+        """What a run did and chose when it began, as its own file of options names it, is not done once more."""
+        if self.config.init not in (None, begun.get("init")):
+            raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
+        self.config.init = None
+        if self.config.data.source == AUTO:
+            self.config.data.source = begun["data.source"]
 
     def settle(self) -> None:
         """Say in full what was typed in short, as a run to be resumed has it."""
