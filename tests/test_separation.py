@@ -52,6 +52,7 @@ def test_where_scale_is_unknown_a_slot_is_active_by_its_share():
     masked = torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1, 1)
     assert active_slots(masked, float("inf"), exponent=1.0).tolist() == [[True, True, True]]
     assert active_slots(masked, float("inf"), exponent=4.0).tolist() == [[True, True, False]]
+    assert active_slots(masked, float("inf"), exponent=4.0, faintest=0.1).tolist() == [[True, False, False]]
 
 
 def test_every_digit_is_active_and_silence_is_not(digits_module):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAINTEST = 0.0125  # mean brightness of the faintest digit, as a share of its brightest pixel
-ACTIVE_SHARE = 0.01  # of a mixture, where the scale of sources is not known
 FAINT = 1e-9  # brightness with which slots without any take part in proportions
 SHARED = 1e-6  # least brightness that shares are taken of
 PLOTTED = 12  # mixtures in a figure
@@ -208,7 +207,7 @@ def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, fai
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
-        return powers > ACTIVE_SHARE * powers.sum(1, keepdim=True)
+        return powers > faintest * powers.sum(1, keepdim=True)
     return masked.flatten(2).mean(2) > faintest * source_scale
 
 

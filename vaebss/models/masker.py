@@ -47,7 +47,7 @@ class Masker(Separator):
         exponent: p, pictures of sources add up as (sum_k s_k^p)^(1/p); shares are of p-th powers. On the command line
             the data sets it.
         faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
-            follows from how bright given mixtures are.
+            follows from how bright given mixtures are. Of sound it is a share of a mixture's energy.
     """
 
     def __init__(

@@ -32,7 +32,8 @@ class Separator(nn.Module, ABC):
         source_scale: brightest pixel of a source.
         bounded: whether masked estimates respect that.
         exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
-        faintest: mean brightness of the faintest source, as a share of source_scale; what is fainter is none.
+        faintest: mean brightness of the faintest source, as a share of source_scale, or of the mixture where that is
+            infinity; what is fainter is none.
 
     Attributes:
         modality: what its mixtures are pictures of; a label for others, of which it makes nothing.

@@ -50,7 +50,7 @@ class VAE(Separator):
         bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
             scale nobody knows.
         faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
-            follows from how bright given mixtures are.
+            follows from how bright given mixtures are. Of sound it is a share of a mixture's energy.
         seed: Of the posterior noise. On the command line --seed_everything sets it.
     """
 
