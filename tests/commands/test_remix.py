@@ -51,6 +51,18 @@ def test_a_run_that_others_began_is_resumed_with_the_options_in_its_own_folder(h
     assert "Nothing is left to train" in capsys.readouterr().out
 
 
+def test_more_slots_than_the_first_weights_have_need_a_teacher_that_fills_them(here, checkpoint, capsys):
+    short = [*REMIX_RUN, "--trainer.limit_train_batches=1", "--teacher", str(checkpoint)]
+    first, more = (here / "lightning_logs" / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (0, 1))
+    assert remix.main(short) == 0
+    assert remix.main([*short, "--init", str(first), "--model.num_sources=3"]) == 0
+    kept, grown = (torch.load(path, weights_only=True)["state_dict"]["network.masks.weight"] for path in (first, more))
+    assert (len(kept), len(grown)) == (2, 3)
+    torch.testing.assert_close(grown[:2], kept, atol=0.1, rtol=0)
+    assert remix.main([*REMIX_RUN, "--init", str(first), "--model.num_sources=3"]) == 2
+    assert "--init has 2 slots: --model.num_sources 3 needs a --teacher" in capsys.readouterr().err
+
+
 def test_a_dry_run_leaves_nothing_behind(here, checkpoint):
     assert remix.main([*REMIX_RUN, "--teacher", str(checkpoint), "--trainer.fast_dev_run=true"]) == 0
     assert not list(here.iterdir())

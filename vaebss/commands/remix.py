@@ -103,6 +103,9 @@ class RemixCLI(TrainCLI):
         super().check()
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
+        slots, known = self.config.model.num_sources, self.initial.get("hyper_parameters", {}).get("num_sources", 0)
+        if self.config.init and self.config.init == self.config.teacher and known < slots:
+            raise ValueError(f"--init has {known} slots: --model.num_sources {slots} needs a --teacher with as many")
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
             return
         if is_recipe(self.config.teacher):
@@ -133,7 +136,9 @@ def remix(cli: RemixCLI) -> None:
     run, data = Run(cli.command, cli.trainer, cli.folder), cli.datamodule
     run.prepare(data)
     if cli.config.init:
-        take_weights(cli.model, build(cli.initial, cli.config.init), cli.config.init)
+        initial: Any = build(cli.initial, cli.config.init)
+        slots = max(initial.num_sources, cli.config.model.num_sources)
+        take_weights(cli.model, initial.grown(slots), cli.config.init)
     if data.given is not None:
         run.say(assumed(cli))
     run.begin()

@@ -95,6 +95,18 @@ class Masker(Separator):
             brightest = mixture.mean((1, 2, 3), keepdim=True).clamp(min=FAINT)
         return network(mixture / brightest).softmax(1)
 
+    def grown(self, slots: int) -> "Masker":
+        """A copy with more slots: the first are as they were, the last layer of the others is drawn, as large."""
+        more, state = Masker(**self.options | {"num_sources": slots}), self.state_dict()
+        for part in ("weight", "bias"):
+            heads = [name for name in state if name.endswith(f".masks.{part}")]  # the network's and its average's
+            known = state[heads[0]].unflatten(0, (self.num_sources, -1))
+            drawn = known.std() * torch.randn(slots - self.num_sources, *known.shape[1:])
+            for head in heads:
+                state[head] = torch.cat([state[head], drawn.flatten(0, 1)])
+        more.load_state_dict(state)
+        return more.train(self.training)
+
     def label(self, mixture: Tensor, **options: Any) -> Separation:
         """The mean of three opinions: on the mixture, and on it moved by a pixel either way; of bands, one alone.
 

@@ -1,0 +1,39 @@
+"""A mask network gets more slots than it was trained with."""
+
+import pytest
+import torch
+
+from vaebss import Masker
+from vaebss.modalities.audio import Audio
+
+AUDIO = Audio(bands=96)
+KNOWN = {
+    "pixels": {},
+    "bands": {"image_shape": AUDIO.shape, "source_scale": float("inf"), "exponent": AUDIO.exponent},
+}
+
+
+@pytest.fixture(params=KNOWN)
+def masker(request):
+    torch.manual_seed(0)
+    return Masker(2, (4, 6), 8, view=request.param, **KNOWN[request.param]).eval()
+
+
+def test_slots_share_out_as_before_what_the_new_ones_leave(masker):
+    mixture = torch.rand(3, *masker.image_shape)
+    more = masker.grown(4)
+    assert more.options == masker.options | {"num_sources": 4}
+    shares = more(mixture)
+    assert (shares[:, 2:] > 0.01).any()  # large enough to learn from
+    torch.testing.assert_close(shares[:, :2] / shares[:, :2].sum(1, keepdim=True), masker(mixture))
+
+
+def test_the_average_begins_with_the_slots_of_the_network(masker):
+    more, mixture = masker.grown(3), torch.rand(3, *masker.image_shape)
+    torch.testing.assert_close(more.network(mixture), more.average(mixture))
+
+
+def test_as_many_slots_are_a_copy(masker):
+    more = masker.grown(2)
+    assert more is not masker
+    assert all(torch.equal(value, masker.state_dict()[name]) for name, value in more.state_dict().items())
