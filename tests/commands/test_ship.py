@@ -12,7 +12,7 @@ from vaebss.commands.ship import BUNDLED, scores
 from vaebss.data import notes
 from vaebss.pretrained import shelf as shipped
 
-OF_SOUND = ("vae-notes", "remix-notes")
+OF_SOUND = ("vae-notes", "remix-notes", "remix-notes-1to3")
 
 
 @pytest.fixture
