@@ -97,7 +97,8 @@ class Masker(Separator):
 
     def grown(self, slots: int) -> "Masker":
         """A copy with more slots: the first are as they were, the last layer of the others is drawn, as large."""
-        more, state = Masker(**self.options | {"num_sources": slots}), self.state_dict()
+        options: dict[str, Any] = self.options | {"num_sources": slots}
+        more, state = Masker(**options), self.state_dict()
         for part in ("weight", "bias"):
             heads = [name for name in state if name.endswith(f".masks.{part}")]  # the network's and its average's
             known = state[heads[0]].unflatten(0, (self.num_sources, -1))
