@@ -137,8 +137,9 @@ def remix(cli: RemixCLI) -> None:
     run.prepare(data)
     if cli.config.init:
         initial: Any = build(cli.initial, cli.config.init)
-        slots = max(initial.num_sources, cli.config.model.num_sources)
-        take_weights(cli.model, initial.grown(slots), cli.config.init)
+        if initial.num_sources < (slots := cli.config.model.num_sources):
+            initial = initial.grown(slots)
+        take_weights(cli.model, initial, cli.config.init)
     if data.given is not None:
         run.say(assumed(cli))
     run.begin()
