@@ -60,17 +60,27 @@ LINES = (
 KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 or 3 and 5 pixels or more a side"
 
 
-def as_images(signals: Any, lines: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Images as a user has them, a tensor or an array -> (N, C, H, W), read as those of a file are.
+def as_images(
+    signals: Any, lines: bool = False, white: float | None = None, channels: str | None = None
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Read images that a user has, a tensor or an array, as (N, C, H, W), by the rules for files of arrays.
 
-    And what brings sources (N, K, C, H, W) into their shape, K coming after N, or first where there is none.
+    Args:
+        signals: a tensor or an array.
+        lines: whether a row of numbers is a picture of one line.
+        white: number that stands for white; by default the type's own, see `white_of`.
+        channels: "first" or "last", the axis of one image that holds its channels; None is whichever fits.
+
+    Returns:
+        The images, and a function that brings sources (N, K, C, H, W) into the shape of what was given: K comes after
+        N, or first where there is no N.
 
     Raises:
         FileError: as `read_images`.
     """
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
-    axes = axes_of(name, array, lines)
-    images = as_brightness(name, in_order(array, axes), white_of(name, array.dtype))
+    axes = axes_of(name, array, lines, channels=channels)
+    images = as_brightness(name, in_order(array, axes), white or white_of(name, array.dtype))
     target = ("NK" if "N" in axes else "K") + axes.replace("N", "")
 
     def restore(sources: Tensor) -> Tensor:
@@ -79,18 +89,27 @@ def as_images(signals: Any, lines: bool = False) -> tuple[Tensor, Callable[[Tens
     return images if images.shape[1] in MODES else opaque(name, images, 0.0), restore
 
 
-def axes_of(name: str, array: np.ndarray, lines: bool, hint: str = "") -> str:
-    """What each axis of an array is: N, C, H or W."""
+def axes_of(name: str, array: np.ndarray, lines: bool, hint: str = "", channels: str | None = None) -> str:
+    """Name each axis of an array: N, C, H or W.
+
+    Raises:
+        FileError: its numbers are no brightness; its shape fits no layout, or several.
+    """
     if array.dtype.kind not in "buif":
         raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")
     known = LINES if lines else LAYOUTS
     layouts = [layout for layout in known if len(layout.axes) == array.ndim and layout.fits(*array.shape)]
     if not layouts or not array.size:
         raise FileError(f"{name} has shape {array.shape}, not {KNOWN}{hint}")
+    if channels:
+        ends = "HWC" if channels == "last" else ("CHW", "AHW")
+        layouts = [layout for layout in layouts if layout.axes.endswith(ends)]
+        if not layouts:
+            raise FileError(f"{name} has shape {array.shape}, no image with its channels {channels}{hint}")
     if len(layouts) > 1:
         readings = " or ".join(f"{layout.meaning} (then save {layout.certain})" for layout in layouts)
         raise FileError(f"{name} has shape {array.shape}, which may be {readings}{hint}")
-    return layouts[0].axes
+    return layouts[0].axes.replace("A", "C")
 
 
 def in_order(array: np.ndarray, axes: str) -> np.ndarray:

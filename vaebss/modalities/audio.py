@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from vaebss.figures.rows import Rows, spectrograms_figure
 from vaebss.modalities import linking, sound_files, windows
-from vaebss.modalities.modality import Modality, Part
+from vaebss.modalities.modality import Channels, Modality, Part
 from vaebss.separation import Separation
 
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
@@ -169,12 +169,14 @@ class Audio(Modality):
         products = self._banded((spectra.sum(1, keepdim=True) * spectra).sum(2))
         return products, spectra[..., :-1, :].square().flatten(2).sum(2) / self.pooled
 
-    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def taken(
+        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Sounds (T,) or (B, T), floats of any rate, by default `rate` -> (B, T') at `rate`."""
         sounds = torch.as_tensor(signals).float()
         if sounds.ndim not in (1, 2) or not sounds.numel() or not torch.isfinite(sounds).all():
             raise ValueError(f"sounds must have shape (T,) or (B, T) and be finite, not {tuple(sounds.shape)}")
-        taken, whole = self._at_own_rate(torch.atleast_2d(sounds).cpu(), sample_rate or self.rate)
+        taken, whole = self._at_own_rate(torch.atleast_2d(sounds).cpu(), round(sample_rate or self.rate))
         return taken, whole if sounds.ndim == 2 else lambda sources: whole(sources)[0]
 
     def _at_own_rate(self, sounds: Tensor, rate: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

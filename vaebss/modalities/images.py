@@ -21,7 +21,7 @@ from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array
 from vaebss.modalities.image_files import read_held, read_images, write_held
 from vaebss.modalities.looks import describe, single_brightness
-from vaebss.modalities.modality import Modality, Part
+from vaebss.modalities.modality import Channels, Modality, Part
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -64,11 +64,13 @@ class Images(Modality):
         """Their size is the separator's."""
         return {"kind": self.kind}
 
-    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """See `as_images`; pictures have no rate."""
+    def taken(
+        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Read pictures as `as_images` does; they have no sample rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
-        images, restore = as_images(signals, self.of_lines)
+        images, restore = as_images(signals, self.of_lines, self.white, channels)
         return 1 - images if self.invert else images, restore
 
     def picture(self, signals: Tensor) -> Tensor:

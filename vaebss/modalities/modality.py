@@ -5,13 +5,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaebss.figures.rows import Rows
 from vaebss.separation import Separation
+
+Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
 
 
 class Part(NamedTuple):
@@ -99,13 +101,23 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def taken(self, signals: Any, sample_rate: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Signals as a user has them, a tensor or an array, one or many -> (B, *S).
+    def taken(
+        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Read signals that a user has, a tensor or an array of one signal or many, as (B, *S).
 
-        And what brings sources (B, K, *S) into their shape, K coming after B, or first where there is none.
+        Args:
+            signals: a tensor or an array.
+            sample_rate: samples a second of sound; None is the modality's own.
+            channels: which axis of one signal holds its channels; None is no axis of sound, and of pictures whichever
+                fits.
+
+        Returns:
+            The signals (B, *S), and a function that brings sources (B, K, *S) into the shape of what was given: K comes
+            after B, or first where there is no B.
 
         Raises:
-            ValueError: of one line, if they are no signals.
+            ValueError: they are no signals; the message is one line.
         """
 
     def split(self, signals: Tensor) -> Tensor:
