@@ -5,6 +5,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vaebss.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from vaebss.api import adapt, separate
     from vaebss.checkpoints import load, save
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from vaebss.training.scores import Scores
     from vaebss.training.student import RemixSeparator
     from vaebss.training.vae import VAEBSS
-
-__version__ = "0.2.0"
 
 _HOMES = {
     "VAE": "models.vae",

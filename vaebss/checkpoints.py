@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from vaebss import __version__
 from vaebss.errors import CheckpointError, first_line
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.pretrained import shared, shelf
+from vaebss.version import __version__
 
 FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
 MODELS: dict[str, Any] = {"VAEBSS": VAE, "RemixSeparator": Masker}  # by the LightningModule that trained them

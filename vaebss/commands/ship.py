@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vaebss import __version__
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.pretrained import shelf
+from vaebss.version import __version__
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 NOTES = 1_000  # pairs that score a model of sound

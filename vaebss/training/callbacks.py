@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vaebss import __version__
 from vaebss.errors import first_line
 from vaebss.figures.scores import confusion_figure
 from vaebss.figures.separations import separation_figure
@@ -25,6 +24,7 @@ from vaebss.hardware import commit
 from vaebss.models.vae import VAE
 from vaebss.training.boards import add_figure, add_score, add_sound, add_text
 from vaebss.training.scores import Apart, BankScores, Scores, apart, examples
+from vaebss.version import __version__
 
 
 class WholeCheckpoints(TorchCheckpointIO):

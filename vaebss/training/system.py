@@ -8,13 +8,13 @@ from typing import Any
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from vaebss import __version__
 from vaebss.checkpoints import FORMAT
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
+from vaebss.version import __version__
 
 HELD = "model."  # before the names of the weights, in here though not on disk
 
