@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaebss.errors import CheckpointError, DataError, FileError
     from vaebss.models.masker import Masker
     from vaebss.models.vae import VAE
-    from vaebss.pretrained.shelf import available
+    from vaebss.pretrained.catalogue import available
     from vaebss.separation import Separation
     from vaebss.training.scores import Scores
     from vaebss.training.student import RemixSeparator
@@ -34,7 +34,7 @@ _HOMES = {
     "Scores": "training.scores",
     "Separation": "separation",
     "adapt": "api",
-    "available": "pretrained.shelf",
+    "available": "pretrained.catalogue",
     "load": "checkpoints",
     "save": "checkpoints",
     "separate": "api",

@@ -11,7 +11,7 @@ from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import through
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
-from vaebss.pretrained.shelf import DEFAULT_MODEL
+from vaebss.pretrained.catalogue import DEFAULT_MODEL
 from vaebss.separation import Separation, check_mixture
 
 if TYPE_CHECKING:

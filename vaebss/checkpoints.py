@@ -11,7 +11,7 @@ from vaebss.errors import CheckpointError, first_line
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pretrained import shared, shelf
+from vaebss.pretrained import catalogue, shared
 from vaebss.version import __version__
 
 FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
@@ -24,13 +24,13 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code.
     """
-    if str(path) in shelf.available():
-        return shelf.read_shipped(str(path))
+    if str(path) in catalogue.available():
+        return catalogue.read_shipped(str(path))
     if shared.is_shared(path):
         return _checked(shared.read(path), path)
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(shelf.available())}")
+        raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(catalogue.available())}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

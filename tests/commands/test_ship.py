@@ -10,7 +10,7 @@ from vaebss.commands import ship as shipping
 from vaebss.commands import test as scoring
 from vaebss.commands.ship import BUNDLED, scores
 from vaebss.data import notes
-from vaebss.pretrained import shelf as shipped
+from vaebss.pretrained import catalogue
 
 OF_SOUND = ("vae-notes", "remix-notes", "remix-notes-1to3")
 
@@ -18,9 +18,9 @@ OF_SOUND = ("vae-notes", "remix-notes", "remix-notes-1to3")
 @pytest.fixture
 def shelf(tmp_path, monkeypatch, checkpoint):
     """A folder of shipped models with one in it."""
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shelf")
-    shipped.ship("vae-tiny", checkpoints.read(checkpoint), {"seed": 0}, shipped.FOLDER)
-    return shipped.FOLDER
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "shelf")
+    catalogue.ship("vae-tiny", checkpoints.read(checkpoint), {"seed": 0}, catalogue.FOLDER)
+    return catalogue.FOLDER
 
 
 def test_a_shipped_model_opens_by_name(shelf, checkpoint, random_mixture):
@@ -40,13 +40,13 @@ def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
 
 
 def test_a_student_takes_the_room_of_its_average(tmp_path, monkeypatch, random_mixture):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
     student = Masker(2, (4, 6, 8), 64).eval()
     with torch.no_grad():
         for weight in student.network.parameters():
             weight += 0.1
     described = {"model_class": "RemixSeparator", "hyper_parameters": student.options}
-    path = shipped.ship("student", described | {"state_dict": student.state_dict()}, {}, tmp_path)
+    path = catalogue.ship("student", described | {"state_dict": student.state_dict()}, {}, tmp_path)
     assert path.stat().st_size < 1.3 * 2 * sum(weight.numel() for weight in student.average.parameters()) + 50_000
     opened = vaebss.load("student")
     torch.testing.assert_close(opened(random_mixture), student(random_mixture), atol=2e-3, rtol=0)
@@ -62,7 +62,7 @@ def test_an_unknown_name_lists_the_known_ones(shelf):
 @pytest.mark.parametrize("name", ["", "VAE", "../vae", "a--b", "a.b"])
 def test_names_are_words(shelf, checkpoint, name):
     with pytest.raises(ValueError, match="lower-case"):
-        shipped.ship(name, checkpoints.read(checkpoint), {}, shelf)
+        catalogue.ship(name, checkpoints.read(checkpoint), {}, shelf)
 
 
 SHIP = ("--name", "vae-new", "--command", "fit.py")
@@ -77,7 +77,7 @@ def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, no_ne
 def test_a_card_scores_the_weights_as_they_are_kept(shelf, checkpoint, monkeypatch):
     monkeypatch.setattr(shipping, "scores", lambda kept, *_, **__: scores(kept, **BUNDLED))  # MNIST may be out of reach
     assert shipping.main(["--ckpt", str(checkpoint), *SHIP]) == 0
-    card = shipped.card("vae-new")
+    card = catalogue.card("vae-new")
     assert card["command"] == "fit.py"
     again = scores(checkpoints.read("vae-new"), **BUNDLED)
     assert card["scores_on_bundled_digits"] == json.loads(json.dumps(again))
@@ -89,7 +89,7 @@ def test_of_several_checkpoints_the_mean_is_shipped(shelf, checkpoint, monkeypat
     further = {name: value + 1 if value.is_floating_point() else value for name, value in first["state_dict"].items()}
     torch.save(first | {"state_dict": further}, tmp_path / "further.ckpt")
     assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "further.ckpt"), *SHIP]) == 0
-    assert shipped.card("vae-new")["steps_of_the_last_run"] == 2 * first["global_step"]
+    assert catalogue.card("vae-new")["steps_of_the_last_run"] == 2 * first["global_step"]
     shipped_weights = checkpoints.read("vae-new")["state_dict"]
     for name, value in first["state_dict"].items():
         expected = value + 0.5 if value.is_floating_point() else value
@@ -112,7 +112,7 @@ def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, mon
 
 @pytest.mark.parametrize("name", [name for name in vaebss.available() if name not in OF_SOUND])
 def test_a_card_tells_what_the_weights_give(name):
-    card = shipped.card(name)
+    card = catalogue.card(name)
     assert card["scores_on_mnist_test_mixtures"]["n"] == 5_000
     assert card["command"]
     assert card["licence_of_the_data"].startswith("MNIST")
@@ -125,7 +125,7 @@ def test_a_card_tells_what_the_weights_give(name):
 @pytest.mark.parametrize("name", OF_SOUND)
 def test_a_model_of_sound_separates_notes_of_another_font(name, tmp_path, monkeypatch):
     pytest.importorskip("pretty_midi")
-    card = shipped.card(name)
+    card = catalogue.card(name)
     assert card["scores_on_held_out_notes"]["n"] == card["scores_on_instruments_never_heard"]["n"] == 1_000
     assert card["command"]
     assert card["licence_of_the_data"].startswith("FluidR3")

@@ -49,7 +49,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
-from vaebss.pretrained.shelf import available
+from vaebss.pretrained.catalogue import available
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 from vaebss.training.vae import VAEBSS
 

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.pretrained.shelf import DEFAULT_MODEL, available, card, is_of_sound
+from vaebss.pretrained.catalogue import DEFAULT_MODEL, available, card, is_of_sound
 
 
 def parse(args: list[str]) -> Any:

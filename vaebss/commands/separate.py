@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.written import SHEET, SourceFiles, Written
 from vaebss.errors import FileError
-from vaebss.pretrained.shelf import DEFAULT_MODEL
+from vaebss.pretrained.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.pretrained import shelf
+from vaebss.pretrained import catalogue
 from vaebss.version import __version__
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
@@ -28,7 +28,7 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--soundfont", type=str | None, help="Of the notes; by default the font that pretty_midi has.")
     parser.add_argument("--licence", type=str, default=LICENCE, help="Of what it was trained on.")
     options = parser.parse_args(args)
-    shelf.check_name(options.name)
+    catalogue.check_name(options.name)
     return options
 
 
@@ -52,9 +52,9 @@ def ship(options: Any) -> None:
         "mixtures_seen_in_the_last_run": steps * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
-    kept = shelf.opened(restored(halved(checkpoint["state_dict"])), shelf.described(checkpoint))
+    kept = catalogue.opened(restored(halved(checkpoint["state_dict"])), catalogue.described(checkpoint))
     refinement = {"refine_steps": options.refine_steps}
-    if shelf.is_of_sound(checkpoint):
+    if catalogue.is_of_sound(checkpoint):
         font = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
         facts["trained_on"] = f"notes of {Path(data.get('soundfont') or 'TimGM6mb').stem}"
         facts["scores_on_held_out_notes"] = scores(kept, refinement, **font)
@@ -62,7 +62,7 @@ def ship(options: Any) -> None:
     else:
         facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
         facts["scores_on_bundled_digits"] = scores(kept, **BUNDLED)
-    print("Written:", shelf.ship(options.name, checkpoint, facts))
+    print("Written:", catalogue.ship(options.name, checkpoint, facts))
 
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vaebss.hardware import one_device
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
-from vaebss.pretrained.shelf import available
+from vaebss.pretrained.catalogue import available
 from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
 
 PICTURED = 8  # mixtures

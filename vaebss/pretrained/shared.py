@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebss.errors import CheckpointError, first_line
-from vaebss.pretrained import shelf, weights
+from vaebss.pretrained import catalogue, weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 HUB = "hf://"  # before owner/name
@@ -22,7 +22,7 @@ def write(checkpoint: dict[str, Any], folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights.write(checkpoint["state_dict"], folder / WEIGHTS)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}
-    (folder / CARD).write_text(json.dumps(shelf.described(checkpoint) | known, indent=2) + "\n")
+    (folder / CARD).write_text(json.dumps(catalogue.described(checkpoint) | known, indent=2) + "\n")
     return folder
 
 
@@ -38,7 +38,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     folder = _fetched(str(path)) if str(path).startswith(HUB) else Path(path).expanduser()
     try:
-        return shelf.opened(weights.read(folder / WEIGHTS), json.loads((folder / CARD).read_text()))
+        return catalogue.opened(weights.read(folder / WEIGHTS), json.loads((folder / CARD).read_text()))
     except Exception as error:  # a stranger's files fail to load in any way they like
         lacking = f"{path} holds no {CARD} and {WEIGHTS} that can be opened"
         raise CheckpointError(f"{lacking}: {first_line(error)}") from error

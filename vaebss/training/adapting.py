@@ -16,7 +16,7 @@ from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_precision
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
-from vaebss.pretrained.shelf import card
+from vaebss.pretrained.catalogue import card
 from vaebss.training.statistics import of_mixtures, source_scale
 from vaebss.training.student import RemixSeparator
 
