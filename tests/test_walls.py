@@ -13,7 +13,7 @@ PACKAGE = Path(vaebss.__file__).parent
 # From the top floor down; an import goes to a floor below, or to the importer's own room.
 FLOORS = [
     {"commands"},
-    {"baselines", "api"},
+    {"baselines", "api", "demo"},
     {"training"},
     {"data", "checkpoints"},
     {"modalities", "metrics", "pretrained"},

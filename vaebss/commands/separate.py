@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from vaebss.separation import Separation
 
 FORMATS = ("png", "tiff", "npy", "wav", "flac")
-LOOKED_AT = 100  # files
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image
 
 
@@ -60,7 +59,7 @@ def separate(options: Any) -> int:
     from vaebss.checkpoints import load
     from vaebss.figures.contact_sheet import ContactSheet
     from vaebss.hardware import one_device
-    from vaebss.modalities.kinds import modality_of
+    from vaebss.modalities.kinds import modality_of, modality_of_files
 
     model = load(options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
@@ -68,7 +67,8 @@ def separate(options: Any) -> int:
     out = Path(options.out).expanduser()
     with tempfile.TemporaryDirectory() as piped:
         files, failed = files_of(options.inputs, modality_of(model).suffixes, Path(piped))
-        modality = as_they_look(model, files, {name: options[name] for name in ("source_max", "invert", "white")})
+        look = {name: options[name] for name in ("source_max", "invert", "white")}
+        modality = modality_of_files(model, files, look, say)
         taker = Taker(model, modality, refinement, suffix_of(options.format, modality))
         sheet = ContactSheet(modality.figure, modality.beside)
         with Written(out, files) as written:
@@ -145,26 +145,6 @@ class Taker:
             return through(answer, self.modality, signals, **self.refinement).sources_first()
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
-
-
-def as_they_look(model: "Separator", files: list[Path], options: dict[str, Any]) -> "Modality":
-    """The modality of files; what is not said of pictures is taken from how the first of them look, and told.
-
-    But for a model that was taught on given mixtures: it takes them to be as bright as those.
-    """
-    from vaebss.modalities.images import Images
-    from vaebss.modalities.kinds import modality_of
-
-    modality = modality_of(model, **options)
-    asked = [name for name in ("invert", "source_max") if options[name] is None and (model.bounded or name == "invert")]
-    if not (isinstance(modality, Images) and asked and (looks := modality.look(files[:LOOKED_AT]))):
-        return modality
-    options |= {name: looks[name] for name in asked}
-    ground = "dark on white" if options["invert"] else "bright on black"
-    scale = options["source_max"] or model.source_scale
-    if model.bounded or options["invert"]:
-        say(f"Taken as {ground}, single sources as up to {scale:.2g} (--invert, --source-max)")
-    return modality_of(model, **options)
 
 
 def own_names(files: list[Path]) -> list[str]:

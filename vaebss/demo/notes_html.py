@@ -1,8 +1,7 @@
-"""What the demo makes of sound: two notes, their mixture, what a model hears in it and how good that is."""
+"""The answer of the tab for notes: the mixture of two notes, what a model finds in it, and how good that is."""
 
 # N notes, K slots, T samples
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from vaebss.data.notes import SPLITS, Notes
+from vaebss.demo.html import block, data_url, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
@@ -31,11 +31,11 @@ INCHES, DPI = (5, 0.62), 200  # width of the spectrograms, height of each
 WAIT = "<p>Notes are being rendered from a SoundFont. The first time this takes a minute.</p>"
 
 Note = tuple[int, int]  # General MIDI program, counted from 0, and pitch
-Heard = tuple[str, Tensor]  # what it is, and the signal (T,)
+Track = tuple[str, Tensor]  # a label and a signal (T,)
 
 
 @dataclass(frozen=True)
-class Shelf:
+class NoteLibrary:
     """Notes to choose from, by instrument and pitch."""
 
     notes: Notes
@@ -70,51 +70,50 @@ class Shelf:
 
 
 def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
-    """As HTML: the mixture of notes (1, N, T), each as it is found and as it is, how good that is; and spectrograms."""
+    """HTML with the mixture of notes (1, N, T), each estimate, its true source and the score; HTML of spectrograms."""
     modality, mixture, there = modality_of(model), sources.sum(1), sources.shape[1]
     found = _found(model, modality, mixture)
     estimates = match(found.sources, sources, torch.tensor([there]))
     quality = float(si_sdr(estimates, sources).mean())
-    heard: list[Heard] = [("mixture", mixture[0])]
+    tracks: list[Track] = [("mixture", mixture[0])]
     for number, pair in enumerate(zip(estimates[0], sources[0], strict=True), start=1):
-        heard += zip((f"found {number}", f"truth {number}"), pair, strict=True)
-    return shown(f"<b>{int(found.count)} found</b>, {there} there; SI-SDR {quality:.1f} dB", heard, modality)
+        tracks += zip((f"found {number}", f"truth {number}"), pair, strict=True)
+    return shown(f"<b>{int(found.count)} found</b>, {there} there; SI-SDR {quality:.1f} dB", tracks, modality)
 
 
 def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
-    """As HTML: a file's sound and what is found in it; and spectrograms."""
+    """HTML with the sound of a file and the sources that are found in it; HTML of their spectrograms."""
     path, modality = Path(path), modality_of(model)
     try:
         signals = next(modality.read(path)).signals.mean(1)  # of its channels
         found = _found(model, modality, signals)[0]
     except ValueError as error:
-        return f"<p>{escape(str(error).replace(str(path), path.name))}</p>", ""
+        return refusal(error, path), ""
     parts = found.sources[found.active]
-    heard: list[Heard] = [("mixture", signals[0])]
-    heard += [(f"found {number}", part) for number, part in enumerate(parts, start=1)]
-    return shown(f"<b>{int(found.count)} found</b> in {escape(path.name)}", heard, modality)
+    tracks: list[Track] = [("mixture", signals[0])]
+    tracks += [(f"found {number}", part) for number, part in enumerate(parts, start=1)]
+    return shown(f"<b>{int(found.count)} found</b> in {escape(path.name)}", tracks, modality)
 
 
 def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
-    """In signals (B, T), refined where the model can be."""
+    """The separation of signals (B, T), refined where the model can refine."""
     return through(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
 
 
-def shown(line: str, heard: Sequence[Heard], modality: Modality) -> tuple[str, str]:
-    """As HTML: a line, HTML already, above signals to listen to, all in one scale; and their spectrograms."""
-    loudest = max(float(signal.abs().max()) for _, signal in heard) or 1.0
-    urls = [(label, as_url(signal / loudest, modality.options["rate"])) for label, signal in heard]
+def shown(line: str, tracks: Sequence[Track], modality: Modality) -> tuple[str, str]:
+    """HTML of a line, HTML already, above players of signals, all in one scale; HTML of their spectrograms."""
+    loudest = max(float(signal.abs().max()) for _, signal in tracks) or 1.0
+    urls = [(label, sound_url(signal / loudest, modality.options["rate"])) for label, signal in tracks]
     players = "".join(f'<span>{label}</span><audio controls src="{url}"></audio>' for label, url in urls)
-    figure = modality.figure({label: signal.unsqueeze(0) for label, signal in heard})
-    figure.set_size_inches(INCHES[0], INCHES[1] * len(heard))
+    figure = modality.figure({label: signal.unsqueeze(0) for label, signal in tracks})
+    figure.set_size_inches(INCHES[0], INCHES[1] * len(tracks))
     figure.set_dpi(DPI)
-    picture = base64.b64encode(as_png(figure)).decode()
-    spectrograms = f'<img src="data:image/png;base64,{picture}" alt="Spectrograms">'
-    return f"<p>{line}</p><div>{players}</div>", spectrograms
+    spectrograms = f'<img src="{data_url(as_png(figure), "image/png")}" alt="Spectrograms">'
+    return block([line], players), spectrograms
 
 
-def as_url(signal: Tensor, rate: int) -> str:
-    """A signal (T,) from -1 to 1 as a WAV file in a data URL, which a browser plays."""
+def sound_url(signal: Tensor, rate: int) -> str:
+    """A signal (T,) from -1 to 1 as a WAV file in a data URL."""
     file = io.BytesIO()
     wavfile.write(file, rate, (signal.clamp(-1, 1) * np.iinfo(np.int16).max).round().short().numpy())
-    return f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_url(file.getvalue(), "audio/wav")

@@ -10,11 +10,13 @@ from PIL import Image
 from scipy.io import wavfile
 
 import vaebss
-from vaebss.commands import demo, page, page_digits
-from vaebss.commands.duet import Shelf, notes_apart, sound_apart
-from vaebss.commands.layers import NOTHING, as_digit, as_digits, as_url, digits_apart, file_apart
+from vaebss.commands import demo
 from vaebss.data import notes
 from vaebss.data.digits import load_digits
+from vaebss.demo import digits_tab, page
+from vaebss.demo.digits_html import NOTHING, as_digit, as_digits, digits_apart, file_apart, picture_url
+from vaebss.demo.models import offered
+from vaebss.demo.notes_html import NoteLibrary, notes_apart, sound_apart
 from vaebss.errors import CheckpointError
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
@@ -62,7 +64,7 @@ def test_white_ink_is_read_off_a_transparent_layer():
 
 def test_a_picked_digit_comes_back_as_it_was(digits_module):
     digits = digits_module.collection.test[:3] / 255
-    assert (as_digits([*map(as_url, digits), ""]) == digits).all()
+    assert (as_digits([*map(picture_url, digits), ""]) == digits).all()
 
 
 def test_nothing_drawn_is_said_and_not_scored():
@@ -80,7 +82,7 @@ def test_parts_are_shown_above_their_truth_and_scored_on_the_papers_scale(name, 
     assert number(r"PSNR ([\d.]+) dB", html) == pytest.approx(float(psnr), abs=0.051)
     assert f"<b>{int(found.count)} found</b>, {there} there" in html
     assert html.count("truth") == there
-    assert all(as_url(digit) in html for digit in digits)
+    assert all(picture_url(digit) in html for digit in digits)
     assert html.count("not found") == there - int(found.count)
     assert ("This model has 2 slots: it cannot hold 3 digits." in html) == (there > model.num_sources)
 
@@ -90,7 +92,7 @@ def test_each_score_stands_above_its_own_truth(digits_module):
     for shown in (digits, digits.flip(0)):
         html = digits_apart(model, shown)
         pictures = re.findall(r'src="([^"]+)"', html)
-        assert [pictures[2], pictures[4]] == [as_url(digit) for digit in shown]
+        assert [pictures[2], pictures[4]] == [picture_url(digit) for digit in shown]
         for estimate, digit in ((pictures[1], shown[0]), (pictures[3], shown[1])):
             assert float((as_digits([estimate])[0] - digit).square().mean()) < 0.01
 
@@ -121,24 +123,24 @@ def test_a_broken_picture_is_a_line(tmp_path):
 
 
 def test_models_that_separate_are_offered(checkpoint):
-    pictures, sounds = demo.offered(None)
+    pictures, sounds = offered(None)
     assert pictures[0] == "remix-1to4"
     assert {*pictures} | {*sounds} | {"ae-k2", "ae-k3", "ae-k4"} == {*vaebss.available()}
     assert not [name for name in pictures if name.startswith("ae-")]
     assert {*sounds} == {"vae-notes", "remix-notes", "remix-notes-1to3"}
-    assert demo.offered(str(checkpoint))[0] == [str(checkpoint), *pictures]
+    assert offered(str(checkpoint))[0] == [str(checkpoint), *pictures]
 
 
 def test_what_is_no_checkpoint_is_refused_at_once(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        demo.offered(str(tmp_path / "missing.ckpt"))
+        offered(str(tmp_path / "missing.ckpt"))
 
 
 @pytest.mark.parametrize("has_audio", [True, False])
 def test_there_is_a_tab_for_notes_where_the_extra_is_installed(has_audio, monkeypatch, tmp_path):
     pytest.importorskip("gradio")
     monkeypatch.setattr(page, "find_spec", lambda name: has_audio)
-    monkeypatch.setattr(page_digits, "load_digits", lambda *_: load_digits("bundled", tmp_path))
+    monkeypatch.setattr(digits_tab, "load_digits", lambda *_: load_digits("bundled", tmp_path))
     blocks = page.page(["remix-k2"], ["vae-notes"], tmp_path).blocks.values()
     tabs = [block.label for block in blocks if block.get_block_name() == "tabitem"]
     assert tabs == ["Digits", "Notes"][: 1 + has_audio]
@@ -151,11 +153,11 @@ def test_a_missing_gradio_is_a_line(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
+def library(tmp_path_factory):
     pytest.importorskip("pretty_midi")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notes, "RANGES", FEW)
-        return Shelf(notes.load_notes(tmp_path_factory.mktemp("notes")))
+        return NoteLibrary(notes.load_notes(tmp_path_factory.mktemp("notes")))
 
 
 def heard(html: str) -> list[np.ndarray]:
@@ -163,29 +165,29 @@ def heard(html: str) -> list[np.ndarray]:
     return [wavfile.read(io.BytesIO(base64.b64decode(sound)))[1].astype(float) for sound in sounds]
 
 
-def test_notes_are_chosen_by_instrument_and_pitch(shelf):
-    assert shelf.instruments() == [("Acoustic Grand Piano", 0), ("Violin", 40), ("Flute", 73)]
-    names = dict(shelf.pitches(40))
+def test_notes_are_chosen_by_instrument_and_pitch(library):
+    assert library.instruments() == [("Acoustic Grand Piano", 0), ("Violin", 40), ("Flute", 73)]
+    names = dict(library.pitches(40))
     assert names["A4"] == 69
     assert min(names.values()) >= 60
     assert max(names.values()) <= 80
-    sources = shelf.sources([(40, 69), (0, 60)])
+    sources = library.sources([(40, 69), (0, 60)])
     assert sources.shape == (1, 2, notes.SAMPLES)
     assert sources.square().mean(2).sqrt().numpy() == pytest.approx(0.25, abs=1e-3)
     strongest = int(torch.fft.rfft(sources[0, 0]).abs().argmax()) * notes.RATE / notes.SAMPLES
     assert strongest / 440 == pytest.approx(max(1, round(strongest / 440)), abs=0.02)  # a partial of A4
 
 
-def test_notes_at_random_are_held_out_and_two(shelf):
-    held_out = {tuple(note) for note in shelf.notes.labels["test"].tolist()}
+def test_notes_at_random_are_held_out_and_two(library):
+    held_out = {tuple(note) for note in library.notes.labels["test"].tolist()}
     for _ in range(20):
-        first, second = shelf.two()
+        first, second = library.two()
         assert {first, second} <= held_out
         assert first != second
 
 
-def test_notes_are_heard_apart_and_scored(shelf):
-    model, sources = vaebss.load("vae-notes"), shelf.sources([(40, 69), (0, 60)])
+def test_notes_are_heard_apart_and_scored(library):
+    model, sources = vaebss.load("vae-notes"), library.sources([(40, 69), (0, 60)])
     html, spectrograms = notes_apart(model, sources)
     found = through(model.separate, modality_of(model), sources.sum(1), refine_steps=60)
     quality = si_sdr(match(found.sources, sources, torch.tensor([2])), sources).mean()
@@ -196,9 +198,9 @@ def test_notes_are_heard_apart_and_scored(shelf):
     assert spectrograms.startswith('<img src="data:image/png;base64,')
 
 
-def test_ones_own_sound_comes_apart(shelf, tmp_path):
+def test_ones_own_sound_comes_apart(library, tmp_path):
     pytest.importorskip("soundfile")
-    sound = shelf.sources([(40, 69), (0, 60)]).sum(1)[0]
+    sound = library.sources([(40, 69), (0, 60)]).sum(1)[0]
     wavfile.write(tmp_path / "duet.wav", notes.RATE, torch.cat([sound, sound]).numpy())
     html, spectrograms = sound_apart(vaebss.load("vae-notes"), tmp_path / "duet.wav")
     assert "<b>2 found</b> in duet.wav" in html

@@ -1,4 +1,4 @@
-"""What the demo makes of its layers: digits, their mixture, what a model finds in it and how good that is."""
+"""The answer of the tab for digits: the mixture of drawn digits, what a model finds in it, and how good that is."""
 
 # M digits, K slots
 
@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaebss.commands.separate import as_they_look
+from vaebss.demo.html import block, data_url, refusal
 from vaebss.matching import match, with_silence
 from vaebss.metrics.images import qualities
-from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.kinds import modality_of, modality_of_files
 from vaebss.modalities.modality import through
 from vaebss.models.separator import Separator
 from vaebss.separation import active_slots
@@ -30,17 +30,17 @@ NOTHING = "<p>Draw something first: a digit on each black square, up to four. Or
 Column = Sequence[tuple[Tensor, str]]  # pictures (C, H, W) from 0 to 1, and what is written below each
 
 
-def as_url(picture: Tensor) -> str:
-    """A picture (C, H, W) from 0 to 1 as a data URL, which a browser shows."""
+def picture_url(picture: Tensor) -> str:
+    """A picture (C, H, W) from 0 to 1 as a PNG in a data URL."""
     pixels = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).squeeze(-1).numpy()
     image, file = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((LARGEST, LARGEST))
     image.save(file, "png")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_url(file.getvalue(), "image/png")
 
 
 def as_digits(layers: Sequence[str]) -> Tensor:
-    """The digits of layers in which there is something, (M, 1, 28, 28) from 0 to 1.
+    """The digits of layers that are not empty, (M, 1, 28, 28) from 0 to 1.
 
     A layer is a data URL of a drawing or of a digit as MNIST has it, or "".
     """
@@ -79,7 +79,7 @@ def as_digit(drawing: np.ndarray) -> Tensor:
 
 
 def digits_apart(model: Separator, digits: Tensor) -> str:
-    """As HTML: the mixture of digits (M, 1, 28, 28), what is found in it, each above its truth, and how good it is."""
+    """HTML with the mixture of digits (M, 1, 28, 28), each estimate above its true source, and their scores."""
     if not len(digits):
         return NOTHING
     there, scale = len(digits), model.source_scale
@@ -107,14 +107,14 @@ def _too_few(slots: int, there: int) -> list[str]:
 
 
 def file_apart(model: Separator, path: str | Path) -> str:
-    """As HTML: the first picture of a file, and what is found in it."""
+    """HTML with the first picture of a file and the sources that are found in it."""
     path = Path(path)
     try:
-        modality = as_they_look(model, [path], dict.fromkeys(("source_max", "invert", "white")))
+        modality = modality_of_files(model, [path], dict.fromkeys(("source_max", "invert", "white")))
         signals = next(modality.read(path)).signals[:1]
         found = through(model.separate, modality, signals)[0]
     except ValueError as error:
-        return f"<p>{escape(str(error).replace(str(path), path.name))}</p>"
+        return refusal(error, path)
     line = f"<b>{int(found.count)} found</b> in {escape(path.name)}; confidence {float(found.confidence):.2f}"
     brightest = signals.max().clamp(min=1e-6)
     columns: list[Column] = [[(signals[0] / brightest, "mixture")]]
@@ -124,9 +124,8 @@ def file_apart(model: Separator, path: str | Path) -> str:
 
 def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:
     """Lines and columns of pictures as HTML; they are HTML already."""
-    pictures = "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns)
-    return "".join(f"<p>{line}</p>" for line in lines) + f"<div>{pictures}</div>"
+    return block(lines, "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns))
 
 
 def _captioned(picture: Tensor, caption: str) -> str:
-    return f'<figure><img src="{as_url(picture)}" alt=""><figcaption>{caption}</figcaption></figure>'
+    return f'<figure><img src="{picture_url(picture)}" alt=""><figcaption>{caption}</figcaption></figure>'

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vaebss.checkpoints import load
-from vaebss.commands.page_digits import digits_page
-from vaebss.commands.page_notes import notes_page
+from vaebss.demo.digits_tab import digits_tab
+from vaebss.demo.notes_tab import notes_tab
 
 TITLE = '<b style="font-size: 17px">Mixtures, taken apart by models that learnt from mixtures alone</b>'
 
@@ -36,8 +36,8 @@ def page(pictures: list[str], sounds: list[str], root: str | Path) -> Any:
         gr.HTML(TITLE)
         if pictures:
             with gr.Tab("Digits"):
-                digits_page(gr, model, pictures, root)
+                digits_tab(gr, model, pictures, root)
         if sounds and find_spec("pretty_midi") and find_spec("soundfile"):
             with gr.Tab("Notes") as tab:
-                notes_page(gr, model, sounds, root, tab)
+                notes_tab(gr, model, sounds, root, tab)
     return blocks

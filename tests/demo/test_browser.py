@@ -6,11 +6,12 @@ from itertools import pairwise
 import pytest
 from scipy.io import wavfile
 
-from vaebss.commands import demo, page_digits
-from vaebss.commands.page import STYLE
-from vaebss.commands.page import page as demo_page
 from vaebss.data import notes
 from vaebss.data.digits import load_digits
+from vaebss.demo import digits_tab
+from vaebss.demo.models import offered
+from vaebss.demo.page import STYLE
+from vaebss.demo.page import page as demo_page
 from vaebss.pictures import save_image
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -31,8 +32,8 @@ def address(tmp_path_factory):
     """Of a page that is being served, with a few notes alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notes, "RANGES", FEW)
-        patch.setattr(page_digits, "load_digits", lambda *_: load_digits("bundled", "data"))
-        blocks = demo_page(*demo.offered(None), tmp_path_factory.mktemp("demo"))
+        patch.setattr(digits_tab, "load_digits", lambda *_: load_digits("bundled", "data"))
+        blocks = demo_page(*offered(None), tmp_path_factory.mktemp("demo"))
         _, found, _ = blocks.launch(prevent_thread_lock=True, quiet=True, css=STYLE)
         yield found
         blocks.close()

@@ -1,4 +1,4 @@
-"""The part of the demo's page on which digits are drawn or picked, laid on top of each other, and come apart."""
+"""The tab of the demo on which digits are drawn or picked, added up and separated."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from vaebss.commands.canvas import LAYERS, canvases, empty
-from vaebss.commands.layers import NOTHING, as_digits, as_url, digits_apart, file_apart
 from vaebss.data.digits import load_digits
+from vaebss.demo.canvas import LAYERS, canvases, empty
+from vaebss.demo.digits_html import NOTHING, as_digits, digits_apart, file_apart, picture_url
 from vaebss.models.separator import Separator
 
 PARTS = """
@@ -20,7 +20,7 @@ figcaption { text-align: center; font-size: 13px; line-height: 1.4; }
 """
 
 
-def digits_page(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path) -> None:
+def digits_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path) -> None:
     """Layers to draw on at the left, what is found in their mixture at the right.
 
     Args:
@@ -38,7 +38,7 @@ def digits_page(gr: Any, model: Callable[[str], Separator], names: list[str], ro
 
     def picked(number: int) -> list[str]:
         chosen = digits[torch.randint(len(digits), (number,))] / 255
-        return [*map(as_url, chosen), *empty()[number:]]
+        return [*map(picture_url, chosen), *empty()[number:]]
 
     layers, picks, clear, parts, name, upload = _components(gr, names)
     quiet: Any = {"show_progress": "hidden"}

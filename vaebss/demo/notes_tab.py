@@ -1,12 +1,12 @@
-"""The part of the demo's page on which two notes are chosen, sound together, and come apart."""
+"""The tab of the demo on which two notes are chosen, added up and separated."""
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vaebss.commands.duet import WAIT, Shelf, notes_apart, sound_apart
 from vaebss.data.notes import load_notes
+from vaebss.demo.notes_html import WAIT, NoteLibrary, notes_apart, sound_apart
 from vaebss.models.separator import Separator
 
 SOUNDS = """
@@ -16,7 +16,7 @@ audio { width: 100%; height: 32px; }
 """
 
 
-def notes_page(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path, tab: Any) -> None:
+def notes_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path, tab: Any) -> None:
     """Notes to choose and to hear at the left, spectrograms at the right; the notes are rendered once it is opened.
 
     Args:
@@ -26,30 +26,30 @@ def notes_page(gr: Any, model: Callable[[str], Separator], names: list[str], roo
         root: folder for rendered notes.
         tab: in which it is.
     """
-    shelf = cache(lambda: Shelf(load_notes(root)))
+    library = cache(lambda: NoteLibrary(load_notes(root)))
 
     def answer(name: str, *chosen: int) -> tuple[str, str]:
-        return notes_apart(model(name), shelf().sources([*zip(chosen[::2], chosen[1::2], strict=True)]))
+        return notes_apart(model(name), library().sources([*zip(chosen[::2], chosen[1::2], strict=True)]))
 
     def pitches(program: int) -> Any:
-        there = shelf().pitches(program)
+        there = library().pitches(program)
         return gr.Dropdown(there, value=there[len(there) // 2][1])
 
     def drawn() -> list[Any]:
         choices = []
-        for program, pitch in shelf().two():
-            choices.append(gr.Dropdown(shelf().instruments(), value=program))
-            choices.append(gr.Dropdown(shelf().pitches(program), value=pitch))
+        for program, pitch in library().two():
+            choices.append(gr.Dropdown(library().instruments(), value=program))
+            choices.append(gr.Dropdown(library().pitches(program), value=pitch))
         return choices
 
-    chosen, name, draw, upload, heard = _components(gr, names)
+    chosen, name, draw, upload, answers = _components(gr, names)
     quiet: Any = {"show_progress": "hidden"}
-    given: Any = {"inputs": [name, *chosen], "outputs": heard, **quiet}
+    given: Any = {"inputs": [name, *chosen], "outputs": answers, **quiet}
     gr.on([tab.select, draw.click], drawn, outputs=chosen, **quiet).then(answer, **given)
     for instrument, pitch in (chosen[:2], chosen[2:]):
         instrument.input(pitches, instrument, pitch, **quiet).then(answer, **given)
     gr.on([name.change, chosen[1].input, chosen[3].input], answer, **given)
-    upload.upload(lambda name, path: sound_apart(model(name), path), [name, upload], heard)
+    upload.upload(lambda name, path: sound_apart(model(name), path), [name, upload], answers)
 
 
 def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:

@@ -1,0 +1,30 @@
+"""The models that the demo offers."""
+
+from typing import Any
+
+from vaebss.pretrained.catalogue import DEFAULT_MODEL, available, card, is_of_sound
+
+
+def offered(ckpt: str | None) -> tuple[list[str], list[str]]:
+    """Names of models of pictures and of sound, the one to begin with first: `ckpt`, and shipped ones that separate.
+
+    Raises:
+        CheckpointError: `ckpt` is no checkpoint.
+        ValueError: there is no model at all.
+    """
+    cards = {name: card(name) for name in sorted(available(), key=lambda name: name != DEFAULT_MODEL)}
+    models = {name: known for name, known in cards.items() if separates(known)}
+    if ckpt:
+        from vaebss.checkpoints import load, read
+
+        load(ckpt)  # or refuse at once
+        models = {ckpt: read(ckpt)} | models
+    if not models:
+        raise ValueError("no model is shipped with this version: give one with --ckpt")
+    sounds = [name for name, known in models.items() if is_of_sound(known)]
+    return [name for name in models if name not in sounds], sounds
+
+
+def separates(card: dict[str, Any]) -> bool:
+    """Whether a model is more than the paper's baseline, an auto-encoder, in whose slots sources stay mixed."""
+    return card["hyper_parameters"].get("variational", True)
