@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -193,6 +194,16 @@ def test_pictures_of_floats_stay_so_beyond_white_too(tmp_path, checkpoint, mixtu
     assert run(checkpoint, tmp_path / "a.tif", "--source-max", "1", "--out", tmp_path / "out") == 0
     assert [*(tmp_path / "out").glob("a_source*.tiff")]
     np.testing.assert_allclose(total(tmp_path / "out", "a"), 1.5 * mixtures[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("white", "dtype", "atol"), [(65_535, np.uint16, 4), (1.5, np.float32, 1e-5)])
+def test_fine_colour_stays_fine(tmp_path, checkpoint, mixtures, white, dtype, atol):
+    colour = (white * mixtures[:3].transpose(1, 2, 0)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", colour, photometric="rgb", planarconfig="contig")
+    assert run(checkpoint, tmp_path / "a.tif", "--source-max", "1", "--out", tmp_path / "out") == 0
+    sources = [tifffile.imread(path) for path in (tmp_path / "out").glob("a_source*.tiff")]
+    assert {source.dtype for source in sources} == {np.dtype(dtype)}
+    np.testing.assert_allclose(np.sum(sources, 0, dtype=float), colour, atol=atol)
 
 
 @pytest.mark.parametrize(

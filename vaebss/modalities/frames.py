@@ -2,15 +2,18 @@
 
 # N frames, C channels: 1 or 3, or 2 or 4 while there is alpha
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vaebss.errors import FileError
+from vaebss.modalities import tiff
 from vaebss.modalities.files import reading
 
 PAGED = ("GIF", "PNG", "TIFF", "WEBP")  # whose frames are images of their own; a JPEG's further ones are previews
@@ -22,7 +25,9 @@ TRANSPARENT = {"1": "LA", "L": "LA", "La": "LA", "RGB": "RGBA", "RGBa": "RGBA", 
 # What Pillow opens without complaint, but reads otherwise than it is written; 258, 262 and 339 are TIFF's names for
 # the number of bits, for what 0 means (0 if white) and for the type of numbers (2 if signed).
 UNFAITHFUL: dict[str, Callable[[Any, dict], bool]] = {
-    "colour in 16 bits, of which Pillow reads 8": lambda image, _: ";16" in str(image.tile) and image.mode[0] != "I",
+    "colour in 16 bits, of which Pillow reads 8": lambda image, tags: (
+        image.mode[0] not in "IF" and (";16" in str(image.tile) or max(tags.get(258, (8,))) > 8)
+    ),
     "16 bits with a transparent colour": lambda image, _: image.mode[0] == "I" and "transparency" in image.info,
     "12 bits": lambda _, tags: 12 in tags.get(258, ()),
     "more than 8 bits, 0 being white": lambda image, tags: image.mode[0] in "IF" and tags.get(262) == 0,
@@ -34,10 +39,35 @@ UNFAITHFUL: dict[str, Callable[[Any, dict], bool]] = {
 
 
 def frames_of(path: Path) -> list[tuple[str, np.ndarray, str]]:
-    """A name, arrays (N, C, H, W) of the frames, those of one size together, and the axes of one alone."""
-    with reading(path), Image.open(path) as image:
-        palette = image.mode in ("P", "PA")  # of the first frame: a GIF's others come as RGB
-        frames = [_pixels(path, image, number, palette) for number in range(_length(image))]
+    """Return a name, arrays (N, C, H, W) of the frames, those of one size together, and the axes of one frame.
+
+    Raises:
+        FileError: the file is broken, too large, or would be read otherwise than it is written.
+    """
+    with reading(path), _bounded(path):
+        numbers, wide = tiff.wide_pages(path, Image.MAX_IMAGE_PIXELS) if tiff.is_tiff(path) else (None, {})
+        if numbers == list(wide):
+            return _stacked(path, list(wide.values()))
+        with Image.open(path) as image:
+            palette = image.mode in ("P", "PA")  # of the first frame: a GIF's others come as RGB
+            shown = range(_length(image)) if numbers is None else numbers
+            frames = [wide[number] if number in wide else _pixels(path, image, number, palette) for number in shown]
+    return _stacked(path, frames, palette)
+
+
+@contextmanager
+def _bounded(path: Path) -> Iterator[None]:
+    """Refuse what Pillow warns of as too large, and keep its other warnings from the screen."""
+    try:
+        with catch_warnings():
+            simplefilter("ignore")
+            simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise FileError(tiff.too_large(path, Image.MAX_IMAGE_PIXELS)) from error
+
+
+def _stacked(path: Path, frames: list[np.ndarray], palette: bool = False) -> list[tuple[str, np.ndarray, str]]:
     alike = groupby(frames, lambda frame: (frame.shape, frame.dtype))
     stacks = [np.stack(list(group)) for _, group in alike]
     stacks = [np.moveaxis(_greyed(stack) if palette else stack, -1, 1) for stack in stacks]

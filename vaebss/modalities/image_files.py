@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vaebss.errors import FileError
+from vaebss.modalities import tiff
 from vaebss.modalities.arrays import axes_of, in_order, laid_out
 from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_channels
 from vaebss.modalities.files import arrays_in, chosen, is_array, reading
@@ -33,6 +33,10 @@ class Held(NamedTuple):
     def fine(self) -> bool:
         """Whether its numbers are of more than 16 bits."""
         return self.dtype.itemsize > 2 or self.dtype.kind == "f"
+
+    def suffix(self, channels: int) -> str:
+        """Return the kind of picture that holds as fine numbers: TIFF for floats and for 16-bit colour, else PNG."""
+        return ".tiff" if self.fine or (self.dtype == np.uint16 and channels > 1) else ".png"
 
 
 def read_mixtures(
@@ -123,13 +127,14 @@ def _member(full: str, archive: Any, name: str, lines: bool) -> tuple[str, np.nd
 
 
 def write_held(images: Tensor, path: Path, held: Held) -> None:
-    """Images (N, C, H, W), white being 1, as a file held others: all in an array, or one as a picture.
+    """Write images (N, C, H, W), white being 1, as a file held others: all in an array, or one as a picture.
 
-    Pictures have 16 bits where those of the file had, floats in a TIFF; colour has 8, as Pillow writes no more.
+    Pictures have 16 bits where those of the file had, floats in a TIFF; colour in a PNG has 8 bits.
     """
     if path.suffix == ".npy":
         np.save(path, laid_out(images * held.white, "NCHW", held.axes).numpy())
-    elif held.fine and path.suffix == ".tiff" and images.shape[1] == 1:
-        Image.fromarray((images[0, 0] * held.white).numpy()).save(path)
+    elif path.suffix == ".tiff" and held.suffix(images.shape[1]) == ".tiff":
+        numbers = (images[0] * held.white).permute(1, 2, 0).squeeze(2).cpu().numpy()
+        tiff.write(path, numbers if held.fine else numbers.clip(0, 65_535).round().astype(np.uint16))
     else:
         save_image(images[0], path, bits=16 if held.dtype == np.uint16 and images.shape[1] == 1 else 8)

@@ -131,7 +131,7 @@ class Images(Modality):
     def read(self, path: Path) -> Iterator[Part]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
         for images, held in read_held(path, invert=self.invert, white=self.white, lines=self.of_lines):
-            suffix = ".npy" if is_array(path) else ".tiff" if held.fine and images.shape[1] == 1 else ".png"
+            suffix = ".npy" if is_array(path) else held.suffix(images.shape[1])
             write = partial(write_held, held=held)
             yield Part(self.as_they_looked(images), self.as_they_looked, write, suffix, "N" in held.axes)
 

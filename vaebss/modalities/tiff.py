@@ -1,0 +1,119 @@
+"""The pages of TIFF files whose numbers have more than 8 bits, in colour or in grey, as tifffile reads them.
+
+Pillow reads TIFF of 8 bits and fewer as it is, with every compression and palette. Of wider numbers it reads grey
+alone, and planes of colour as noise.
+"""
+
+# H x W pixels, C channels: 1 or 3, or 2 or 4 with alpha
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from struct import unpack
+
+import numpy as np
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PREDICTOR, TiffFile, TiffPage, imwrite
+
+from vaebss.errors import FileError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are of BigTIFF
+WIDE = (16, 32, 64)  # bits of a number; what has fewer is left to Pillow
+PLAIN = (COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.LZMA, COMPRESSION.PACKBITS)
+PREDICTORS = (PREDICTOR.NONE, PREDICTOR.HORIZONTAL)
+COLOURS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3}
+
+# What brings rows and columns into place, by the number of the tag "orientation".
+ORIENTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of a broken file is an error
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file begins as a TIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in MAGIC
+
+
+def wide_pages(path: Path, most: int | None) -> tuple[list[int], dict[int, np.ndarray]]:
+    """Read the pages that Pillow does not read as they are.
+
+    Args:
+        path: a TIFF file.
+        most: the largest number of pixels of a page.
+
+    Returns:
+        The numbers of all pages that are images of their own: no masks, none of reduced resolution; and the pixels
+        (H, W, C) of those with more than 8 bits, by their numbers.
+
+    Raises:
+        FileError: a page is too large, or its numbers may not mean what they seem to.
+    """
+    with TiffFile(path) as file:
+        pages = {number: file.pages[number].aspage() for number in range(len(file.pages))}
+        if not _ends(file, pages):
+            raise FileError(f"{path} cannot be read: it breaks off after {len(pages)} pages")
+        whole = [number for number, page in pages.items() if not (page.is_mask or page.is_reduced)]
+        whole = whole or [0]  # a page alone is no copy of another
+        if most and any(pages[number].imagewidth * pages[number].imagelength > most for number in whole):
+            raise FileError(too_large(path, most))
+        return whole, {number: _pixels(path, pages[number]) for number in whole if _is_wide(pages[number])}
+
+
+def _ends(file: TiffFile, pages: dict[int, TiffPage]) -> bool:
+    """Return whether no page follows the last one. tifffile leaves out pages that are broken."""
+    handle, sizes, offsets = file.filehandle, file.tiff, [page.offset for page in pages.values()]
+    handle.seek(offsets[-1])
+    (tags,) = unpack(sizes.tagnoformat, handle.read(sizes.tagnosize))
+    handle.seek(tags * sizes.tagsize, 1)
+    (following,) = unpack(sizes.offsetformat, handle.read(sizes.offsetsize))
+    return following in (0, *offsets)  # some writers end with the first page again
+
+
+def too_large(path: Path, most: int | None) -> str:
+    """Return what is said of a file with pictures of more pixels than are read."""
+    return f"{path} holds a picture of more than {most:,} pixels, the most that are read: shrink it"
+
+
+def _is_wide(page: TiffPage) -> bool:
+    """Return whether Pillow may misread a page, and tifffile decodes it without a further package."""
+    if page.dtype is None or page.compression not in PLAIN or page.predictor not in PREDICTORS:
+        return False
+    return page.bitspersample in WIDE or page.dtype == np.int8
+
+
+def _pixels(path: Path, page: TiffPage) -> np.ndarray:
+    """Return a page's numbers (H, W, C), black being 0, upright.
+
+    Raises:
+        FileError: the page holds something else than grey or colour, with or without alpha.
+    """
+    kind = COLOURS.get(PHOTOMETRIC(page.photometric))
+    extra = page.extrasamples
+    if kind is None or page.samplesperpixel != kind + len(extra) or extra not in ((), (EXTRASAMPLE.UNASSALPHA,)):
+        _refuse(path, f"{page.samplesperpixel} channels that are not plain grey or colour in {page.dtype}")
+    if page.photometric == PHOTOMETRIC.MINISWHITE and page.dtype != np.uint16:
+        _refuse(path, f"{page.dtype} with 0 being white")
+    if page.is_volumetric:
+        _refuse(path, "a volume")
+    pixels = page.asarray()
+    pixels = pixels.reshape(*pixels.shape[:2], -1) if page.axes != "SYX" else np.moveaxis(pixels, 0, -1)
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    return ORIENTATIONS.get(page.tags.valueof("Orientation", 1), np.asarray)(pixels)
+
+
+def _refuse(path: Path, what: str) -> None:
+    raise FileError(f"{path} holds {what}: convert it to PNG of 8 bits or to a NumPy array")
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    """Write a picture (H, W) or (H, W, 3) of any type of numbers."""
+    imwrite(path, image, photometric="minisblack" if image.ndim == 2 else "rgb", metadata=None)
