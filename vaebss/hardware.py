@@ -1,15 +1,10 @@
 """What a program runs on: which device, in which precision, from which commit."""
 
 import subprocess
-import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-
-WORTH = 1.1  # times as fast, from which on half precision is worth its rounding
-TRIES = 5  # of each, some 20 ms in all
 
 
 def trainer_devices(gpus: int | None) -> dict[str, Any]:
@@ -51,32 +46,18 @@ def one_device(gpus: int | None) -> torch.device:
     return torch.device("cuda" if trainer_devices(gpus)["accelerator"] == "gpu" else "cpu")
 
 
-@cache
 def bfloat16_pays(device: str) -> bool:
-    """Whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32.
+    """Whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32, as far as its instructions tell.
 
-    A CPU with instructions for it is asked by a stopwatch: some are slower than with float32 nevertheless.
+    A CPU does so with AMX. With the bfloat16 instructions of AVX-512 alone, some are slower than with float32.
     """
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    known = any(present for name, present in torch.cpu.get_capabilities().items() if "bf16" in name)
-    return device == "cpu" and known and _seconds(torch.float32) > WORTH * _seconds(torch.bfloat16)
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    """The best time of a matrix product such as the networks' own, on the CPU."""
-    mixtures, weights = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-
-    def once() -> float:
-        start = time.perf_counter()
-        mixtures.mm(weights)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(TRIES))
+    return device == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def fastest_precision(accelerator: str) -> str:
-    """Trainer's `precision`: bfloat16 where that pays, else single precision."""
+    """The Trainer's `precision`: bfloat16 where that pays, else single precision. No measured time decides it."""
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return "bf16-mixed" if bfloat16_pays("cuda" if on_gpu else "cpu") else "32-true"
 

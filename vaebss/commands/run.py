@@ -117,9 +117,10 @@ class Run:
             data.setup("fit")
 
     def begin(self) -> None:
-        """Say where it goes; from here on it takes its time."""
+        """Print where the run goes and in which precision it computes, and start the clock."""
         self.began = time.monotonic()
         self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
+        self.say(f"Precision: {self.trainer.precision} (--trainer.precision)")
 
     def fit(self, model: LightningModule, data: MNISTMixtures, begun: str | None) -> None:
         """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
