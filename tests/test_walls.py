@@ -20,6 +20,7 @@ FLOORS = [
     {"models"},
     {"separation"},
     {"figures", "pictures"},
+    {"atomic"},
     {"matching", "seeding", "hardware", "errors", "version"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -73,6 +73,27 @@ def test_loss_curves_agree(runs):
     torch.testing.assert_close(two, one, atol=0, rtol=0.01)
 
 
+class Validated(VAEBSS):
+    """Notes what each process logged of validation mixtures, of which it saw half."""
+
+    folder = ""
+
+    def on_validation_end(self):
+        found = {name: value for name, value in self.trainer.callback_metrics.items() if name.startswith("val/")}
+        torch.save(found, f"{self.folder}/{self.global_rank}")
+
+
+def test_every_figure_of_validation_mixtures_is_of_all_processes(tmp_path):
+    torch.manual_seed(0)
+    data = MNISTMixtures(source="bundled", batch_size=BATCH, epoch_size=2 * BATCH, val_mixtures=64)
+    model = Validated(hidden_dims=(64, 32))
+    model.folder = str(tmp_path)
+    quiet(max_epochs=1, devices=2, strategy="ddp_fork").fit(model, data)
+    one, two = (torch.load(tmp_path / str(rank), weights_only=True) for rank in (0, 1))
+    assert {"val/loss", "val/elbo", "val/confidence"} <= one.keys()
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
 def beside(main: int) -> int:
     """The process that Lightning started beside the main one."""
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split()

@@ -4,7 +4,6 @@
 
 import gzip
 import hashlib
-import os
 import shutil
 import threading
 from concurrent.futures import Future
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vaebss.atomic import atomic_write
 from vaebss.data.collections import Collection
 from vaebss.errors import DataError
 
@@ -204,15 +204,11 @@ def _fetch(archive: Path, md5: str, mirrors: tuple[str, ...]) -> None:
 def _download(url: str, archive: Path, md5: str) -> None:
     with _answer(url) as answer:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        part = archive.with_name(f"{archive.name}.{os.getpid()}")
-        try:
+        with atomic_write(archive) as part:
             with part.open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
                 shutil.copyfileobj(content, file)
             if not _is_whole(part, md5):
                 raise ValueError("what it sends has another MD5 sum")
-            part.replace(archive)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _answer(url: str) -> HTTPResponse:

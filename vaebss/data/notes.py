@@ -3,7 +3,6 @@
 # N notes, T samples
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
+from vaebss.atomic import atomic_write
 from vaebss.data.soundfont import Sound, SoundFont
 from vaebss.errors import DataError
 from vaebss.seeding import generator
@@ -200,9 +200,8 @@ def _kept(cache: Path) -> tuple[Tensor, Tensor] | None:
 
 
 def _keep(cache: Path, sounds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Write a file of another name first, so that there is never half a cache."""
+    """Write the cache whole or not at all; what it holds."""
     cache.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = cache.with_suffix(f".{os.getpid()}.npz")
-    np.savez(unfinished, sounds=sounds.numpy(), labels=labels.numpy())
-    unfinished.replace(cache)
+    with atomic_write(cache) as part, part.open("wb") as file:  # by its name NumPy would call it otherwise
+        np.savez(file, sounds=sounds.numpy(), labels=labels.numpy())
     return sounds, labels

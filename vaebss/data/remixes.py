@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from vaebss.atomic import atomic_write
 from vaebss.data.collections import Batch, MixtureDataset
 from vaebss.data.detuning import detuned
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, conditions_of
@@ -49,10 +50,9 @@ class Bank:
     voices: Tensor | None = None
 
     def save(self, path: Path) -> None:
-        """Whole or not at all."""
-        part = path.with_suffix(".part")
-        torch.save(asdict(self), part)
-        part.replace(path)
+        """Write the bank whole or not at all."""
+        with atomic_write(path) as part:
+            torch.save(asdict(self), part)
 
     @classmethod
     def load(cls, path: Path) -> "Bank":

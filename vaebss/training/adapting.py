@@ -17,6 +17,7 @@ from vaebss.hardware import fastest_precision
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.catalogue import card
+from vaebss.training.bar import RunBar
 from vaebss.training.statistics import of_mixtures, source_scale
 from vaebss.training.student import RemixSeparator
 
@@ -119,7 +120,7 @@ def taught(student: RemixSeparator, data: Remixes, progress: bool = True) -> Mas
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
-        callbacks=[patience(hparams.epochs_per_round)],
+        callbacks=[patience(hparams.epochs_per_round), *([RunBar(refresh_rate=20)] if progress else [])],
         **quiet,
     )
     with torch.random.fork_rng():  # loaders draw seeds

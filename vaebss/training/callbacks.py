@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from vaebss.errors import first_line
+from vaebss.atomic import atomic_write
 from vaebss.figures.scores import confusion_figure
 from vaebss.figures.separations import separation_figure
 from vaebss.hardware import commit
@@ -28,18 +28,11 @@ from vaebss.version import __version__
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then renames it: a run that is killed, or finds the disk full, leaves
-    the previous one."""
+    """Writes checkpoints whole or not at all: a run that is killed, or finds the disk full, leaves the last one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        part = Path(f"{path}.part")
-        try:
+        with atomic_write(Path(path)) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
-            part.replace(path)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer knows a full disk as a RuntimeError
-            part.unlink(missing_ok=True)
-            kept = "; the one from before is kept" if Path(path).is_file() else ""
-            raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
 
 
 class FiniteTraining(Callback):

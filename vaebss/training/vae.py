@@ -93,10 +93,11 @@ class VAEBSS(System):
         return super().test_step(batch, batch_idx)
 
     def _log(self, stage: Stage, loss: Tensor, bound: Bound) -> None:
-        self.log(f"{stage}/loss", loss, prog_bar=stage == "train", batch_size=len(bound.rate))
+        everywhere = stage != "train"  # of a step every process has its own
+        self.log(f"{stage}/loss", loss, prog_bar=not everywhere, batch_size=len(bound.rate), sync_dist=everywhere)
         parts = {"elbo": bound.elbo(), "distortion": bound.distortion, "rate": bound.rate.sum(1)}
         means = {f"{stage}/{name}": part.detach().mean() for name, part in parts.items()}
-        self.log_dict(means, batch_size=len(bound.rate), sync_dist=stage != "train")
+        self.log_dict(means, batch_size=len(bound.rate), sync_dist=everywhere)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and a learning rate that is set before every step."""

@@ -1,0 +1,66 @@
+"""A file is written whole or not at all."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from vaebss.atomic import atomic_write
+from vaebss.data.remixes import Bank
+from vaebss.training.callbacks import WholeCheckpoints
+
+resource = pytest.importorskip("resource")
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file can grow beyond 10 kB, which a program notices as it does a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def of_numpy(path, number):
+    with atomic_write(path) as part, part.open("wb") as file:
+        np.savez(file, numbers=np.full(number, 1.0))
+
+
+WRITERS = {
+    "a bank": lambda path, number: Bank(torch.ones(number, 1, 2, 2), (1, 2), 0).save(path),
+    "a checkpoint": lambda path, number: WholeCheckpoints().save_checkpoint({"weights": torch.ones(number)}, path),
+    "an array": of_numpy,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(write, was_there, tmp_path):
+    path = tmp_path / "file"
+    if was_there:
+        write(path, 1)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with full_disk(), pytest.raises(OSError, match="file cannot be written, is the disk full") as caught:
+        write(path, 100_000)
+    assert "\n" not in str(caught.value)
+    assert ("the one from before is kept" in str(caught.value)) == was_there
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    write(path, 2)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a sum that is wrong"), KeyboardInterrupt()])
+def test_what_goes_wrong_otherwise_is_told_as_it_is(error, tmp_path):
+    def fail():
+        with atomic_write(path) as part:
+            part.write_text("half")
+            raise error
+
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(type(error)):
+        fail()
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
