@@ -35,6 +35,16 @@ def test_the_same_mixture_always_sounds_the_same_and_as_long():
     assert first[-100:].abs().max() > 0.5
 
 
+def test_mixtures_are_interpolated_between_samples():
+    """A slow parabola, from which linear interpolation is 1e-9 away and the nearest sample 1e-4."""
+    parabola = (torch.arange(SAMPLES, dtype=torch.float64) / SAMPLES).square().unsqueeze(0).expand(50, -1)
+    plan = torch.arange(100).view(50, 2)
+    lower = detuned(parabola.float(), plan, 2.0).double()
+    factors = lower[:, -1:].sqrt() * SAMPLES / (SAMPLES - 1)  # how much slower each is played
+    torch.testing.assert_close(lower, parabola * factors.square(), atol=1e-6, rtol=0)
+    assert factors.unique().numel() > 40
+
+
 def test_not_at_all_is_as_it_is():
     torch.testing.assert_close(detuned(tones(440), torch.tensor([[1, 2]]), 0.0), tones(440))
 

@@ -82,7 +82,7 @@ def test_a_missing_font_is_refused_in_one_line(tmp_path):
 
 def test_a_broken_font_is_refused_in_one_line(tmp_path):
     (tmp_path / "broken.sf2").write_bytes(bytes(range(256)))
-    with pytest.raises(DataError, match=r"^\S*broken.sf2 is not a SoundFont 2 file, or not a whole one$"):
+    with pytest.raises(DataError, match=r"^\S*broken.sf2 is not a whole SoundFont file \(version 2 or 3\): [^\n]+$"):
         load_notes(tmp_path, tmp_path / "broken.sf2")
     assert [file.name for file in tmp_path.iterdir()] == ["broken.sf2"]
 

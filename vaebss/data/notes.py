@@ -99,7 +99,7 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
 
     Args:
         root: folder for what is rendered, made where it is missing.
-        soundfont: a .sf2 file; by default the TimGM6mb that pretty_midi brings.
+        soundfont: a .sf2 or .sf3 file; by default the TimGM6mb that pretty_midi brings.
 
     Raises:
         DataError: there is no such font, or it cannot be read.

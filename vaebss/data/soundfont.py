@@ -1,157 +1,135 @@
-"""Single notes from a SoundFont 2 file: its recordings at a note's pitch, looped and enveloped, without effects.
+"""Single notes from a SoundFont: its recordings at a note's pitch, looped and enveloped, without effects.
 
-After the SoundFont Technical Specification 2.04: chunks (sections 4 and 7), generators and the volume envelope (8.1),
-and how presets add to instruments (9.4). Not played are modulators, low-frequency oscillators, the modulation envelope,
-panning (a note is mono) and what follows a note's release. Compressed fonts (.sf3) are not read.
+After the SoundFont Technical Specification 2.04: generators and the volume envelope (8.1), and how presets add to
+instruments (9.4). Not played are modulators, low-frequency oscillators, the modulation envelope, panning (a note is
+mono) and what follows a note's release.
 """
 
 # T samples
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.signal import lfilter
 
-from vaebss.errors import DataError
+from vaebss.data.soundfont_file import INSTRUMENT, KEY_COUNT, KEYS, SAMPLE, VELOCITIES, SoundFontFile, Zone
 
 Sound = NDArray[np.float64]
-Zone = dict[int, int]  # number of a generator -> its amount
 
 # numbers of generators
 START, END, LOOP_START, LOOP_END, CUTOFF, RESONANCE = 0, 1, 2, 3, 8, 9
 COARSE = {START: 4, END: 12, LOOP_START: 45, LOOP_END: 50}  # the same, in units of 32,768 samples
 DELAY, ATTACK, HOLD, DECAY, SUSTAIN, HOLD_BY_KEY, DECAY_BY_KEY = 33, 34, 35, 36, 37, 39, 40
-INSTRUMENT, KEYS, VELOCITIES, ATTENUATION = 41, 43, 44, 48
-SEMITONES, CENTS, SAMPLE, LOOPED, TUNING, ROOT = 51, 52, 53, 54, 56, 58
-DEFAULTS = {CUTOFF: 13_500, DELAY: -12_000, ATTACK: -12_000, HOLD: -12_000, DECAY: -12_000, TUNING: 100, ROOT: -1}
-REPLACED = (KEYS, VELOCITIES, INSTRUMENT)  # of a preset, these are not added to the instrument's
-
-_NAMED = [("name", "S20")]
-_LAYOUTS: dict[bytes, Any] = {
-    b"phdr": [*_NAMED, ("program", "<u2"), ("bank", "<u2"), ("bag", "<u2"), ("rest", "V12")],
-    b"inst": [*_NAMED, ("bag", "<u2")],
-    b"pbag": [("generator", "<u2"), ("modulator", "<u2")],
-    b"ibag": [("generator", "<u2"), ("modulator", "<u2")],
-    b"pgen": [("number", "<u2"), ("amount", "<i2")],
-    b"igen": [("number", "<u2"), ("amount", "<i2")],
-    b"shdr": [
-        *_NAMED,
-        *((field, "<u4") for field in ("start", "end", "loop_start", "loop_end", "rate")),
-        *(("root", "u1"), ("correction", "i1"), ("link", "<u2"), ("type", "<u2")),
-    ],
-    b"smpl": "<i2",
+FIXED_KEY, ATTENUATION, SEMITONES, CENTS, LOOPED, TUNING, ROOT = 46, 48, 51, 52, 54, 56, 58
+DEFAULTS = {CUTOFF: 13_500, DELAY: -12_000, ATTACK: -12_000, HOLD: -12_000, DECAY: -12_000, TUNING: 100}
+TIMES = (DELAY, ATTACK, HOLD, DECAY)
+ADDED = (CUTOFF, RESONANCE, *TIMES, SUSTAIN, HOLD_BY_KEY, DECAY_BY_KEY, ATTENUATION, SEMITONES, CENTS, TUNING)
+LIMITS = {  # what a generator may be at least and at most; an amount beyond is taken for the nearest
+    **{RESONANCE: (0, 960), SUSTAIN: (0, 1_440), HOLD_BY_KEY: (-1_200, 1_200), DECAY_BY_KEY: (-1_200, 1_200)},
+    **{ATTENUATION: (0, 1_440), SEMITONES: (-120, 120), TUNING: (0, 1_200)},
+    **dict.fromkeys(TIMES, (-32_768, 8_000)),  # the least means at once
 }
+MARGIN = 32  # samples on either side of a loop that is begun again: beyond them a spline is not felt
 
 
 class SoundFont:
     """A font's melodic presets, those of bank 0.
 
     Args:
-        path: .sf2 file.
+        path: .sf2 or .sf3 file.
 
     Raises:
-        DataError: it cannot be read, or is no SoundFont.
+        DataError: the file cannot be read, is no SoundFont, or is damaged.
     """
 
     def __init__(self, path: str | Path):
-        try:
-            content = Path(path).read_bytes()
-            chunks = dict(_chunks(content[12:])) if content[:4] + content[8:12] == b"RIFFsfbk" else {}
-            self._tables: dict[bytes, NDArray[Any]] = {
-                n: np.frombuffer(chunks[n], kind) for n, kind in _LAYOUTS.items()
-            }
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from error
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path} is not a SoundFont 2 file, or not a whole one") from error
+        self.file = SoundFontFile(path)
+        self._stretches = self.file.stretches
 
     def play(self, program: int, pitch: int, velocity: int, length: int, rate: int) -> Sound:
         """The first `length` samples, at `rate`, of a note that is held; silent where the font has none.
 
         Args:
             program: General MIDI's, counted from 0.
-            pitch: MIDI's, 69 being 440 Hz.
-            velocity: 1 to 127; it chooses among recordings, and does not make them louder.
+            pitch: MIDI's, 69 being 440 Hz. A zone with a fixed key sounds at that key whatever the pitch.
+            velocity: 1 to 127; it chooses among recordings, and does not make them louder, so that a zone's fixed
+                velocity changes nothing.
             length: T.
             rate: samples a second; not below that of the recordings, or high partials alias.
+
+        Raises:
+            DataError: a compressed recording cannot be decoded.
+            ImportError: a recording is compressed and soundfile is not installed.
         """
         voices = [self._voice(zone, pitch, length, rate) for zone in self._zones(program, pitch, velocity)]
         return np.sum(voices, axis=0) if voices else np.zeros(length)
 
-    def _zones(self, program: int, pitch: int, velocity: int) -> Iterator[Zone]:
-        """What sounds: an instrument's zones, with what the preset adds to them."""
-        presets, instruments = self._tables[b"phdr"], self._tables[b"inst"]
-        for number in np.flatnonzero((presets["program"] == program) & (presets["bank"] == 0))[:1]:
-            for preset in self._sounding(b"p", presets["bag"], number, INSTRUMENT, pitch, velocity):
-                added = {number: amount for number, amount in preset.items() if number not in REPLACED}
-                for zone in self._sounding(b"i", instruments["bag"], preset[INSTRUMENT], SAMPLE, pitch, velocity):
-                    whole = DEFAULTS | zone
-                    yield whole | {number: whole.get(number, 0) + amount for number, amount in added.items()}
+    def recordings(self, program: int, pitch: int, velocity: int) -> set[int]:
+        """Numbers of the recordings from which a note sounds.
 
-    def _sounding(
-        self, kind: bytes, bags: NDArray[Any], number: int, end: int, pitch: int, velocity: int
-    ) -> Iterator[Zone]:
-        """Zones of one preset or instrument for a note; those without the last generator, `end`, speak for all."""
-        edges, generators = self._tables[kind + b"bag"]["generator"], self._tables[kind + b"gen"]
-        common: Zone = {}
-        for bag in range(bags[number], bags[number + 1]):
-            own = dict(generators[edges[bag] : edges[bag + 1]].tolist())
-            zone = common | own
-            if end not in own:
-                common = zone
-            elif _within(pitch, zone.get(KEYS)) and _within(velocity, zone.get(VELOCITIES)):
-                yield zone
+        Recordings that overlap in the file have one number, and so have both sides of a stereo recording.
+        """
+        return {int(self._stretches[zone[SAMPLE]]) for zone in self._zones(program, pitch, velocity)}
+
+    def _zones(self, program: int, pitch: int, velocity: int) -> Iterator[Zone]:
+        """The zones of instruments that sound, with what the preset adds to them."""
+        for preset in _sounding(self.file.presets.get(program, ()), pitch, velocity):
+            added = {number: preset[number] for number in ADDED if number in preset}
+            for zone in _sounding(self.file.instruments[preset[INSTRUMENT]], pitch, velocity):
+                whole = DEFAULTS | zone
+                whole |= {number: whole.get(number, 0) + amount for number, amount in added.items()}
+                limited = {n: min(max(whole[n], low), high) for n, (low, high) in LIMITS.items() if n in whole}
+                yield whole | limited
 
     def _voice(self, zone: Zone, pitch: int, length: int, rate: int) -> Sound:
-        """One recording, (T,)."""
-        header = self._tables[b"shdr"][zone[SAMPLE]]
-        root = zone[ROOT] if zone[ROOT] >= 0 else int(header["root"])
+        """The sound of one zone, (T,)."""
+        recording = self.file.recording(zone[SAMPLE])
+        pitch = zone[FIXED_KEY] if 0 <= zone.get(FIXED_KEY, -1) < KEY_COUNT else pitch
+        root = zone[ROOT] if 0 <= zone.get(ROOT, -1) < KEY_COUNT else recording.root
         cents = (pitch - root) * zone[TUNING] + 100 * zone.get(SEMITONES, 0) + zone.get(CENTS, 0)
-        step = 2 ** ((cents + int(header["correction"])) / 1200) * int(header["rate"]) / rate
-        recording = self._recording(zone, header, int(step * length) + 2)
-        sound = map_coordinates(recording, [step * np.arange(length)], order=3, mode="constant")
+        step = 2 ** ((cents + recording.correction) / 1200) * recording.rate / rate
+        sound = self._resampled(zone, step * np.arange(length, dtype=np.float64))
         gain = 10 ** (-zone.get(ATTENUATION, 0) / 200)
         return gain * _lowpassed(sound, zone, rate) * _envelope(zone, pitch, length, rate)
 
-    def _recording(self, zone: Zone, header: Any, length: int) -> Sound:
-        """The recording at its own rate and pitch, its loop repeated up to `length` samples."""
+    def _resampled(self, zone: Zone, places: Sound) -> Sound:
+        """A zone's recording at these places, counted in samples from its start, interpolated by cubic splines (T,)."""
+        recording = self.file.recording(zone[SAMPLE])
 
-        def place(field: str, generator: int) -> int:
-            return int(header[field]) + zone.get(generator, 0) + 32_768 * zone.get(COARSE[generator], 0)
+        def moved(place: int, generator: int) -> int:
+            place += zone.get(generator, 0) + 32_768 * zone.get(COARSE[generator], 0)
+            return min(max(place, 0), len(recording.samples))
 
-        start, end = place("start", START), place("end", END)
-        loop, back = place("loop_start", LOOP_START), place("loop_end", LOOP_END)
-        points = np.arange(length) + start
+        start, end = moved(recording.start, START), moved(recording.end, END)
+        loop, back = moved(recording.loop_start, LOOP_START), moved(recording.loop_end, LOOP_END)
+        points = np.arange(start, end)
         if zone.get(LOOPED, 0) % 2 and start <= loop < back:
-            points = np.where(points < back, points, loop + (points - loop) % (back - loop))
-        else:
-            points = points[points < end]
-        return self._tables[b"smpl"][points] / 32_768
+            period, last = back - loop, back - start + MARGIN
+            points = np.arange(start, back + period + 2 * MARGIN)
+            points = np.where(points < back, points, loop + (points - loop) % period)
+            places = np.where(places < last, places, last + (places - last) % period)
+        if not len(points):
+            return np.zeros(len(places))
+        return map_coordinates(recording.samples[points] / 32_768, [places], order=3, mode="constant")
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of a RIFF file's chunks, lists opened."""
-    place = 0
-    while place + 8 <= len(content):
-        name, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
-        chunk = content[place + 8 : place + 8 + size]
-        if name == b"LIST":
-            yield from _chunks(chunk[4:])
-        else:
-            yield name, chunk
-        place += 8 + size + size % 2
+def _sounding(zones: Iterable[Zone], pitch: int, velocity: int) -> Iterator[Zone]:
+    """The zones whose keys and velocities hold a note's."""
+    for zone in zones:
+        if _within(pitch, zone.get(KEYS)) and _within(velocity, zone.get(VELOCITIES)):
+            yield zone
 
 
 def _within(value: int, span: int | None) -> bool:
-    """Whether a key or velocity is in a span, whose two bytes are lowest and highest."""
+    """Return whether a key or velocity is in a span, whose two bytes are lowest and highest."""
     return span is None or span & 255 <= value <= span >> 8 & 255
 
 
 def _seconds(timecents: float) -> float:
+    """A time in seconds from timecents, 1,200 log2 of it."""
     return 2 ** (timecents / 1200)
 
 
@@ -166,7 +144,7 @@ def _envelope(zone: Zone, pitch: int, length: int, rate: int) -> Sound:
 
 
 def _lowpassed(sound: Sound, zone: Zone, rate: int) -> Sound:
-    """Low-passed by two poles where the font says so (Bristow-Johnson's cookbook for audio equalisers)."""
+    """The sound low-passed by two poles where the font says so (Bristow-Johnson's cookbook for audio equalisers)."""
     cutoff = 8.176 * 2 ** (zone[CUTOFF] / 1200)
     if zone[CUTOFF] >= DEFAULTS[CUTOFF] or cutoff > 0.45 * rate:
         return sound
