@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaebss.data.collections import Collection
 from vaebss.data.plans import FIXED_SEED, VAL
+from vaebss.data.truth import check_sums, paired
 from vaebss.errors import FileError
 from vaebss.modalities.files import chosen, find
 from vaebss.modalities.image_files import read_mixtures
@@ -69,23 +70,26 @@ def single_signals(signals: Tensor, source: str, kind: str) -> Collection:
     return Collection(train, val, test, source)
 
 
-def read_sources(paths: list[str], mixtures: Tensor, invert: bool) -> Tensor:
-    """The true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
+def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | Path) -> Tensor:
+    """Read the true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
 
     Args:
-        paths: M files or folders; the n-th picture of each is a source of the n-th mixture, or black where there is
-            none. As bright as in the mixture.
-        mixtures: whose they are.
+        paths: M files or folders; a picture of each is a source of a mixture, see `truth.paired`, or black where there
+            is none. As bright as in the mixture.
+        mixtures: the mixtures that they belong to.
         invert: whether the files show dark ink on white.
+        path: the file or folder of the mixtures.
 
     Raises:
-        FileError: they are not as many, or not as large, as the mixtures.
+        FileError: they are not as many, or not as large, as the mixtures, or do not add up to them.
     """
-    sources = []
-    for path in paths:
-        pictures, _ = _read(path, find(path, nested=True), invert)
+    sources, every = [], [paired(part, path) for part in (path, *paths)]
+    for part, own in zip(paths, every[1:], strict=True):
+        pictures, _ = _read(part, own, invert)
         if pictures.shape != mixtures.shape:
             shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
-            raise FileError(f"{path} has sources of shape {shape}, where the mixtures have {expected}")
+            raise FileError(f"{part} has sources of shape {shape}, where the mixtures have {expected}")
         sources.append(pictures)
-    return torch.stack(sources, 1)
+    known = torch.stack(sources, 1)
+    check_sums((path, *paths), every, list(zip(mixtures, known, strict=True)))
+    return known

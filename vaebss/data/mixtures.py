@@ -75,8 +75,9 @@ class MNISTMixtures(LightningDataModule):
         mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, of
             which a tenth, val_mixtures at most, is held out; or recordings, of which windows are cut at random, and the
             last tenth of all sound is held out.
-        sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: the n-th
-            picture of each is a source of the n-th mixture, or black; the n-th sound of each is in the n-th recording.
+        sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: a picture
+            of each is a source of a mixture, or black, and a sound of each is in a recording. They are paired by equal
+            names, else by the numbers in their names, else by the order of names; they must add up to the mixtures.
         max_pixels: Most pixels that a separator sees of one's own pictures: larger ones are shrunk for it, and its
             masks grown back. By default it sees all.
         invert: Whether the files show dark sources on white; by default as they look.
@@ -151,7 +152,7 @@ class MNISTMixtures(LightningDataModule):
         if sound:
             return read_windows(path, self.audio, sources)
         mixtures = self._pictures(path)
-        return mixtures, read_sources(sources, mixtures, self.hparams.invert) if sources else None
+        return mixtures, read_sources(sources, mixtures, self.hparams.invert, path) if sources else None
 
     def _pictures(self, path: str) -> Tensor:
         pictures, self.hparams.invert = read_folder(path, self.hparams.invert)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from vaebss.data.collections import HELD_OUT, Given, Split
 from vaebss.data.notes import cut
 from vaebss.data.plans import FIXED_SEED, VAL
+from vaebss.data.truth import check_sums, paired
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, find
@@ -97,20 +98,23 @@ def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> t
     Args:
         path: the recordings.
         audio: whose rate, length and loudness they shall have.
-        stems: M files or folders; the n-th recording of each was mixed into the n-th of `path`, and is as long.
+        stems: M files or folders; a recording of each was mixed into one of `path`, see `truth.paired`, and is as long.
 
     Returns:
         The windows (N, T), and those of the stems (N, M, T) where there are any.
 
     Raises:
         FileError: a file is broken, there is too little sound, or stems are not as many, or not as long, as the
-            recordings.
+            recordings, or do not add up to them.
     """
-    sounds = [read_sounds(part, audio) for part in (path, *stems)]
+    every = [paired(part, path, Audio.suffixes) for part in (path, *stems)]
+    sounds = [_sounds(own, audio) for own in every]
     for stem, part in zip(stems, sounds[1:], strict=True):
         if [len(sound) for sound in part] != [len(sound) for sound in sounds[0]]:
             raise FileError(f"{stem} has not as many recordings as {path}, or they are not as long")
     with_stems = [torch.stack(same) for same in zip(*sounds, strict=True)]
+    if stems:
+        check_sums((path, *stems), every, [(same[0], same[1:]) for same in with_stems], any_gain=True)
     order = torch.randperm(len(with_stems), generator=generator(FIXED_SEED, VAL)).tolist()
     recordings = [_levelled(with_stems[number], audio) for number in order]
     ends = accumulate(recording.shape[1] for recording in recordings)
@@ -124,7 +128,11 @@ def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> t
 
 def read_sounds(path: str | Path, audio: Audio) -> list[Tensor]:
     """All sounds of a file, or of a folder and those below it, by path: (T',) each, at the rate of `audio`, mono."""
-    return [part.signals[0].mean(0) for file in find(path, True, Audio.suffixes) for part in audio.read(file)]
+    return _sounds(find(path, True, Audio.suffixes), audio)
+
+
+def _sounds(files: Sequence[Path], audio: Audio) -> list[Tensor]:
+    return [part.signals[0].mean(0) for file in files for part in audio.read(file)]
 
 
 def read_notes(path: str | Path, audio: Audio) -> Tensor:
