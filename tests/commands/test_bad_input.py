@@ -88,8 +88,6 @@ YAML = {
     "no mapping": "- 1\n- 2\n",
     "no options": "model: 3\n",
     "no options of the trainer": "trainer: 3\n",
-    "anchors that explode": "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "code": "model: !!python/object/apply:os.mkdir [trapped]\n",
 }
 

@@ -37,7 +37,7 @@ def test_every_command_explains_each_of_its_options(command, monkeypatch, capsys
     assert "._" not in printed
 
 
-@pytest.mark.parametrize(("command", "own"), [("fit", "--starts"), ("remix", "--teacher")])
+@pytest.mark.parametrize(("command", "own"), [("fit", "--init"), ("remix", "--teacher")])
 def test_our_own_options_come_before_lightnings(command, own, monkeypatch, capsys):
     _, printed = answer(monkeypatch, capsys, command, "--help")
     options = re.findall(r"^  (--[\w.]+)", printed, flags=re.MULTILINE)

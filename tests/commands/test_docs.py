@@ -18,10 +18,10 @@ from vaebss.training import adapting
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\n|[^`\n#|\"]|\"[^\"]*\")*)")
 RUN = "lightning_logs/version_0/checkpoints/last.ckpt"
-PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2"}
+PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2", "$seed": "0"}
 DRY = ["--gpus", "0", "--trainer.fast_dev_run", "true"]
 SHORT = {
-    "fit": [*DRY, "--start_epochs", "1"],
+    "fit": DRY,
     "remix": [*DRY, "--data.num_mixtures", "64", "--teacher_epochs", "1"],
     "test": ["--gpus", "0", "--data.test_mixtures", "8", "--out", "scores"],
     "separate": ["--gpus", "0"],

@@ -42,8 +42,6 @@ def test_weights_that_do_not_fit_are_one_line(option, checkpoint, tmp_path, monk
     ("options", "reason"),
     [
         (["--ckpt={0}", "--init={0}"], "give one of them"),
-        (["--init={0}", "--starts=2"], "--starts begins anew"),
-        (["--starts=0"], "--starts and --start_epochs"),
         (["--init=remix-k2"], "not a checkpoint of fit.py"),
         (["--ckpt=vae-k2"], "can be an --init, not a --ckpt"),
     ],

@@ -50,12 +50,6 @@ def test_csv_by_name(here, capsys):
     assert "Watch it" not in capsys.readouterr().out
 
 
-def test_starts(here):
-    assert fit.main([*CPU, "--starts=2", "--start_epochs=1"]) == 0
-    for run in ("starts/seed_0", "starts/seed_1"):
-        assert_compared(here / "lightning_logs" / "version_0" / run)
-
-
 def test_teacher_and_student(here):
     assert remix.main([*REMIX, "--teacher_epochs=1"]) == 0
     assert_compared(here / "lightning_logs" / "version_0")

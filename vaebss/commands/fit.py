@@ -1,9 +1,10 @@
-"""The command line of training: a VAE learns from mixtures alone, from one start or from the best of several."""
+"""The command line of training: a VAE learns from mixtures alone, and perhaps from the weights of another."""
 
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -15,15 +16,18 @@ from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import SETS, MNISTMixtures, counts_of, is_sound
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
-from vaebss.training import starts, statistics
+from vaebss.training import statistics
 from vaebss.training.adapting import shipped
-from vaebss.training.callbacks import RunConfig
-from vaebss.training.scores import Scores
 from vaebss.training.vae import VAEBSS
 
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
 MONITOR = "val/elbo"
 FALL = 1.0  # nats of the ELBO, less of which is chance
+REMOVED = {"starts": 1, "start_epochs": 10}  # options of version 0.2.0 and their defaults
+INSTEAD = (
+    "--starts and --start_epochs are no longer options, and this is one start: train once with each --seed_everything "
+    "and go on from the run that ends with the best ELBO"
+)
 
 
 class FitCLI(TrainCLI):
@@ -40,9 +44,8 @@ class FitCLI(TrainCLI):
         super().add_arguments_to_parser(parser)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
-        several = "Seeds to begin with; the one whose ELBO on validation mixtures is best is trained to the end."
-        parser.add_argument("--starts", type=int, default=1, help=several)
-        parser.add_argument("--start_epochs", "--start-epochs", type=int, default=10, help="Epochs of each start.")
+        for name in REMOVED:
+            parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=int | None, help=SUPPRESS)
 
     def proposed(self, options: Any) -> dict[str, Any]:
         """For one's own pictures: an objective that weighs them as it does digits."""
@@ -55,17 +58,10 @@ class FitCLI(TrainCLI):
         in_a_mixture = sum(counts_of(data.num_mixed)) / 2
         return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale, slots))
 
-    def resume(self, begun: dict[str, Any]) -> None:
-        super().resume(begun)
-        if self.config.starts == begun.get("starts"):
-            self.config.starts = 1
-
     def check(self) -> None:
         super().check()
-        if self.config.starts < 1 or self.config.start_epochs < 1:
-            raise ValueError("--starts and --start_epochs must be 1 or more")
-        if self.config.starts > 1 and (self.config.ckpt or self.config.init):
-            raise ValueError("--starts begins anew: leave out --ckpt and --init")
+        if not self.config.ckpt and any(self.config[name] not in (None, default) for name, default in REMOVED.items()):
+            print(INSTEAD, flush=True)
 
 
 def fit(cli: TrainCLI) -> None:
@@ -76,12 +72,7 @@ def fit(cli: TrainCLI) -> None:
         initial: Any = build(cli.initial, cli.config.init)
         take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
     run.begin()
-    begun = cli.config.ckpt
-    if cli.config.starts > 1 and not run.is_dry:
-        best = best_start(cli, run)
-        model, data = seeded(cli, best.seed)
-        begun = starts.take_over(best, run.folder)
-    run.fit(model, data, begun)
+    run.fit(model, data, cli.config.ckpt)
     if data.given is not None:
         warn(run, None if data.modality.audible else shipped(cli.config.model.num_sources))
 
@@ -115,32 +106,6 @@ def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
     shares = ", ".join(f"{number + 1} ({100 * used[number]:.0f} %)" for number in kept)
     run.say(f"Of {model.num_sources} slots these are kept, the busiest on validation mixtures: {shares}")
     return pruning.pruned(model, kept)
-
-
-def best_start(cli: TrainCLI, run: Run) -> starts.Start:
-    """Of several seeds, each trained for a while in a folder of its own; the run's model and data are the best's."""
-    first, started = cli.config.seed_everything, []
-    for seed in range(first, first + cli.config.starts):
-        model, data = seeded(cli, seed)
-        callbacks = (
-            RunConfig(cli.parser, cli.config, save_to_log_dir=False),
-            starts.StopAfter(cli.config.start_epochs),
-        )
-        trainer = side_trainer(cli, run.folder / "starts" / f"seed_{seed}", Scores(), *callbacks)
-        trainer.fit(model, data)
-        started.append(starts.start_of(trainer, seed))
-    best, lines = starts.choose(started, cli.model.model.num_sources)
-    run.say("\n" + "\n".join(lines))
-    starts.draw(started, run.folder / "starts.png")
-    return best
-
-
-def seeded(cli: TrainCLI, seed: int) -> tuple[VAEBSS, MNISTMixtures]:
-    """An untrained model and mixtures, as --seed_everything would give them; the run's options say that seed too."""
-    seed_everything(seed, workers=True, verbose=False)
-    cli.config.seed_everything = cli.config.model.seed = cli.config.data.seed = seed
-    data = MNISTMixtures(**(cli.datamodule.hparams | {"seed": seed}))
-    return VAEBSS(**(cli.model.hparams | {"seed": seed})), data
 
 
 def side_trainer(cli: TrainCLI, folder: Path, *callbacks: Callback, **options: Any) -> Trainer:

@@ -35,7 +35,6 @@ from vaebss.training.callbacks import (
 from vaebss.training.scores import Scores
 from vaebss.training.system import System
 
-MAX_VALUES = 10_000  # in a configuration file
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
 PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
@@ -110,8 +109,6 @@ class TrainCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.files = configurations(sys.argv[1:] if args is None else args)
-        for path in self.files:
-            refuse_explosive(path)
         options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
         if lacking := [name for name in known if name not in options]:
             raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
@@ -246,26 +243,6 @@ def configurations(args: list[str]) -> list[Path]:
     named = [second for first, second in pairwise(args) if first == "--config"]
     named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
     return [Path(name) for name in named if Path(name).is_file()]
-
-
-def refuse_explosive(path: Path) -> None:
-    """Raise a ValueError if the anchors of a YAML file would unfold into more values than anyone writes."""
-    sizes: dict[int, int] = {}
-
-    def size(node: Any) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MAX_VALUES  # for one that holds itself
-            children = node.value if isinstance(node, yaml.CollectionNode) else []
-            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    try:
-        root = yaml.compose(path.read_text(), yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return  # the parser says what is wrong
-    if root is not None and size(root) > MAX_VALUES:
-        raise ValueError(f"{path} unfolds into more than {MAX_VALUES} values")
 
 
 def flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores as charts: counts, qualities of several numbers of slots, starts of a training."""
+"""Charts of scores: counts, and qualities of several numbers of slots."""
 
 from collections.abc import Sequence
 
@@ -46,27 +46,4 @@ def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.axes[0].legend(frameon=False, fontsize=8)
-    return figure
-
-
-def starts_figure(elbo: Sequence[float], psnr: Sequence[float], labels: Sequence[str]) -> Figure:
-    """Whether the ELBO, by which a start is chosen, agrees with the PSNR, which nothing but this picture knows.
-
-    Args:
-        elbo: of each start, in nats per mixture.
-        psnr: of each start, in dB, paper scale.
-        labels: of each start.
-    """
-    from torchmetrics.functional import spearman_corrcoef  # seconds to import, which no other picture should wait for
-
-    figure = Figure(figsize=(5, 4), layout="constrained", dpi=DPI)
-    axes = figure.subplots()
-    axes.scatter(elbo, psnr)
-    for point in zip(labels, zip(elbo, psnr, strict=True), strict=True):
-        axes.annotate(*point, xytext=(3, 3), textcoords="offset points", fontsize=7)
-    axes.set(xlabel="ELBO on validation mixtures, nats", ylabel="PSNR (paper scale), dB")
-    if len(elbo) > 2:  # of two points it is 1 or -1 whatever they are
-        correlation = float(spearman_corrcoef(torch.tensor(elbo), torch.tensor(psnr)))
-        axes.set_title(f"rank correlation {correlation:.2f}", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
