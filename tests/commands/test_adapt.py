@@ -111,6 +111,21 @@ def test_the_teacher_has_slots_enough(slots, name):
     assert adapting.shipped(slots) == name
 
 
+@pytest.mark.parametrize("changed", [None, *adapting.SIZES])
+def test_a_student_begins_as_its_teacher_where_it_is_of_the_same_size(changed):
+    """As a shipped model by name, and as any other."""
+    sizes = {"image_shape": (1, 28, 28), "widths": (24, 48, 96), "bottleneck": 384}
+    other = {"image_shape": (1, 28, 30), "widths": (24, 48, 95), "bottleneck": 383}
+    sizes |= {changed: other[changed]} if changed else {}
+    assert adapting.is_beginning("remix-k2", *sizes.values()) == (changed is None)
+    torch.manual_seed(1)
+    teacher = vaebss.Masker(2, **sizes).eval()
+    student, _ = adapting.pupil(mixtures(20, 28), teacher)
+    known, found = teacher.state_dict(), student.model.state_dict()
+    same = [torch.equal(known[name], value) for name, value in found.items() if known[name].shape == value.shape]
+    assert all(same) == (changed is None)
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (1, 96, 96), (1, 1, 300)])
 def test_lessons_know_every_size(shape):
     lessons = adapting.lessons(shape)

@@ -17,6 +17,7 @@ from vaebss.modalities.audio import Audio
 
 soundfile = pytest.importorskip("soundfile")
 AUDIO = Audio()
+ORDER = [11, 10, 4, 8, 1, 6, 5, 2, 9, 7, 0, 3]  # of twelve recordings
 LENGTH, RATE = AUDIO.samples, AUDIO.rate
 ready = partial(prepared, epoch_size=12, batch_size=6, val_mixtures=5, test_mixtures=7)
 
@@ -67,6 +68,15 @@ def test_no_window_spans_two_recordings(tmp_path):
         < len(collection.test)
         < 4 * (5 * RATE - LENGTH) / recordings.STEP + 5
     )
+
+
+def test_recordings_are_in_a_drawn_order_that_never_changes(tmp_path):
+    """The last are validated on: were they the last by name, they might all be of one piece."""
+    for number in range(12):
+        written(tmp_path / f"{number:02}.wav", tone(500 + 100 * number, 1.5))
+    sound = read_windows(tmp_path, AUDIO)[0].sound
+    spectra = torch.fft.rfft(sound.unflatten(0, (12, -1))).abs().argmax(1)
+    assert ((spectra / 1.5 - 500) / 100).round().int().tolist() == ORDER
 
 
 def test_batches_are_fresh_windows_at_random_places(folder):

@@ -37,3 +37,19 @@ def test_as_many_slots_are_a_copy(masker):
     more = masker.grown(2)
     assert more is not masker
     assert all(torch.equal(value, masker.state_dict()[name]) for name, value in more.state_dict().items())
+
+
+@pytest.mark.parametrize("view", KNOWN)
+def test_new_slots_are_drawn_as_large_as_the_known_ones_and_each_otherwise(view):
+    torch.manual_seed(0)
+    known = Masker(2, (64, 6), 8, view=view, **KNOWN[view])
+    more, twice = known.grown(10), known.grown(10)
+    for name, old in known.state_dict().items():
+        new = more.state_dict()[name]
+        if new.shape == old.shape:
+            continue
+        assert torch.equal(new[: len(old)], old)
+        drawn = new[len(old) :].unflatten(0, (8, -1)).flatten(1)
+        assert drawn.std() == pytest.approx(float(old.std()), rel=0.2 if "weight" in name else 0.6)
+        assert len(drawn.unique(dim=0)) == 8
+        assert not torch.equal(new, twice.state_dict()[name])

@@ -57,6 +57,22 @@ def test_a_convolution_steps_as_far_as_the_learning_rate_says():
     assert moved == pytest.approx(0.8 * 0.01, rel=0.2)
 
 
+def test_a_convolution_steps_as_pytorchs_own_muon_steps_a_matrix():
+    """PyTorch's, with Nesterov's momentum, whose steps are scaled to 0.2 of the learning rate, not 0.8."""
+    mine, other = nn.Conv2d(8, 16, 3, bias=False), nn.Linear(72, 16, bias=False)
+    start = other.weight.detach().clone()
+    mine.weight.data.copy_(start.view(16, 8, 3, 3))
+    ours = Muon(mine.parameters(), lr=0.01)
+    torchs = torch.optim.Muon(other.parameters(), lr=0.04, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for step in range(3):  # one way, then another
+        gradient = torch.randn(16, 72, generator=torch.Generator().manual_seed(step))
+        other.weight.grad, mine.weight.grad = gradient.clone(), gradient.view(16, 8, 3, 3).clone()
+        ours.step()
+        torchs.step()
+    moved, expected = mine.weight.detach().flatten(1) - start, other.weight.detach() - start
+    assert (moved - expected).norm() < 0.04 * expected.norm()  # the reference is rounded to bfloat16
+
+
 def test_it_learns_and_goes_on_where_it_was():
     model = network()
     optimizer = Muon(model.parameters(), lr=0.01)

@@ -2,6 +2,7 @@ import copy
 import itertools
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pytorch_lightning import Trainer
 import vaebss
 from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
+from vaebss.data import remixes
 from vaebss.data.remixes import Bank, consistency, make_bank
 from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
@@ -119,6 +121,43 @@ def test_a_separation_is_consistent_where_groups_of_its_sources_are_found_again(
     found = Separation(sources, sources.flatten(2).any(2), torch.ones(3))
     separator: Any = Corners()
     assert consistency(separator, Images((1, 2, 2)), found).tolist() == [1, 0.5, 1]
+
+
+@pytest.mark.parametrize(("consistent", "kept"), [(False, [0, 1]), (True, [1, 2])])
+def test_confidence_counts_as_much_as_consistency(consistent, kept, monkeypatch):
+    """By confidence the first two are best, by consistency the last two, by their product the middle two."""
+    sure, right = torch.tensor([0.9, 0.8, 0.7, 0.2]), torch.tensor([0.5, 0.8, 0.9, 1.0])
+    data = Remixes(source="bundled", consistent=consistent, keep=(0.5,), **SMALL | {"num_mixtures": 4})
+    data.setup()
+    separator, numbers = student().model, torch.arange(1.0, 9.0).view(4, 2, 1, 1, 1).expand(4, 2, 1, 28, 28)
+    found = Separation(numbers, torch.ones(4, 2, dtype=torch.bool), sure)
+    monkeypatch.setattr(separator, "label", lambda mixture, **options: found)
+    monkeypatch.setattr(remixes, "consistency", lambda separator, modality, found: right)
+    bank = data._make_bank(separator, 0)
+    slots = [2 * number + slot + 1 for number in kept for slot in (0, 1)]
+    assert sorted(bank.sources.amax((1, 2, 3)).tolist()) == slots
+
+
+def test_a_count_is_common_from_one_mixture_in_twenty_on():
+    active = torch.zeros(100, 4, dtype=torch.bool)
+    for number, count in enumerate([1] * 4 + [2] * 88 + [3] * 5 + [4] * 3):
+        active[number, :count] = True
+    found = Separation(torch.rand(100, 4, 1, 1, 1), active, torch.ones(100))
+    assert make_bank(found, 0.5, 0).counts == (2, 3)
+
+
+@pytest.mark.parametrize(("voices", "away"), [(False, 0.01), (True, 0.29)])
+def test_a_student_of_voices_learns_to_keep_their_slots(voices, away, monkeypatch):
+    """Estimates of 0.11 and 0.39 for sources of 0.4 and 0.1: right to 0.01, though each in the other's slot."""
+    model, mixture = student(num_sources=2), torch.full((3, 1, 4, 4), 0.5)
+    sources = torch.tensor([0.4, 0.1]).view(1, 2, 1, 1, 1) * torch.ones(3, 2, 1, 4, 4)
+    shares = torch.tensor([0.11, 0.39]).view(1, 2, 1, 1, 1) / 0.5 * torch.ones(3, 2, 1, 4, 4)
+    model.modality = SimpleNamespace(voices=voices, errors=Images((1, 4, 4)).errors)
+    monkeypatch.setattr(model.model, "forward", lambda mixture: shares)
+    monkeypatch.setattr(model, "log", lambda *args, **options: None)
+    monkeypatch.setattr(model, "log_rate", lambda: None)
+    loss = model.training_step({"mixture": mixture, "signal": mixture, "sources": sources}, 0)
+    assert loss.item() == pytest.approx(math.log10(away**2 + 1e-4), abs=1e-4)
 
 
 def test_voices_keep_their_slots_though_others_would_cost_less():
