@@ -77,7 +77,7 @@ def adapt(
             has as many slots.
         invert: for dark sources on a white background.
         seed: of all that is random.
-        steps: of training, in all; by default what suits the number of mixtures.
+        steps: of training, in all; by default what suits their size.
 
     Returns:
         A model for `vaebss.separate`, whose source_scale is an estimate from the mixtures' brightness.

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -92,9 +93,21 @@ def quickly(monkeypatch) -> None:
     monkeypatch.setattr(adapting, "PIXELS", 0)
 
 
-@pytest.mark.parametrize("given", [torch.rand(5, 16, 16), -torch.ones(20, 16, 16), torch.full((20, 4, 4), torch.nan)])
-def test_what_cannot_be_adapted_to_is_refused_in_one_line(given):
-    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (torch.rand(9, 16, 16), "the array holds 9 mixtures; 10 are the least to train on"),
+        (-torch.ones(20, 16, 16), "the array holds numbers below 0"),
+        (
+            torch.full((20, 16, 16), torch.nan),
+            "the array holds NaN, infinity or numbers too large",
+        ),
+        (torch.rand(20, 4, 4), "the array has shape (20, 4, 4), not (H, W), (N, H, W)"),
+    ],
+    ids=["too few", "below 0", "NaN", "too small"],
+)
+def test_what_cannot_be_adapted_to_is_refused_in_one_line(given, words):
+    with pytest.raises(ValueError, match=rf"^{re.escape(words)}[^\n]*$"):
         vaebss.adapt(given)
 
 

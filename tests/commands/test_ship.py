@@ -116,7 +116,7 @@ def test_a_card_tells_what_the_weights_give(name):
     assert card["scores_on_mnist_test_mixtures"]["n"] == 5_000
     assert card["command"]
     assert card["licence_of_the_data"].startswith("MNIST")
-    before, today = card["scores_on_bundled_digits"], scores(checkpoints.read(name), **BUNDLED)
+    before, today = card["scores_on_bundled_training_digits"], scores(checkpoints.read(name), **BUNDLED)
     assert today["n"] == before["n"]
     assert today["masked"]["psnr_paper"] == pytest.approx(before["masked"]["psnr_paper"], abs=0.1)
     assert today["masked"]["count"] == pytest.approx(before["masked"]["count"], abs=0.01)

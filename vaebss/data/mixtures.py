@@ -221,7 +221,7 @@ class MNISTMixtures(LightningDataModule):
         return self._sounds(single) if self._of_sound else self._images(single, 1)
 
     def _given(self) -> Given:
-        path = str(self.hparams.mixtures)
+        path = self.hparams.mixtures or "the array"
         if isinstance(self.given, Windows):
             return Recordings.of(self.given, path, self.truth)
         return Given.split(self.given, self.hparams.val_mixtures, path, self.truth)

@@ -101,7 +101,7 @@ class VAE(Separator):
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Sources of latents: (..., D) -> (..., C, H, W) in (0, 1), float32."""
+        """Return the sources of latents (..., D), (..., C, H, W) in float32: above 0, and below 1 with a sigmoid."""
         return self.decoder(latents)
 
     def forward(self, mixture: Tensor) -> Tensor:

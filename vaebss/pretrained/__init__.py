@@ -1,1 +1,1 @@
-"""Weights and cards of the models that come with the package; vaebss.shipped reads them."""
+"""Weights and cards of the models that come with the package; catalogue.py reads them."""
