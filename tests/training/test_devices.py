@@ -1,6 +1,7 @@
 """Two processes that train together do what one with twice the batch does."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,28 +109,55 @@ def running(process: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("victim", ["the main process", "the other"])
-def test_one_process_killed_ends_both_and_says_so(victim, tmp_path):
+@pytest.fixture
+def two_processes(tmp_path):
+    """A run that goes on for ever on two processes that have trained an epoch: the main one, and the other's number."""
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--data.source=bundled", *SHORT_RUN]
     command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *options, "--trainer.max_epochs=10000"]
-    with (tmp_path / "errors").open("w") as errors:
-        main = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=errors)
+    with (tmp_path / "errors").open("w") as errors, (tmp_path / "output").open("w") as output:
+        main = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=errors)
     try:
         deadline = time.monotonic() + 200
-        while not list(tmp_path.rglob("best.ckpt")):  # both have trained an epoch
+        while not list(tmp_path.rglob("best.ckpt")):
             assert time.monotonic() < deadline
             assert main.poll() is None
             time.sleep(0.2)
-        other = beside(main.pid)
-        os.kill(main.pid if victim == "the main process" else other, 9)
-        assert main.wait(30) != 0
-        deadline = time.monotonic() + 30
-        while running(other):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        yield main, beside(main.pid)
     finally:
         main.kill()
+
+
+def assert_ends(process: int) -> None:
+    deadline = time.monotonic() + 30
+    while running(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+@linux
+@pytest.mark.parametrize("victim", ["the main process", "the other"])
+def test_one_process_killed_ends_both_and_says_so(victim, two_processes, tmp_path):
+    main, other = two_processes
+    os.kill(main.pid if victim == "the main process" else other, signal.SIGKILL)
+    assert main.wait(30) != 0
+    assert_ends(other)
     said = (tmp_path / "errors").read_text()
     assert "another process of this run has ended" in said or f"the main process {main.pid} has ended" in said
     assert "Traceback" not in said
+
+
+@linux
+@pytest.mark.parametrize("asked", ["the main process", "both"])
+def test_processes_that_are_asked_to_stop_end_after_the_same_step(asked, two_processes, tmp_path):
+    main, other = two_processes
+    for process in [main.pid, other] if asked == "both" else [main.pid]:
+        os.kill(process, signal.SIGTERM)
+    assert main.wait(30) == 128 + signal.SIGTERM
+    assert_ends(other)
+    said = (tmp_path / "output").read_text()
+    assert said.count("Go on with:") == said.count("last.ckpt") == 1
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert "state_dict" in torch.load(next(tmp_path.rglob("last.ckpt")), weights_only=True)

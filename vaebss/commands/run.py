@@ -130,7 +130,8 @@ class Run:
             last = self.checkpoints.last_path
             more = f" Go on with:\n  {call(self.command, '--ckpt', short(last))}" if last.is_file() else ""
             self.say(f"\nInterrupted.{more}")
-            raise SystemExit(stop.code or TERMINATED) from stop
+            code = (stop.code or TERMINATED) if self.trainer.is_global_zero else 0  # which others end with, is no error
+            raise SystemExit(code) from stop
         except RuntimeError as error:
             if not isinstance(error, torch.distributed.DistBackendError) and "gloo" not in str(error):
                 raise

@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from vaebss.atomic import atomic_write
 from vaebss.figures.scores import confusion_figure
@@ -63,7 +64,8 @@ class RunCheckpoints(ModelCheckpoint):
     """
 
     def __init__(self, monitor: str, folder: Callable[[], Path]):
-        self.folder, self.asked_to_stop, self.trained = folder, False, False
+        self.folder, self.asked_to_stop, self.trained = folder, 0, False  # which signal
+        self.speaks = True
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -87,42 +89,54 @@ class RunCheckpoints(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.asked_to_stop, self.trained = False, True
-        if trainer.world_size == 1:
-            answer_ctrl_c(self._ask_to_stop)
+        self.asked_to_stop, self.trained, self.speaks = 0, True, trainer.is_global_zero
+        answer(signal.SIGINT, self._ask_to_stop)
+        if trainer.world_size > 1:  # Lightning's handler has the processes wait for each other amid a step, for ever
+            answer(signal.SIGTERM, self._ask_to_stop)
 
-    def _ask_to_stop(self, *_: Any) -> None:
-        """Between two steps, so that what is saved is whole; who asks once more has the run end at once."""
-        answer_ctrl_c(signal.SIG_DFL)
-        self.asked_to_stop = True
-        os.write(2, b"\nStopping once the step is done; Ctrl-C again ends at once\n")  # print is not for handlers
+    def _ask_to_stop(self, number: int, *_: Any) -> None:
+        """Ask the run to stop between two steps, so that what is saved is whole; asked once more, it ends at once."""
+        answer(number, signal.SIG_DFL)
+        self.asked_to_stop = number
+        if number == signal.SIGINT and self.speaks:
+            os.write(2, b"\nStopping once the step is done; Ctrl-C again ends at once\n")  # print is not for handlers
+
+    def _is_asked(self, trainer: Trainer) -> bool:
+        """Whether any process of the run was asked to stop: all of them stop after the same step."""
+        if trainer.world_size > 1:
+            return trainer.strategy.reduce_boolean_decision(self.asked_to_stop > 0, all=False)
+        return self.asked_to_stop > 0 or trainer.received_sigterm
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        asked = self.asked_to_stop or (trainer.received_sigterm and trainer.world_size == 1)
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are in no checkpoint
-        if asked and whole and batch_idx + 1 < trainer.num_training_batches:  # after the last, the epoch is ended first
+        more = batch_idx + 1 < trainer.num_training_batches  # after the last, the epoch is ended first
+        if whole and more and self._is_asked(trainer):
             self._save_last(trainer)
-            self._stop_if_asked()
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         self._save_last(trainer)
-        self._stop_if_asked()
+        if self._is_asked(trainer):
+            self._stop(trainer)
 
-    def _stop_if_asked(self) -> None:
+    def _stop(self, trainer: Trainer) -> None:
+        """End the run as Lightning would, which itself answers SIGTERM in a single process."""
+        if trainer.world_size > 1:
+            raise SIGTERMException(128 + (self.asked_to_stop or signal.SIGTERM))
         if self.asked_to_stop:
             raise KeyboardInterrupt
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        answer_ctrl_c(signal.default_int_handler)
+        answer(signal.SIGINT, signal.default_int_handler)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
-        answer_ctrl_c(signal.default_int_handler)  # Lightning would no longer listen
+        answer(signal.SIGINT, signal.default_int_handler)  # Lightning would no longer listen
 
     def _save_last(self, trainer: Trainer) -> None:
         """ModelCheckpoint's own `save_last` waits for the next best."""
@@ -130,10 +144,10 @@ class RunCheckpoints(ModelCheckpoint):
             trainer.save_checkpoint(self.last_path)
 
 
-def answer_ctrl_c(handler: Any) -> None:
-    """What happens at Ctrl-C; other threads than the main one are never asked."""
+def answer(number: int, handler: Any) -> None:
+    """Set what answers a signal; other threads than the main one are never asked."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(number, handler)
 
 
 class RunConfig(SaveConfigCallback):
