@@ -7,6 +7,7 @@ import torch
 
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
+from vaebss.separation import Separation
 
 PAPER = Audio(bands=512, pooled=1, compression=1.0, add="magnitudes")
 SETTINGS = [Audio(), PAPER, Audio(bands=256, pooled=3, compression=0.3), Audio(window=512, hop=128, bands=90)]
@@ -74,7 +75,7 @@ def test_no_level_is_refused():
 
 @pytest.mark.parametrize("audio", SETTINGS)
 def test_bands_keep_all_energy_below_the_topmost_bin(audio):
-    weights = audio._triangles
+    weights = audio.spectrogram.triangles
     assert torch.allclose(weights.sum(0), torch.ones(audio.window // 2))
     assert (weights.argmax(1).diff() >= 1).all()  # every band has a bin of its own
 
@@ -110,9 +111,11 @@ def test_too_few_or_too_many_bands_are_refused(bands):
 def test_what_is_written_is_read_again(tmp_path):
     pytest.importorskip("soundfile")
     signal = 3 * noise(5_000)  # beyond 1: nothing is clipped
+    signal -= signal.mean()
     Audio().write(signal, tmp_path / "sound.wav")
     (part,) = Audio().read(tmp_path / "sound.wav")
     assert torch.equal(part.signals, signal.view(1, 1, -1))
+    assert torch.equal(Audio().sound(tmp_path / "sound.wav"), signal.view(1, -1))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,7 @@ def test_formats_are_read_to_their_precision(tmp_path, suffix, subtype, precisio
     soundfile = pytest.importorskip("soundfile")
     signal, path = tone(440), tmp_path / f"sound.{suffix}"
     soundfile.write(path, signal.numpy(), 16_000, subtype=subtype)
+    signal -= signal.mean()
     (part,) = Audio().read(path)
     assert torch.allclose(part.signals[0, 0, 2_000 : len(signal) - 2_000], signal[2_000:-2_000], atol=precision)
     assert path.suffix in Audio.suffixes
@@ -154,14 +158,19 @@ def test_parts_come_back_at_the_rate_and_with_the_channels_of_their_file_and_add
     sound = 0.2 * noise(rate // 2, channels)
     soundfile.write(tmp_path / "a.wav", sound.numpy(), rate, "FLOAT")
     (part,) = Audio().read(tmp_path / "a.wav")
-    shares = noise(1, 3, *Audio().picture(part.signals).shape[1:]).softmax(1)
-    found = part.restore(Audio().apply(shares, part.signals))
-    assert found.shape == (1, 3, channels, rate // 2)
-    for number, source in enumerate(found.unbind(1)):
-        part.write(source, tmp_path / f"{number}.wav")
+
+    def answer(pictures):
+        shares = noise(len(pictures), 3, *pictures.shape[1:]).softmax(1)
+        sources = shares.pow(1 / Audio().exponent) * pictures.unsqueeze(1)
+        return Separation(sources, torch.ones(len(pictures), 3, dtype=torch.bool), torch.ones(len(pictures)))
+
+    found = part.separated(answer)
+    assert found.sources.shape == (1, 3, *part.signals.shape[1:])
+    part.save(found, 0, [tmp_path / f"{number}.wav" for number in range(3)])
     written = [soundfile.read(tmp_path / f"{number}.wav", always_2d=True) for number in range(3)]
     assert {written_rate for _, written_rate in written} == {rate}
-    assert sum(sound for sound, _ in written) == pytest.approx(sound.numpy(), abs=1e-4)
+    assert {whole.shape for whole, _ in written} == {(rate // 2, channels)}
+    assert sum(whole for whole, _ in written) == pytest.approx(sound.numpy(), abs=1e-4)
 
 
 def test_what_the_own_rate_cannot_carry_goes_to_who_has_the_highs_then():
@@ -179,6 +188,7 @@ def test_what_the_own_rate_cannot_carry_goes_to_who_has_the_highs_then():
 
 def test_a_silent_part_gets_nothing_of_what_the_own_rate_cannot_carry():
     sound = noise(1, 44_100)
+    sound -= sound.mean()
     taken, restore = Audio().taken(sound, 44_100)
     found = restore(torch.stack([taken, torch.zeros_like(taken)], 1))
     assert found[:, 1].abs().max() == 0

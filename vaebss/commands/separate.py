@@ -4,6 +4,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -17,7 +18,7 @@ from vaebss.pretrained.catalogue import DEFAULT_MODEL
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaebss.modalities.modality import Modality
+    from vaebss.modalities.modality import Modality, Part
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
@@ -128,23 +129,37 @@ class Taker:
         if note := self.modality.note(first.signals):
             say(f"{path}: {note}")
         for part in chain([first], [] if second is None else [second], parts):
-            found = self.found(path, part.signals)
-            yield sources.add(part, found), part.signals, found
+            with progress(part):
+                found = self.found(path, part)
+                names = sources.add(part, found)
+            yield names, part.signals, found
         sources.close()
         if not sources.most:
             say(f"{path}: no source was found, so that none is written")
 
-    def found(self, path: Path, signals: "Tensor") -> "Separation":
-        """What is found in signals (N, *S) of a file; sources come first and add up to them."""
-        from vaebss.modalities.modality import through
+    def found(self, path: Path, part: "Part") -> "Separation":
+        """What is found in a part of a file; sources come first and add up to the mixtures."""
 
-        def answer(pictures: "Tensor", **options: Any) -> "Separation":
+        def answer(pictures: "Tensor") -> "Separation":
+            options: dict[str, Any] = self.refinement
             return self.model.separate(pictures, **options).settled(pictures, self.modality.exponent)
 
         try:
-            return through(answer, self.modality, signals, **self.refinement).sources_first()
+            return part.separated(answer)
+        except FileError:
+            raise
         except ValueError as error:
             raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
+
+
+@contextmanager
+def progress(part: "Part") -> Iterator[None]:
+    """Show a bar for a part that takes longer than a second."""
+    from tqdm import tqdm
+
+    with tqdm(total=part.steps, unit="window", leave=False, delay=1, disable=not part.steps) as bar:
+        part.progress = bar.update
+        yield
 
 
 def own_names(files: list[Path]) -> list[str]:

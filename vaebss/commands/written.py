@@ -3,13 +3,12 @@
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vaebss.errors import FileError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from vaebss.modalities.images import Pictures
     from vaebss.modalities.modality import Part
     from vaebss.separation import Separation
 
@@ -109,7 +108,7 @@ class SourceFiles:
         self.written, self.path, self.stem, self.suffix = written, path, stem, suffix
         self.several, self.whole = several or rows, rows and suffix == ".npy"
         self.seen = self.most = 0  # mixtures, sources in one
-        self.parts: list[tuple[list[str], Part, Separation]] = []
+        self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
 
     def add(self, part: "Part", found: "Separation") -> list[str]:
         """Write what was found in a part, sources first; the names of its mixtures.
@@ -120,11 +119,11 @@ class SourceFiles:
         names = [self._name(self.seen + number) for number in range(len(found))]
         self.seen, self.most = self.seen + len(found), max(self.most, int(found.count.max()))
         if self.whole:
-            self.parts.append((names, part, found))
+            self.parts.append((names, cast("Pictures", part), found))  # nothing else is of rows
             return names
-        for name, mixture, sources in zip(names, found, part.restore(found.sources), strict=True):
+        for number, (name, mixture) in enumerate(zip(names, found, strict=True)):
             self._note(name, mixture, name)
-            self._write(part, sources[: int(mixture.count), None], name)
+            part.save(found, number, self._places(name, int(mixture.count)))
         return names
 
     def close(self) -> None:
@@ -136,17 +135,17 @@ class SourceFiles:
         for names, _, found in self.parts:
             for name, mixture in zip(names, found, strict=True):
                 self._note(name, mixture, self.stem)
-        sources = torch.cat([part.restore(found.sources[:, : self.most]) for _, part, found in self.parts])
-        self._write(self.parts[0][1], sources.transpose(0, 1), self.stem)
+        sources = torch.cat([part.restored(found)[:, : self.most] for _, part, found in self.parts])
+        for source, path in zip(sources.unbind(1), self._places(self.stem, self.most), strict=True):
+            self.parts[0][1].write(source, path)
 
     def _note(self, name: str, mixture: "Separation", stem: str) -> None:
         files = f"{stem}_source*{self.suffix}"
         self.written.note(self.path, name, int(mixture.count), float(mixture.confidence), files)
 
-    def _write(self, part: "Part", sources: "Tensor", stem: str) -> None:
-        """Sources (K, N, *S)."""
-        for k, source in enumerate(sources):
-            part.write(source, self.written.place(f"{stem}_source{k + 1}{self.suffix}"))
+    def _places(self, stem: str, count: int) -> list[Path]:
+        """The files of `count` sources."""
+        return [self.written.place(f"{stem}_source{k + 1}{self.suffix}") for k in range(count)]
 
     def _name(self, number: int) -> str:
         """Of a mixture; as Python calls a row of the arrays that are written."""

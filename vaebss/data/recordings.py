@@ -132,7 +132,7 @@ def read_sounds(path: str | Path, audio: Audio) -> list[Tensor]:
 
 
 def _sounds(files: Sequence[Path], audio: Audio) -> list[Tensor]:
-    return [part.signals[0].mean(0) for file in files for part in audio.read(file)]
+    return [audio.sound(file).mean(0) for file in files]
 
 
 def read_notes(path: str | Path, audio: Audio) -> Tensor:

@@ -21,12 +21,42 @@ from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array
 from vaebss.modalities.image_files import read_held, read_images, write_held
 from vaebss.modalities.looks import describe, single_brightness
-from vaebss.modalities.modality import Channels, Modality, Part
+from vaebss.modalities.modality import Channels, Modality, Part, through
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
 
 DARK = 1e-6  # brightness of mixtures in which there is nothing
+
+
+class Pictures(Part):
+    """Some or all pictures of a file.
+
+    Args:
+        images: how they are seen.
+        signals: (N, C, h, w).
+        write: writes pictures (N, C, h, w), as they look in the file, to a path; N is 1 but for arrays.
+        suffix: of the files that hold as much as this one does.
+        rows: whether they are rows of one array.
+    """
+
+    def __init__(
+        self, images: "Images", signals: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool
+    ):
+        self.images, self.signals, self.write, self.suffix, self.rows = images, signals, write, suffix, rows
+
+    def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
+        """Separate the pictures, see `Part`."""
+        return through(answer, self.images, self.signals).sources_first()
+
+    def restored(self, found: Separation) -> Tensor:
+        """Return sources (N, K, C, h, w) as they look in the file."""
+        return self.images.as_they_looked(found.sources)
+
+    def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
+        """Write the sources of one picture, see `Part`."""
+        for source, path in zip(self.restored(found)[number], paths, strict=False):
+            self.write(source.unsqueeze(0), path)
 
 
 class Images(Modality):
@@ -133,7 +163,7 @@ class Images(Modality):
         for images, held in read_held(path, invert=self.invert, white=self.white, lines=self.of_lines):
             suffix = ".npy" if is_array(path) else held.suffix(images.shape[1])
             write = partial(write_held, held=held)
-            yield Part(self.as_they_looked(images), self.as_they_looked, write, suffix, "N" in held.axes)
+            yield Pictures(self, self.as_they_looked(images), write, suffix, "N" in held.axes)
 
     def look(self, files: list[Path]) -> dict[str, Any]:
         """How the first pictures of files look: `invert` and `source_max`; nothing where none can be read."""

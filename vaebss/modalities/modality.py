@@ -3,9 +3,9 @@
 # B mixtures, K slots, S the shape of a signal
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,22 +16,43 @@ from vaebss.separation import Separation
 Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
 
 
-class Part(NamedTuple):
-    """Signals of a file, and the way back to what they were there.
+class Part(ABC):
+    """Mixtures of a file.
 
     Attributes:
-        signals: (N, *S), as `through` takes them.
-        restore: sources (N, K, *S) of them -> (N, K, *S') as they are in the file: at its rate, dark on white.
-        write: such (N, *S') as a file of the kind that its name says; N is 1 but for arrays.
+        signals: (N, *S), what a person is shown of the mixtures, which may be the beginning of each.
         suffix: of the files that hold as much as this one does.
         rows: whether the signals are rows of one array.
+        steps: into how many steps separating and writing is divided; 0 where it takes no time worth speaking of.
+        progress: function that is called with the number of steps that have been made.
     """
 
     signals: Tensor
-    restore: Callable[[Tensor], Tensor]
-    write: Callable[[Tensor, Path], None]
     suffix: str
     rows: bool = False
+    steps: int = 0
+    progress: Callable[[int], object] = staticmethod(lambda steps: None)
+
+    @abstractmethod
+    def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
+        """Separate the mixtures: sources (N, K, *S) of `signals`, and they come before the slots that hold none.
+
+        Args:
+            answer: separates pictures (B, C, H, W), masked.
+        """
+
+    @abstractmethod
+    def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
+        """Write the first sources of one mixture as they are in the file: at its rate, dark on white.
+
+        Args:
+            found: what `separated` returned.
+            number: of the mixture, from 0 to N - 1.
+            paths: of one file for each source, of the kind that its name says.
+
+        Raises:
+            FileError: a file cannot be written, or cannot hold the source.
+        """
 
 
 class Modality(ABC):

@@ -2,6 +2,9 @@
 
 # C channels, T samples
 
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +12,151 @@ import torch
 from torch import Tensor
 
 from vaebss.errors import FileError
+from vaebss.modalities.blocks import BLOCK
 
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
+LARGEST_WAV = 2**32 - 2**16  # bytes of samples; RF64 is a WAV that may be larger
 
 
 def read(path: str | Path) -> tuple[Tensor, int]:
-    """The sound of a file, (C, T) float32, and its samples a second.
+    """Read the sound of a file, (C, T) float32, and its samples a second.
 
     Raises:
-        FileError: broken, empty, or not finite.
+        FileError: the file is broken or empty, or its sound is not finite.
         ImportError: soundfile is not installed.
     """
-    soundfile = _soundfile()
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
-    sound = torch.from_numpy(samples).T
-    if not sound.numel():
+    return torch.cat([*blocks(path)], 1), rate_of(path)
+
+
+def rate_of(path: str | Path) -> int:
+    """Return the samples a second of a file.
+
+    Raises:
+        FileError: the file is broken.
+        ImportError: soundfile is not installed.
+    """
+    with _opened(path) as file:
+        return file.samplerate
+
+
+def blocks(path: str | Path) -> Iterator[Tensor]:
+    """Read the sound of a file in blocks (C, n) float32; its header need not say how long it is.
+
+    Raises:
+        FileError: the file is broken or empty, or its sound is not finite.
+        ImportError: soundfile is not installed.
+    """
+    empty = True
+    with _opened(path) as file:
+        while len(samples := file.read(BLOCK, dtype="float32", always_2d=True)):
+            sound, empty = torch.from_numpy(samples).T, False
+            if not torch.isfinite(sound).all():
+                raise FileError(f"{path} holds NaN or infinity")
+            yield sound
+    if empty:
         raise FileError(f"{path} is empty")
-    if not torch.isfinite(sound).all():
-        raise FileError(f"{path} holds NaN or infinity")
-    return sound, rate
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    soundfile = _soundfile()
+
+    class Stream(soundfile.SoundFile):
+        """A file that is read once, from its start to its end, and never sought in: its length may be unknown."""
+
+        def seekable(self) -> bool:
+            return False
+
+    try:
+        with Stream(os.fspath(path)) as file:
+            yield file
+    except FileError:
+        raise
+    except (soundfile.SoundFileError, OSError, MemoryError, ValueError) as error:
+        raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
 
 
 def write(sound: Tensor, path: str | Path, rate: int) -> None:
-    """Sound (T,) or (C, T), float32 -> a file: WAV of 32-bit floats or FLAC of 24 bits, as its suffix says.
+    """Write sound (T,) or (C, T), float32, to a file: WAV of 32-bit floats or FLAC of 24 bits, as its suffix says.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: the file cannot be written, or FLAC would clip the sound.
         ImportError: soundfile is not installed.
     """
-    soundfile, subtype = _soundfile(), SUBTYPES[Path(path).suffix.lower()]
-    if subtype != "FLOAT" and (loudest := float(sound.abs().max())) > 1:
-        raise FileError(f"{path} cannot be written: FLAC holds nothing above 1, and this {loudest:.3f}; WAV does")
+    write_blocks(iter([torch.atleast_2d(sound).unsqueeze(0)]), [Path(path)], rate, sound.shape[-1])
+
+
+def write_blocks(sounds: Iterator[Tensor], paths: Sequence[Path], rate: int, samples: int) -> None:
+    """Write several sounds at once: a block of each, then the next block of each.
+
+    Args:
+        sounds: blocks (K, C, n) of sounds (K, C, T), float32.
+        paths: K files as of `write`; none of them changes unless all of them can be written.
+        rate: samples a second.
+        samples: T.
+
+    Raises:
+        FileError: a file cannot be written, or FLAC would clip a sound.
+        ImportError: soundfile is not installed.
+    """
+    files: list[_Writer] = []
     try:
-        soundfile.write(path, sound.numpy().T, rate, subtype=subtype)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be written: {_reason(error)}") from error
+        for block in sounds:
+            if not files:
+                for path in paths:
+                    files.append(_Writer(path, rate, block.shape[1], samples))
+            for file, sound in zip(files, block, strict=True):
+                file.write(sound)
+        for file in files:
+            file.close()
+        for file in files:
+            file.keep()
+    finally:
+        for file in files:
+            file.drop()
+
+
+class _Writer:
+    """A file that is written beside its place, and moved there once it is complete."""
+
+    def __init__(self, path: Path, rate: int, channels: int, samples: int):
+        self.path, self.part = path, path.with_name(f".{path.name}.part")
+        kind = path.suffix.lower()
+        container = "RF64" if kind == ".wav" and 4 * channels * samples > LARGEST_WAV else kind[1:].upper()
+        self.clips = kind != ".wav"
+        with self._told():
+            self.file = _soundfile().SoundFile(self.part, "w", rate, channels, SUBTYPES[kind], format=container)
+
+    def write(self, sound: Tensor) -> None:
+        """Add a block (C, n)."""
+        if self.clips and (loudest := float(sound.abs().max())) > 1:
+            raise FileError(
+                f"{self.path} cannot be written: FLAC holds nothing above 1, and this {loudest:.3f}; WAV does"
+            )
+        with self._told():
+            self.file.write(sound.numpy().T)
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        with self._told():
+            self.file.close()
+
+    def keep(self) -> None:
+        """Move the complete file to its place."""
+        with self._told():
+            self.part.replace(self.path)
+
+    def drop(self) -> None:
+        """Delete what is not kept."""
+        self.file.close()
+        self.part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (_soundfile().SoundFileError, OSError, ValueError) as error:
+            raise FileError(f"{self.path} cannot be written: {_reason(error)}") from error
 
 
 def _soundfile() -> Any:
@@ -58,5 +168,5 @@ def _soundfile() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The last sentence of an error, which for soundfile is the library's own, in one line."""
+    """Return the last sentence of an error, which for soundfile is the library's own, in one line."""
     return " ".join(str(getattr(error, "error_string", error)).split())

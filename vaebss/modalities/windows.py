@@ -2,34 +2,61 @@
 
 # B signals, C channels or none, N windows of each, K slots, L samples of a window, T of a signal
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vaebss.modalities.blocks import segments, whole
+
+
+def number_of(samples: int, length: int) -> int:
+    """Return N, the number of windows of `length` samples that a signal of `samples` is cut into."""
+    return 1 + -(-max(0, samples - length) // (length // 2))
+
 
 def split(signals: Tensor, length: int) -> Tensor:
-    """Signals (B, *C, T) -> windows (B N, *C, L), `length` long; silence fills up the last."""
+    """Cut signals (B, *C, T) into windows (B N, *C, L) of `length` samples; silence fills up the last."""
     hop, samples = length // 2, signals.shape[-1]
-    missing = max(length - samples, -(samples - length) % hop)
+    missing = hop * (number_of(samples, length) - 1) + length - samples
     return pad(signals, (0, missing)).unfold(-1, length, hop).movedim(-2, 1).flatten(0, 1)
 
 
-def join(parts: Tensor, samples: int) -> Tensor:
-    """Parts (B, N, K, *C, L) of windows -> parts of signals (B, K, *C, T).
+def cut(blocks: Iterable[Tensor], samples: int, length: int, at_once: int) -> Iterator[Tensor]:
+    """Cut a stream of blocks (*C, n) of a signal (*C, T) into the windows of `split`, yielding (n, *C, L).
 
-    Each fades in where it overlaps the one before: parts that add up to their windows add up to the signals.
+    Args:
+        blocks: of the signal.
+        samples: T.
+        length: L.
+        at_once: n; fewer windows come last.
     """
-    return torch.stack([_faded(signal) for signal in parts])[..., :samples]
+    hop, left = length // 2, number_of(samples, length)
+    for segment in segments(blocks, at_once * hop, 0, length - hop):
+        windows = pad(segment, (0, -(segment.shape[-1] - length) % hop)).unfold(-1, length, hop).movedim(-2, 0)
+        if left > 0:
+            yield windows[:left]
+        left -= len(windows)
 
 
-def _faded(parts: Tensor) -> Tensor:
-    """Windows (N, K, *C, L) -> (K, *C, T)."""
-    number, *channels, length = parts.shape
-    half = length // 2
-    rising = torch.linspace(0, 1, half, device=parts.device)
-    weights = torch.ones(number, length, device=parts.device)
-    weights[1:, :half], weights[:-1, length - half :] = rising, 1 - rising
-    whole = parts.new_zeros(*channels, half * (number - 1) + length)
-    for place, (part, weight) in enumerate(zip(parts, weights, strict=True)):
-        whole[..., place * half : place * half + length] += part * weight
-    return whole
+def join(parts: Tensor, samples: int) -> Tensor:
+    """Join parts (B, N, K, *C, L) of windows to parts (B, K, *C, T) of signals, see `joined`."""
+    return torch.stack([whole(joined([signal])) for signal in parts])[..., :samples]
+
+
+def joined(groups: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Join parts of windows, given in groups (n, K, *C, L), to a stream of blocks (K, *C, n), T or more in all.
+
+    Each window fades in where it overlaps the one before: parts that add up to their windows add up to the signal.
+    """
+    before: Tensor | None = None
+    for parts in groups:
+        half = parts.shape[-1] // 2
+        rising = torch.linspace(0, 1, half, device=parts.device)
+        for part in parts:
+            start = part[..., :half]
+            yield start if before is None else before[..., half : 2 * half] * (1 - rising) + start * rising
+            before = part
+    if before is not None:
+        yield before[..., before.shape[-1] // 2 :]

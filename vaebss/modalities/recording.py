@@ -1,0 +1,149 @@
+"""A recording of any length, separated in bounded memory: it is read, separated and written a few windows at a time."""
+
+# C channels, K slots, N windows, n of them at once, L samples of a window, T samples
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebss.errors import FileError
+from vaebss.modalities import linking, resampling, sound_files, windows
+from vaebss.modalities.blocks import until, whole
+from vaebss.modalities.modality import Part
+from vaebss.modalities.sound_arrays import whole_rate
+from vaebss.models.separator import CHUNK
+from vaebss.separation import Separation
+
+if TYPE_CHECKING:
+    from vaebss.modalities.audio import Audio
+
+AT_ONCE = 16  # windows of all channels
+SHOWN = 60  # seconds of a recording that a person is shown
+PASSES = 5  # over all windows: level, shares, links, highs, writing
+
+
+class Recording(Part):
+    """The recording of a file, of any length.
+
+    Its file is read again in every pass. In between there are a few numbers for each window in memory, and on the disk
+    the shares that the separator gives to each slot. A constant offset is taken off first and given back in equal
+    parts. Sources are those of `through`.
+
+    Args:
+        path: the file.
+        audio: pictures of the separator.
+
+    Attributes:
+        signals: (1, C, T'), the first seconds, `SHOWN` at most, at the separator's rate.
+
+    Raises:
+        FileError: the file is broken or empty, or its sound is not finite.
+        ImportError: soundfile is not installed.
+    """
+
+    def __init__(self, path: Path, audio: "Audio"):
+        self.path, self.audio, self.suffix = path, audio, audio.formats[0]
+        rate = sound_files.rate_of(path)
+        try:
+            self.rate = whole_rate(rate)
+        except ValueError as error:
+            raise FileError(f"{path}: {error}") from error
+        self.samples, self.offset = self._measured()
+        self.own_samples = resampling.number_of(self.samples, self.rate, audio.rate)
+        self.steps = PASSES * windows.number_of(self.own_samples, audio.samples)
+        self.signals = whole(until(self._own(), SHOWN * audio.rate)).unsqueeze(0)
+
+    def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
+        """Separate the recording, see `Part`; the sources (1, K, C, T') are those of `signals`."""
+        active, confidence = self._asked(answer)
+        order = self._linked(active)
+        active = active.gather(1, order).any(0)
+        sources_first = active.int().argsort(descending=True, stable=True)
+        self._order = order[:, sources_first]
+        shown: list[Tensor] = []
+        self._highs = self.audio.highs(self._keeping(shown))
+        return Separation(whole(shown).unsqueeze(0), active[sources_first].unsqueeze(0), confidence.unsqueeze(0))
+
+    def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
+        """Write the sources, see `Part`."""
+        rates = self.samples, self.rate, self.audio.rate
+        sources = resampling.restored(self._sound(), self._parts(), self._highs, *rates)
+        if paths:
+            complete = (block[: len(paths)] + self.offset / len(paths) for block in sources)
+            sound_files.write_blocks(complete, paths, self.rate, self.samples)
+
+    def _measured(self) -> tuple[int, Tensor]:
+        """Return the number of samples, and the offset of each channel, (C, 1)."""
+        samples, sums = 0, torch.zeros(2, 1, 1, dtype=torch.float64)
+        for block in sound_files.blocks(self.path):
+            samples, sums = samples + block.shape[1], sums + resampling.moments(block)
+        return samples, resampling.offset_of(sums, samples)
+
+    def _sound(self) -> Iterator[Tensor]:
+        """Read blocks (C, n) without their offset."""
+        return (block - self.offset for block in sound_files.blocks(self.path))
+
+    def _own(self) -> Iterator[Tensor]:
+        """Read blocks (C, n) at the separator's rate."""
+        return resampling.resampled(self._sound(), self.rate, self.audio.rate)
+
+    def _windows(self, blocks: Iterator[Tensor], at_once: int) -> Iterator[Tensor]:
+        """Cut blocks (*C, n) into windows (n, *C, L), `at_once` at a time."""
+        for group in windows.cut(blocks, self.own_samples, self.audio.samples, at_once):
+            self.progress(len(group))
+            yield group
+
+    def _mono(self, gain: float | Tensor = 1.0) -> Iterator[Tensor]:
+        """Read blocks (n,) of the mean of all channels at the separator's rate."""
+        return ((block * gain).mean(0) for block in self._own())
+
+    def _asked(self, answer: Callable[[Tensor], Separation]) -> tuple[Tensor, Tensor]:
+        """Ask for the shares of all windows, and store them; which slots are active (N, K), and the mean confidence."""
+        energies = torch.cat([group.square().mean(1) for group in self._windows(self._mono(), AT_ONCE)])
+        gain = self.audio.gains(energies.unsqueeze(0))
+        self._shares = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the recording
+        asked_at_once = max(1, CHUNK // math.prod(self.audio.shape))  # so that random restarts are those of `through`
+        active, confidence = [], []
+        for group in self._windows(self._mono(gain), asked_at_once):
+            picture = self.audio.picture(group)
+            found = answer(picture)
+            self._shares.write(found.shares(picture, self.audio.exponent).numpy().tobytes())
+            active.append(found.active)
+            confidence.append(found.confidence)
+        return torch.cat(active), torch.cat(confidence).mean()
+
+    def _linked(self, active: Tensor) -> Tensor:
+        """Return which slot of each window each source is in, (N, K)."""
+        number, slots = active.shape
+        if self.audio.voices or 1 in (number, slots):
+            self.progress(number)
+            return torch.arange(slots).expand(number, -1)
+        energies = [self.audio.energies(parts) for parts in self._masked(torch.arange(slots).expand(number, -1))]
+        return linking.orders(torch.cat(energies), active)
+
+    def _masked(self, order: Tensor) -> Iterator[Tensor]:
+        """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""
+        slots, shape = order.shape[1], self.audio.shape
+        self._shares.seek(0)
+        for group, slot in zip(self._windows(self._own(), AT_ONCE), order.split(AT_ONCE), strict=True):
+            stored = self._shares.read(4 * len(group) * slots * math.prod(shape))
+            shares = torch.from_numpy(np.frombuffer(stored, np.float32).copy()).view(len(group), slots, *shape)
+            yield self.audio.apply(shares[torch.arange(len(group)).unsqueeze(1), slot], group)
+
+    def _parts(self) -> Iterator[Tensor]:
+        """Separate the sources at the separator's rate: blocks (K, C, n)."""
+        return until(windows.joined(self._masked(self._order)), self.own_samples)
+
+    def _keeping(self, shown: list[Tensor]) -> Iterator[Tensor]:
+        """Separate the sources, and put their part of `signals` into a list."""
+        left = self.signals.shape[-1]
+        for block in self._parts():
+            shown += [block[..., :left]] if left > 0 else []
+            left -= block.shape[-1]
+            yield block
