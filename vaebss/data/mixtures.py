@@ -6,11 +6,13 @@ Samplers draw plans in the main process; the data set only gathers, a whole batc
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -22,6 +24,7 @@ from vaebss.data.folders import read_folder, read_sources, single_signals
 from vaebss.data.notes import load_notes
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.data.recordings import Recordings, Windows, holds_sounds, read_notes, read_windows
+from vaebss.data.relevance import kind_of, unused
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import chosen
@@ -30,6 +33,7 @@ from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 
+tell_once = cache(rank_zero_only(partial(print, flush=True)))
 EVALUATION_BATCH = 500
 DIGIT_SHAPE = (1, 28, 28)
 OWN_BAND = 64  # bins of a spectrum with a band of their own, up to 1 kHz with a window of 1,024
@@ -118,6 +122,8 @@ class MNISTMixtures(LightningDataModule):
         super().__init__()
         sound = is_sound(source, mixtures)
         self.save_hyperparameters()
+        self.kind = kind_of(source, SETS, bool(mixtures), sound)
+        self.tell_unused(MNISTMixtures)
         if sound:
             source_scale = math.inf
             self.save_hyperparameters({"source_scale": source_scale})
@@ -146,6 +152,12 @@ class MNISTMixtures(LightningDataModule):
             self.given, self.truth = self._read_given(mixtures, sources or [], sound)
         elif source not in SETS:
             self.singles = read_notes(source, self.audio).half() if sound else self._pictures(source)
+
+    def tell_unused(self, of: type) -> None:
+        """Print one line about options of a class that were set, but are of another kind of data."""
+        defaults = {name: option.default for name, option in signature(of).parameters.items()}
+        if names := unused(self.kind, self.hparams, defaults):
+            tell_once(f"Not used with {self.kind}: {', '.join(f'data.{name}' for name in names)}")
 
     def _read_given(self, path: str, sources: list[str], sound: bool) -> Any:
         """Mixtures, and their sources where they are known."""

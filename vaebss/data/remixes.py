@@ -145,6 +145,7 @@ class Remixes(MNISTMixtures):
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"consistent": consistent, "voices": voices}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
+        self.tell_unused(Remixes)
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
