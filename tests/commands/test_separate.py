@@ -82,21 +82,23 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, checkpoint, mixtures
 
 
 OPTIONS = [
-    ["--source-max", "0"],
-    ["--ckpt", "none"],
-    ["--refine-steps", "-1"],
-    ["--ckpt", "remix-k2", "--refine-steps", "1"],
-    ["--gpus", "2"],
-    ["--what"],
+    (["--source-max", "0"], "source-max must be above 0, not 0"),
+    (["--ckpt", "none"], "no checkpoint at none"),
+    (["--refine-steps", "-1"], "0 or more, not -1"),
+    (["--ckpt", "remix-k2", "--refine-steps", "1"], "refine_steps must be 0"),
+    (["--gpus", "2"], "0 or 1 here, not 2"),
+    (["--what"], "unrecognized arguments: --what"),
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_bad_options_are_one_line(tmp_path, checkpoint, mixtures, capsys, options):
+@pytest.mark.parametrize(("options", "told"), OPTIONS, ids=[" ".join(options) for options, _ in OPTIONS])
+def test_bad_options_are_one_line(tmp_path, checkpoint, mixtures, capsys, options, told):
     with pytest.raises(SystemExit) if options == ["--what"] else torch.no_grad() as caught:
         code = run(checkpoint, tmp_path / "0.png", "--out", tmp_path / "out", *options)
     assert (caught.value.code if caught else code) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert told in error
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(tmp_path, checkpoint, mixtures, capsys):
