@@ -20,7 +20,7 @@ FLOORS = [
     {"models"},
     {"separation"},
     {"figures", "pictures"},
-    {"atomic"},
+    {"atomic", "paths"},
     {"matching", "seeding", "hardware", "errors", "version"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

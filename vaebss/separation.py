@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaebss.paths import expanded
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -110,7 +112,7 @@ class Separation:
         """
         from vaebss.pictures import save_image
 
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for number, mixture in enumerate(self):

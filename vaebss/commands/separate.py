@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.written import SHEET, SourceFiles, Written
 from vaebss.errors import FileError
+from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def separate(options: Any) -> int:
     model = load(options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
     model.check_options(**refinement)
-    out = Path(options.out).expanduser()
+    out = expanded(options.out)
     with tempfile.TemporaryDirectory() as piped:
         files, failed = files_of(options.inputs, modality_of(model).suffixes, Path(piped))
         look = {name: options[name] for name in ("source_max", "invert", "white")}

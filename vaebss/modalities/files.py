@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaebss.errors import FileError
+from vaebss.paths import expanded
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
@@ -28,7 +29,7 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
         FileError: there is nothing there, or nothing that is known.
     """
     with reading(path):
-        path = Path(path).expanduser()
+        path = expanded(path)
         if path.is_dir():
             return _in_folder(path, nested, suffixes)
         file, _ = chosen(path)
