@@ -20,8 +20,8 @@ FLOORS = [
     {"models"},
     {"separation"},
     {"figures", "pictures"},
-    {"atomic", "paths"},
-    {"matching", "seeding", "hardware", "errors", "version"},
+    {"atomic"},
+    {"matching", "seeding", "hardware", "errors", "paths", "version"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 AT_THE_DOOR = ("__init__.py", "__main__.py")  # whose names lead anywhere

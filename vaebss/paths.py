@@ -1,17 +1,25 @@
-"""Paths as users type them."""
+"""Paths that users type, and how they are shown."""
 
 from pathlib import Path
 
-from vaebss.errors import FileError
-
 
 def expanded(path: str | Path) -> Path:
-    """Return a path with the home folder in place of a leading `~` or `~user`.
+    """Replace a leading `~` by the user's home folder.
 
     Raises:
-        FileError: there is no such user.
+        ValueError: there is no such user; the message is one line.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise FileError(f"{path}: no user has the home folder {Path(path).parts[0]}; write ./~ for a folder") from error
+        raise ValueError(f"{path} names the home folder of an unknown user") from error
+
+
+def encodable(text: str) -> str:
+    """Escape the bytes of a file name that are not UTF-8, which a list cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """Turn text with file names into one line that a terminal can show: line breaks and other controls are escaped."""
+    return "".join(letter if letter.isprintable() else encodable(repr(letter)[1:-1]) for letter in text)

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vaebss.paths import expanded
-
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -110,6 +108,8 @@ class Separation:
         Raises:
             ValueError: they are no pictures.
         """
+        from vaebss.atomic import atomic_write
+        from vaebss.paths import expanded
         from vaebss.pictures import save_image
 
         folder = expanded(folder)
@@ -118,7 +118,8 @@ class Separation:
         for number, mixture in enumerate(self):
             for k in mixture.active.nonzero().flatten().tolist():
                 paths.append(folder / f"{number:05d}_source{k + 1}.png")
-                save_image(mixture.sources[k], paths[-1])
+                with atomic_write(paths[-1]) as place:
+                    save_image(mixture.sources[k], place)
         return paths
 
     def plot(self) -> "Figure":
