@@ -1,8 +1,7 @@
 """Files that are written whole or not at all."""
 
 import errno
-import shutil
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +13,14 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # how the system says that the
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path of the same name in another folder; the file written there takes the place of `path` at the end.
+    """Yields another path in the same folder to write to; the file there takes the place of `path` at the end.
 
-    Until then, and after an error, `path` is what it was before, and nothing is left beside it. A link at `path` is
-    replaced, and what it points to stays; so do other names of the same file.
+    Until then, and after an error, `path` is what it was before, and nothing is left beside it.
 
     Raises:
         OSError: of one line, if the disk is full. PyTorch's writer says so by a RuntimeError.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
-    part = folder / path.name
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
@@ -33,4 +30,4 @@ def atomic_write(path: Path) -> Iterator[Path]:
         kept = "; the one from before is kept" if path.is_file() else ""
         raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        part.unlink(missing_ok=True)
