@@ -2,56 +2,189 @@
 
 # B mixtures, K slots, S the shape of a signal
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 from torch import Tensor
 
 from vaebss.checkpoints import load
-from vaebss.modalities.kinds import modality_of
-from vaebss.modalities.modality import through
+from vaebss.errors import FileError
+from vaebss.modalities.files import each_array, find
+from vaebss.modalities.kinds import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.modalities.modality import Channels, Modality, through
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
-from vaebss.pretrained.catalogue import DEFAULT_MODEL
+from vaebss.paths import expanded
+from vaebss.pretrained.catalogue import DEFAULT_MODELS
 from vaebss.separation import Separation, check_mixture
 
 if TYPE_CHECKING:
     import numpy as np
 
+LOOKED_AT = 1_000  # first pictures of an array, which tell how all look
 
+log = logging.getLogger("vaebss")
+
+
+@overload
 def separate(
-    signals: "Tensor | np.ndarray",
-    model: str | Separator = DEFAULT_MODEL,
+    signals: "Tensor | np.ndarray | str | Path",
+    model: str | Path | Separator | None = None,
     *,
     source_max: float | None = None,
-    invert: bool = False,
+    invert: bool | None = None,
+    white: float | None = None,
+    channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
-    sample_rate: int | None = None,
-) -> Separation:
-    """Take mixtures of any size apart.
+    sample_rate: float | None = None,
+) -> Separation: ...
+
+
+@overload
+def separate(
+    signals: Sequence[str | Path],
+    model: str | Path | Separator | None = None,
+    *,
+    source_max: float | None = None,
+    invert: bool | None = None,
+    white: float | None = None,
+    channels: Channels | None = None,
+    refine_steps: int = 0,
+    restarts: int = 0,
+    sample_rate: float | None = None,
+) -> list[Separation]: ...
+
+
+def separate(
+    signals: Any,
+    model: str | Path | Separator | None = None,
+    *,
+    source_max: float | None = None,
+    invert: bool | None = None,
+    white: float | None = None,
+    channels: Channels | None = None,
+    refine_steps: int = 0,
+    restarts: int = 0,
+    sample_rate: float | None = None,
+) -> Separation | list[Separation]:
+    """Separate mixtures of any size: arrays, or files.
+
+    What is not stated of pictures is taken from how they look, as `separate.py` does it. The logger "vaebss" says so in
+    one line: as a warning, which Python shows by default, where the model would have assumed something else.
 
     Args:
-        signals: a tensor or an array. Pictures (H, W), (B, H, W), (H, W, 3) or (B, C, H, W); whole numbers are divided
-            by the largest of their type, so that white is 1. Sounds (T,) or (B, T), for a model of sound.
-        model: that separates: a shipped model's name, a checkpoint's path, or what `vaebss.load` gave.
-        source_max: brightest value of a single source, white being 1; by default the model's own source_scale.
-        invert: for dark sources on a white background.
-        refine_steps: gradient steps on each mixture's latents, if the model has any.
-        restarts: other starts to refine; the best objective wins.
-        sample_rate: of sounds, in samples a second; by default the model's.
+        signals: a tensor or an array; the path of a file; or a list of paths. Pictures have shape (H, W), (B, H, W),
+            (H, W, 3) or (B, C, H, W). Whole numbers are divided by the largest of their type, so that white is 1.
+            Sounds have shape (T,) or (B, T), or one axis more as `channels` says. Files are those that `separate.py`
+            reads; in a list, a folder stands for its files.
+        model: the name of a shipped model, the path of a checkpoint, or what `vaebss.load` returns. The default is
+            remix-1to4 for pictures and vae-notes for sounds. An array is sound if `sample_rate` is given, or if the
+            model is one of sound.
+        source_max: brightest value of a single source, white being 1; by default as the mixtures look.
+        invert: whether sources are dark on a white background; by default as the mixtures look.
+        white: number that stands for white; by default the largest of a type of whole numbers, and 1.
+        channels: "first" or "last", the axis of one signal that holds its channels, as (C, T) or (T, C). By default
+            sounds have none, and pictures are read as their shape tells.
+        refine_steps: number of gradient steps on each mixture's latents, for models that have any.
+        restarts: number of other starting points to refine; the best objective wins.
+        sample_rate: samples a second of an array of sound; by default the model's.
 
     Returns:
-        Separation of sources (B, K, *S), or (K, *S) of a single mixture, in the signals' own shape and scale; of an
-        inverted picture, its sources are bright on black.
+        A Separation with sources (B, K, *S), or (K, *S) of a single mixture, in the shape and at the rate of the
+        signals, white being 1. Sources of inverted pictures are bright on black. A picture file has sources (K, H, W),
+        or (K, H, W, 3) in colour; a recording (K, T), or (K, C, T). For a list of paths it is a list of Separations,
+        one for each file.
 
     Raises:
-        ValueError: of one line, if the signals or options cannot be.
+        ValueError: the signals or the options are unsuitable; the message is one line. FileError, a ValueError, names
+            the file.
     """
-    separator = model if isinstance(model, Separator) else load(model)
+    if channels not in (None, *get_args(Channels)):
+        raise ValueError(f"channels must be 'first' or 'last', not {channels!r}")
+    stated = model if isinstance(model, Separator | None) else load(model)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    modality = modality_of(separator, source_max, invert)
-    taken, restore = modality.taken(signals, sample_rate)
-    whole = through(separator.separate, modality, taken, **refinement)
+    look = {"source_max": source_max, "invert": invert, "white": white}
+    if isinstance(signals, str | Path) or _are_paths(signals):
+        if sample_rate is not None or channels is not None:
+            raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
+        if isinstance(signals, str | Path):
+            return _of_files([_file(signals, stated)], stated, look, refinement)[0]
+        return _of_files(_files(signals, stated), stated, look, refinement)
+    separator = stated or _default("images" if sample_rate is None else "audio")
+
+    def first(modality: Modality) -> Iterable[Tensor]:
+        yield modality.taken(signals, sample_rate, channels)[0][:LOOKED_AT]
+
+    modality = _told(as_they_look(separator, look, first))
+    return _separated(separator, modality, *modality.taken(signals, sample_rate, channels), refinement)
+
+
+def _are_paths(signals: Any) -> bool:
+    return isinstance(signals, list | tuple) and bool(signals) and all(isinstance(each, str | Path) for each in signals)
+
+
+def _files(paths: Sequence[str | Path], model: Separator | None) -> list[Path]:
+    """List the files of all paths, of the kinds that a model knows; each array of an archive is as a file.
+
+    Raises:
+        FileError: a path has none.
+    """
+    suffixes = modality_of(model).suffixes if model else SUFFIXES
+    return [array for path in paths for file in find(path, suffixes=suffixes) for array in each_array(file)]
+
+
+def _file(path: str | Path, model: Separator | None) -> Path:
+    """The file at a path.
+
+    Raises:
+        FileError: it is a folder, or an archive of several arrays, or not there.
+    """
+    files = _files([path], model)
+    if expanded(path).is_dir() or len(files) > 1:
+        raise FileError(f"{path} may hold several files or arrays: give a list, [{str(path)!r}], to get a list")
+    return files[0]
+
+
+def _of_files(
+    paths: list[Path], stated: Separator | None, look: dict[str, Any], refinement: dict[str, int]
+) -> list[Separation]:
+    """Separate each file, those of one kind by one model and as all of them look."""
+    found: dict[Path, Separation] = {}
+    kinds = sorted(set(map(kind_of, paths)), reverse=True)  # images first
+    for kind in kinds:
+        group = [path for path in paths if kind_of(path) == kind]
+        separator = stated or _default(kind)
+        modality = _told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
+        for path in group:
+            found[path] = _separated(separator, modality, *modality.opened(path), refinement)
+    return [found[path] for path in paths]
+
+
+def _default(kind: str) -> Separator:
+    """Load the default model of a kind of signals, and say so."""
+    log.info("Model: %s", DEFAULT_MODELS[kind])
+    return load(DEFAULT_MODELS[kind])
+
+
+def _told(look: Look) -> Modality:
+    """Tell the user what is assumed; the modality that follows from it."""
+    if look.assumed:
+        log.log(logging.WARNING if look.unusual else logging.INFO, "%s (invert, source_max)", look.assumed)
+    return look.modality
+
+
+def _separated(
+    separator: Separator,
+    modality: Modality,
+    signals: Tensor,
+    restore: Callable[[Tensor], Tensor],
+    refinement: dict[str, int],
+) -> Separation:
+    """Separate signals (B, *S), whose sources `restore` brings into a user's shape."""
+    whole = through(separator.separate, modality, signals, **refinement)
     sources = restore(whole.sources)
     if sources.shape[:2] == whole.active.shape:
         return Separation(sources, whole.active, whole.confidence)

@@ -1,7 +1,8 @@
 """Files that are written whole or not at all."""
 
 import errno
-import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,16 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # how the system says that the
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields another path in the same folder to write to; the file there takes the place of `path` at the end.
+    """Yield a path of the same name in another folder; the file written there takes the place of `path` at the end.
 
-    Until then, and after an error, `path` is what it was before, and nothing is left beside it.
+    Until then, and after an error, `path` is what it was before, and nothing is left beside it. A link at `path` is
+    replaced, and what it points to stays; so do other names of the same file.
 
     Raises:
         OSError: of one line, if the disk is full. PyTorch's writer says so by a RuntimeError.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    part = folder / path.name
     try:
         yield part
         part.replace(path)
@@ -30,4 +33,4 @@ def atomic_write(path: Path) -> Iterator[Path]:
         kept = "; the one from before is kept" if path.is_file() else ""
         raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)

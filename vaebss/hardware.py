@@ -49,11 +49,12 @@ def one_device(gpus: int | None) -> torch.device:
 def bfloat16_pays(device: str) -> bool:
     """Whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32, as far as its instructions tell.
 
-    A CPU does so with AMX. With the bfloat16 instructions of AVX-512 alone, some are slower than with float32.
+    A CPU does so with AMX. With the bfloat16 instructions of AVX-512 alone, some are slower than with float32. Where
+    PyTorch cannot tell a CPU's capabilities, as 2.6 cannot, the answer is no.
     """
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return device == "cpu" and bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
 
 
 def fastest_precision(accelerator: str) -> str:

@@ -108,15 +108,18 @@ class Separation:
         Raises:
             ValueError: they are no pictures.
         """
+        from vaebss.atomic import atomic_write
+        from vaebss.paths import expanded
         from vaebss.pictures import save_image
 
-        folder = Path(folder).expanduser()
+        folder = expanded(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for number, mixture in enumerate(self):
             for k in mixture.active.nonzero().flatten().tolist():
                 paths.append(folder / f"{number:05d}_source{k + 1}.png")
-                save_image(mixture.sources[k], paths[-1])
+                with atomic_write(paths[-1]) as place:
+                    save_image(mixture.sources[k], place)
         return paths
 
     def plot(self) -> "Figure":

@@ -92,11 +92,21 @@ YAML = {
 }
 
 
+TOLD = {
+    "broken": "line 1, column 8",
+    "unknown key": "'model' does not accept option 'colour'",
+    "no mapping": "- 1 - 2",
+    "no options": "model must be",
+    "no options of the trainer": "trainer must be",
+    "code": "os.mkdir",
+}
+
+
 @pytest.mark.parametrize("kind", YAML)
 def test_configurations(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text(YAML[kind])
-    run(fit.main, ["--config", "bad.yaml"], capsys)
+    assert TOLD[kind] in run(fit.main, ["--config", "bad.yaml"], capsys)
     assert not (tmp_path / "trapped").exists()
 
 

@@ -49,4 +49,6 @@ def test_our_own_options_come_before_lightnings(command, own, monkeypatch, capsy
 def test_an_unknown_command_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["vaebss", "train"])
     assert main() == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no command 'train'" in error

@@ -8,8 +8,7 @@ from PIL import Image
 
 from vaebss import api, checkpoints, load
 from vaebss.commands import separate
-from vaebss.commands.written import SHEET, Written
-from vaebss.errors import FileError
+from vaebss.commands.output_folder import OutputFolder
 from vaebss.figures.contact_sheet import ContactSheet
 from vaebss.modalities.image_files import read_images
 from vaebss.modalities.kinds import modality_of
@@ -82,21 +81,23 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, checkpoint, mixtures
 
 
 OPTIONS = [
-    ["--source-max", "0"],
-    ["--ckpt", "none"],
-    ["--refine-steps", "-1"],
-    ["--ckpt", "remix-k2", "--refine-steps", "1"],
-    ["--gpus", "2"],
-    ["--what"],
+    (["--source-max", "0"], "source-max must be above 0, not 0"),
+    (["--ckpt", "none"], "no checkpoint at none"),
+    (["--refine-steps", "-1"], "0 or more, not -1"),
+    (["--ckpt", "remix-k2", "--refine-steps", "1"], "refine_steps must be 0"),
+    (["--gpus", "2"], "0 or 1 here, not 2"),
+    (["--what"], "unrecognized arguments: --what"),
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_bad_options_are_one_line(tmp_path, checkpoint, mixtures, capsys, options):
+@pytest.mark.parametrize(("options", "told"), OPTIONS, ids=[" ".join(options) for options, _ in OPTIONS])
+def test_bad_options_are_one_line(tmp_path, checkpoint, mixtures, capsys, options, told):
     with pytest.raises(SystemExit) if options == ["--what"] else torch.no_grad() as caught:
         code = run(checkpoint, tmp_path / "0.png", "--out", tmp_path / "out", *options)
     assert (caught.value.code if caught else code) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert told in error
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(tmp_path, checkpoint, mixtures, capsys):
@@ -233,11 +234,12 @@ def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path,
     model = load("vae-k3")
     monkeypatch.setattr(type(model), "separate", lambda self, x, **_: Separation(sources, active, torch.ones(3)))
     modality, drawn = modality_of(model), []
-    taker = separate.Taker(model, modality, {}, ".png")
+    taker = separate.Taker(model, modality, {}, ".png", separate.Notes())
     signals = torch.from_numpy(mixtures)[:, None]
-    with Written(tmp_path / "out", []) as written:
+    with OutputFolder(tmp_path / "out", []) as written:
         ((names, _, found),) = taker.take_apart(tmp_path / "three.npy", "three", written)
-        sheet = ContactSheet(lambda rows: drawn.append(rows) or modality.figure(rows), modality.beside)
+        sheet = ContactSheet()
+        sheet.draw_with(lambda rows: drawn.append(rows) or modality.figure(rows), modality.beside)
         sheet.add(names, signals, found.sources, found.count)
         sheet.save(tmp_path / "sheet.png")
     assert list(drawn[0]) == ["mixture", "source 1", "source 2"]
@@ -271,63 +273,3 @@ def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
     images = torch.from_numpy(mixtures)[:, None]
     confidence = api.through(model.separate, modality_of(model, source_max=0.5), images).confidence
     assert [float(row["confidence"]) for row in rows[1:]] == pytest.approx(confidence.tolist(), abs=1e-4)
-
-
-def note(written: Written, path, name: str, count: int, pattern: str) -> list:
-    written.note(path, name, count, 0.5, pattern)
-    return [written.place(pattern.replace("*", str(k + 1))) for k in range(count)]
-
-
-def test_a_later_run_clears_away_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
-    path, out = tmp_path / "m.png", tmp_path / "out"
-    with Written(out, [path]) as written:
-        for place in note(written, path, "m", 3, "m_source*.png") + note(written, path, "k", 1, "k_source*.png"):
-            place.touch()
-    (out / "m_source4.png").touch()
-    (out / "n_source1.png").touch()
-    with Written(out, [path]) as written:
-        (place,) = note(written, path, "m", 1, "m_source*.tiff")
-        place.touch()
-    left = {"m_source4.png", "n_source1.png", "m_source1.tiff", "k_source1.png", "separations.csv"}
-    assert {file.name for file in out.iterdir()} == left
-    assert [row["name"] for row in listed(out)] == ["k", "m"]
-
-
-def test_fewer_rows_of_an_array_leave_no_trace_of_the_others(tmp_path):
-    path, out = tmp_path / "m.npy", tmp_path / "out"
-    with Written(out, [path]) as written:
-        written.note(path, "m[1]", 1, 0.5, "m_source*.npy")
-        for place in note(written, path, "m[0]", 2, "m_source*.npy"):
-            place.touch()
-    with Written(out, [path]) as written:
-        note(written, path, "m[0]", 1, "m_source*.npy")[0].touch()
-    assert {file.name for file in out.iterdir()} == {"m_source1.npy", "separations.csv"}
-    assert [row["name"] for row in listed(out)] == ["m[0]"]
-
-
-def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
-    path = tmp_path / "m.png"
-    for name in ("m_source2.png", SHEET):
-        (tmp_path / name).touch()
-    with Written(tmp_path, [path]) as written:
-        with pytest.raises(FileError, match=r"m_source2\.png is there already"):
-            note(written, path, "m", 2, "m_source*.png")
-        with pytest.raises(FileError, match="is there already"):
-            written.place(SHEET)
-
-
-def test_the_list_of_somebody_else_is_not_overwritten(tmp_path):
-    (tmp_path / "separations.csv").write_text("name,file,sources\n")
-    with pytest.raises(FileError, match="is there already"):
-        Written(tmp_path, [])
-    assert (tmp_path / "separations.csv").read_text() == "name,file,sources\n"
-
-
-def test_an_earlier_result_that_is_now_an_input_stays(tmp_path):
-    path, source = tmp_path / "m.png", tmp_path / "m_source1.png"
-    with Written(tmp_path, [path]) as written:
-        (place,) = note(written, path, "m", 1, "m_source*.png")
-        place.touch()
-    with Written(tmp_path, [path, source]) as written, pytest.raises(FileError, match="is there already"):
-        note(written, path, "m", 1, "m_source*.png")
-    assert source.is_file()

@@ -111,7 +111,7 @@ def test_ones_own_picture_comes_apart(dark_on_white, digits_module, tmp_path):
     Image.fromarray(pixels).resize((56, 56), Image.Resampling.NEAREST).save(tmp_path / "two.png")
     html = file_apart(vaebss.load("remix-1to4"), tmp_path / "two.png")
     assert "<b>2 found</b> in two.png" in html
-    assert "56 x 56 pixels, resized to 28 x 28" in html
+    assert "resized to 28 x 28 pixels" in html
     assert html.count("<img") == 3
 
 

@@ -15,7 +15,8 @@ def sheet(path, *shapes: tuple[int, ...]) -> tuple[list[int], Image.Image]:
         blocks.append(len(rows["mixture"]))
         return modality.figure(rows)
 
-    made = ContactSheet(draw, modality.beside)
+    made = ContactSheet()
+    made.draw_with(draw, modality.beside)
     for number, (many, *shape) in enumerate(shapes):
         sources = torch.rand(many, 3, *shape)
         names = [f"{number}[{place}]" for place in range(many)]
@@ -54,5 +55,5 @@ def test_a_contact_sheet_is_as_large_as_what_it_shows_needs(tmp_path, shape, blo
 
 
 def test_empty_contact_sheets_are_not_written(tmp_path):
-    ContactSheet(lambda _: pytest.fail("drawn"), lambda _: 1).save(tmp_path / "sheet.png")
+    ContactSheet().save(tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()

@@ -1,38 +1,54 @@
 """The command line of separation: a user's own mixtures, files or folders, taken apart into files."""
 
 import math
+import os
+import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.commands.written import SHEET, SourceFiles, Written
-from vaebss.errors import FileError
-from vaebss.pretrained.catalogue import DEFAULT_MODEL
+from vaebss.commands.output_folder import LIST, OutputFolder, SourceWriter
+from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
+from vaebss.errors import FileError, first_line
+from vaebss.paths import expanded, printable
+from vaebss.pretrained.catalogue import DEFAULT_MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vaebss.figures.contact_sheet import ContactSheet
     from vaebss.modalities.modality import Modality, Part
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
 FORMATS = ("png", "tiff", "npy", "wav", "flac")
-MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}  # how files begin; what else comes in may be an image
+OF_PICTURES = ("source_max", "invert", "white")
+MAGIC = {  # how files begin; what else comes in may be an image
+    rb"\x93NUMPY": ".npy",
+    rb"PK\x03\x04": ".npz",
+    rb"RIFF....WAVE": ".wav",
+    rb"fLaC": ".flac",
+    rb"OggS": ".ogg",
+    rb"ID3|\xff\xfb": ".mp3",
+    rb"FORM....AIF": ".aiff",
+}
 
 
 def parse(args: list[str]) -> Any:
     """Options."""
     description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
     parser = OneLineErrors(prog=program("separate"), description=description)
-    inputs = "Pictures, NPY or NPZ files, for a model of sound WAV, FLAC, OGG, MP3; folders, or - for stdin."
+    inputs = "Pictures, NPY or NPZ files; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
     parser.add_argument("inputs", nargs="+", type=str, help=inputs)
-    parser.add_argument("--ckpt", type=str, default=DEFAULT_MODEL, help="Checkpoint, or a shipped model's name.")
+    models = "Checkpoint, or a shipped model's name; by default %s for pictures and %s for sounds."
+    models %= DEFAULT_MODELS["images"], DEFAULT_MODELS["audio"]
+    parser.add_argument("--ckpt", type=str | None, help=models)
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
     kind = "Of the sources' files. By default as what came in: arrays as NPY, pictures as PNG, of 16 bits where they "
     kind += "were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
@@ -57,37 +73,83 @@ def separate(options: Any) -> int:
     # What takes time to import only now, so that options are refused at once.
     from tqdm import tqdm
 
-    from vaebss.checkpoints import load
     from vaebss.figures.contact_sheet import ContactSheet
-    from vaebss.hardware import one_device
-    from vaebss.modalities.kinds import modality_of, modality_of_files
 
-    model = load(options.ckpt).to(one_device(options.gpus))
-    refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-    model.check_options(**refinement)
-    out = Path(options.out).expanduser()
+    stated = opened(options.ckpt, options) if options.ckpt else None
+    out, notes = expanded(options.out), Notes()
     with tempfile.TemporaryDirectory() as piped:
-        files, failed = files_of(options.inputs, modality_of(model).suffixes, Path(piped))
-        look = {name: options[name] for name in ("source_max", "invert", "white")}
-        modality = modality_of_files(model, files, look, say)
-        taker = Taker(model, modality, refinement, suffix_of(options.format, modality))
-        sheet = ContactSheet(modality.figure, modality.beside)
-        with Written(out, files) as written:
-            for path, name in tqdm([*zip(files, own_names(files), strict=True)], unit="file", disable=len(files) < 2):
-                try:
-                    for names, signals, found in taker.take_apart(path, name, written):
-                        sheet.add(names, signals, found.sources, found.count)
-                except FileError as error:
-                    failed += 1
-                    complain(error)
-            sheet.save(written.place(SHEET))
-    mixtures = "1 mixture" if len(written.rows) == 1 else f"{len(written.rows)} mixtures"
-    print(f"{mixtures} taken apart into {out}")
+        files, failed = files_of(options.inputs, stated, Path(piped))
+        jobs = [(taker, *each) for taker, group in takers(options, stated, files, notes) for each in group]
+        sheet = ContactSheet()
+        with OutputFolder(out, files) as output:
+            for taker, path, name in tqdm(jobs, unit="file", disable=len(jobs) < 2):
+                sheet.draw_with(taker.modality.figure, taker.modality.beside)
+                failed += not taken_apart(taker, path, name, output, sheet)
+            if sheet.seen:
+                output.save_sheet(sheet.save)
+    notes.tell()
+    mixtures = "1 mixture" if len(output.rows) == 1 else f"{len(output.rows)} mixtures"
+    say(f"{mixtures} taken apart into {out}")
     return 2 if failed else 0
 
 
+def taken_apart(taker: "Taker", path: Path, name: str, output: OutputFolder, sheet: "ContactSheet") -> bool:
+    """Separate one file; whether that went well. Whatever goes wrong is told in one line, and the others go on."""
+    try:
+        for names, signals, found in taker.take_apart(path, name, output):
+            sheet.add(names, signals, found.sources, found.count)
+    except FileError as error:
+        complain(error)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        complain(f"{path} cannot be separated: {first_line(error)} ({type(error).__name__})")
+    else:
+        return True
+    return False
+
+
+def opened(ckpt: str, options: Any) -> "Separator":
+    """Load a model that can take the options.
+
+    Raises:
+        ValueError: it cannot be loaded, or lacks an option.
+    """
+    from vaebss.checkpoints import load
+    from vaebss.hardware import one_device
+
+    model = load(ckpt).to(one_device(options.gpus))
+    model.check_options(refine_steps=options.refine_steps, restarts=options.restarts)
+    return model
+
+
+def takers(
+    options: Any, stated: "Separator | None", files: list[Path], notes: "Notes"
+) -> "Iterator[tuple[Taker, list[tuple[Path, str]]]]":
+    """Choose who separates which files: the model that is stated, else for each kind of files its default model.
+
+    Yields:
+        Each taker and its files, with the names that their sources are written under.
+    """
+    from vaebss.modalities.kinds import kind_of, modality_of_files
+
+    named = list(zip(files, own_names(files), strict=True))
+    kinds = [""] if stated else sorted(set(map(kind_of, files)), reverse=True)  # images first
+    for kind in kinds:
+        group = [each for each in named if stated or kind_of(each[0]) == kind]
+        if not stated:
+            say(f"Model: {DEFAULT_MODELS[kind]} (--ckpt)")
+        model = stated or opened(DEFAULT_MODELS[kind], options)
+        of_pictures = {name: options[name] for name in OF_PICTURES if kind == kinds[0]}
+        look = modality_of_files(model, [path for path, _ in group], **of_pictures)
+        if look.assumed:
+            say(f"{look.assumed} (--invert, --source-max)")
+        refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
+        yield Taker(model, look.modality, refinement, suffix_of(options.format, look.modality), notes), group
+
+
 def suffix_of(kind: str | None, modality: "Modality") -> str | None:
-    """Of the files asked for, None where nothing is.
+    """The suffix of the files asked for; None where no kind is.
 
     Raises:
         ValueError: they cannot hold such signals.
@@ -96,6 +158,23 @@ def suffix_of(kind: str | None, modality: "Modality") -> str | None:
     if suffix not in (None, *modality.formats):
         raise ValueError(f"--format {kind} is not for {modality.kind}, but {', '.join(modality.formats)} are")
     return suffix
+
+
+class Notes:
+    """What is to be said of files, once for all files of which the same is to be said."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, list[Path]] = {}
+
+    def add(self, path: Path, text: str) -> None:
+        """Take note of something about a file."""
+        self.paths.setdefault(text, []).append(path)
+
+    def tell(self) -> None:
+        """Print a line for each note."""
+        for text, paths in self.paths.items():
+            others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            say(f"{paths[0]}{others}: {text}")
 
 
 @dataclass(frozen=True)
@@ -107,14 +186,18 @@ class Taker:
         modality: what its mixtures are in files.
         refinement: options of `separate`.
         suffix: of the files to write; None is as those that are read.
+        notes: where it puts what the user should know about files.
     """
 
     model: "Separator"
     modality: "Modality"
     refinement: dict[str, int]
     suffix: str | None
+    notes: Notes
 
-    def take_apart(self, path: Path, stem: str, written: Written) -> "Iterator[tuple[list[str], Tensor, Separation]]":
+    def take_apart(
+        self, path: Path, stem: str, output: OutputFolder
+    ) -> "Iterator[tuple[list[str], Tensor, Separation]]":
         """Write the sources of every mixture of a file.
 
         Yields, part by part, the names of mixtures, their signals and what was found in them, see `found`.
@@ -122,12 +205,14 @@ class Taker:
         Raises:
             FileError: it cannot be read, or holds no mixtures for this model.
         """
-        parts = self.modality.read(path)
+        from vaebss.modalities.modality import parts_of
+
+        parts = parts_of(self.modality, path)
         first, second = next(parts), next(parts, None)
         several = len(first.signals) > 1 or second is not None
-        sources = SourceFiles(written, path, stem, self.suffix or first.suffix, several, first.rows)
+        sources = SourceWriter(output, path, stem, self.suffix or first.suffix, several, first.rows)
         if note := self.modality.note(first.signals):
-            say(f"{path}: {note}")
+            self.notes.add(path, note)
         for part in chain([first], [] if second is None else [second], parts):
             with progress(part):
                 found = self.found(path, part)
@@ -135,7 +220,7 @@ class Taker:
             yield names, part.signals, found
         sources.close()
         if not sources.most:
-            say(f"{path}: no source was found, so that none is written")
+            self.notes.add(path, "no source was found, so that none is written")
 
     def found(self, path: Path, part: "Part") -> "Separation":
         """What is found in a part of a file; sources come first and add up to the mixtures."""
@@ -145,11 +230,17 @@ class Taker:
             return self.model.separate(pictures, **options).settled(pictures, self.modality.exponent)
 
         try:
-            return part.separated(answer)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                found = part.separated(answer)
         except FileError:
             raise
         except ValueError as error:
-            raise FileError(f"{path}: {error} (see --source-max and --invert)") from error
+            hint = " (see --source-max and --invert)" if self.modality.has_white else ""
+            raise FileError(f"{path}: {error}{hint}") from error
+        for text in {str(warning.message) for warning in caught}:
+            self.notes.add(path, text)
+        return found
 
 
 @contextmanager
@@ -163,31 +254,39 @@ def progress(part: "Part") -> Iterator[None]:
 
 
 def own_names(files: list[Path]) -> list[str]:
-    """For each file the name that its sources are written under: its stem, numbered where an earlier file has it.
+    """Name the sources of each file: by its stem, numbered where an earlier file has it.
 
-    Of one array of an archive, `file.npz[name]`, it is file_name.
+    Those of one array of an archive, `file.npz[name]`, are called file_name.
     """
     from vaebss.modalities.files import chosen
 
+    used: dict[str, int] = {}  # name -> the number that was tried last with it
     names: list[str] = []
+    renamed: list[str] = []
     for path in files:
         file, array = chosen(path)
-        stem = f"{file.stem}_{array.replace('/', '_')}" if array else file.stem
-        numbered = (f"{stem}_{number}" for number in count(2))
-        name = next(name for name in chain([stem], numbered) if name not in names)
-        if name != stem:
-            say(f"{path}: its sources are written as {name}, for another file is called {stem}")
+        name = stem = f"{file.stem}_{array.replace('/', '_')}" if array else file.stem
+        while name in used:
+            used[stem] += 1
+            name = f"{stem}_{used[stem]}"
+        used[name] = 1
         names.append(name)
+        if name != stem:
+            renamed.append(f"{path}: its sources are written as {name}, for another file is called {stem}")
+    if renamed:
+        say(renamed[0] + (f" (and so on with {len(renamed) - 1} more, see {LIST})" if len(renamed) > 1 else ""))
     return names
 
 
-def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple[list[Path], int]:
-    """The files of all inputs, and how many inputs have none; what comes through a pipe is put into a folder.
+def files_of(inputs: list[str], model: "Separator | None", piped: Path) -> tuple[list[Path], int]:
+    """List the files of all inputs, of the kinds that a model knows, or of all kinds; and count the inputs without any.
 
-    Archives of several arrays are as many files.
+    What comes through a pipe is put into a folder. Archives of several arrays are as many files.
     """
     from vaebss.modalities.files import each_array, find
+    from vaebss.modalities.kinds import SUFFIXES, modality_of
 
+    suffixes = modality_of(model).suffixes if model else SUFFIXES
     files: list[Path] = []
     failed = 0
     for name in inputs:
@@ -202,7 +301,7 @@ def files_of(inputs: list[str], suffixes: tuple[str, ...], piped: Path) -> tuple
 
 def _stdin(folder: Path) -> Path:
     data = sys.stdin.buffer.read()
-    suffix = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), ".png")
+    suffix = next((kind for magic, kind in MAGIC.items() if re.match(magic, data, re.DOTALL)), ".png")
     path = folder / f"stdin{suffix}"
     path.write_bytes(data)
     return path
@@ -212,14 +311,14 @@ def say(line: str) -> None:
     """Print above a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(line)
+    tqdm.write(printable(line))
 
 
-def complain(error: Exception) -> None:
-    """One line on stderr, above a progress bar."""
+def complain(error: Exception | str) -> None:
+    """Print one line on stderr, above a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(f"{program('separate')}: error: {error}", file=sys.stderr)
+    tqdm.write(printable(f"{program('separate')}: error: {error}"), file=sys.stderr)
 
 
 def main(args: list[str] | None = None) -> int:

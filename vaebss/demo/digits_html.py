@@ -110,7 +110,7 @@ def file_apart(model: Separator, path: str | Path) -> str:
     """HTML with the first picture of a file and the sources that are found in it."""
     path = Path(path)
     try:
-        modality = modality_of_files(model, [path], dict.fromkeys(("source_max", "invert", "white")))
+        modality, assumed, _ = modality_of_files(model, [path])
         signals = next(modality.read(path)).signals[:1]
         found = through(model.separate, modality, signals)[0]
     except ValueError as error:
@@ -119,7 +119,7 @@ def file_apart(model: Separator, path: str | Path) -> str:
     brightest = signals.max().clamp(min=1e-6)
     columns: list[Column] = [[(signals[0] / brightest, "mixture")]]
     columns += [[(source / brightest, "found")] for source in found.sources[found.active]]
-    return shown([line, *filter(None, [escape(modality.note(signals))])], columns)
+    return shown([line, *map(escape, filter(None, [assumed, modality.note(signals)]))], columns)
 
 
 def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:

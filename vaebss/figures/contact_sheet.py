@@ -2,6 +2,7 @@
 
 # N mixtures, K slots, S the shape of a signal
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from vaebss.figures.files import as_image
 from vaebss.figures.rows import Rows
 from vaebss.matching import with_silence
+from vaebss.paths import printable
 
 BLOCKS = 6  # of mixtures side by side, on a contact sheet
 TEXT = 18  # pixels of its letters
@@ -22,16 +24,27 @@ LETTERS = 14  # of a title, in an inch
 class ContactSheet:
     """The first mixtures and what was found in them, in blocks of those of one size that fit side by side.
 
-    Args:
-        draw: rows of signals.
-        beside: how many such signals fit side by side.
+    `draw_with` says how, before the first mixture is added.
     """
 
-    def __init__(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]):
-        self.draw, self.beside = draw, beside
+    draw: Callable[[Rows], Figure]
+    beside: Callable[[Tensor], int]
+
+    def __init__(self) -> None:
         self.blocks: list[Image.Image] = []
         self.waiting: list[tuple[str, Tensor, Tensor]] = []
         self.seen = self.shown = 0
+
+    def draw_with(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]) -> None:
+        """Set how the mixtures that follow are drawn.
+
+        Args:
+            draw: draws rows of signals.
+            beside: tells how many signals like one (*S) fit side by side.
+        """
+        if self.waiting and draw != self.draw:
+            self._block()
+        self.draw, self.beside = draw, beside
 
     def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
         """Take note of mixtures (N, *S), and of what was found in them, (N, K, *S), the first `count`, (N,), of it."""
@@ -69,8 +82,11 @@ class ContactSheet:
         for k, row in enumerate(torch.cat([with_silence(found.unsqueeze(0), most) for found in sources]).unbind(1)):
             rows[f"source {k + 1}"] = row
         figure = self.draw(rows)
-        figure.suptitle(_fitting(names, int(figure.get_figwidth() * LETTERS)), fontsize=8)
-        self.blocks.append(as_image(figure))
+        title = printable(_fitting(names, int(figure.get_figwidth() * LETTERS)))
+        figure.suptitle(title, fontsize=8, parse_math=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .+ missing")  # names in scripts that the font has not
+            self.blocks.append(as_image(figure))
         self.shown += len(self.waiting)
         self.waiting = []
 

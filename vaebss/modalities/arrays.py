@@ -61,7 +61,11 @@ KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 
 
 
 def as_images(
-    signals: Any, lines: bool = False, white: float | None = None, channels: str | None = None
+    signals: Any,
+    lines: bool = False,
+    white: float | None = None,
+    channels: str | None = None,
+    background: float = 0.0,
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Read images that a user has, a tensor or an array, as (N, C, H, W), by the rules for files of arrays.
 
@@ -70,6 +74,7 @@ def as_images(
         lines: whether a row of numbers is a picture of one line.
         white: number that stands for white; by default the type's own, see `white_of`.
         channels: "first" or "last", the axis of one image that holds its channels; None is whichever fits.
+        background: brightness that shows through what is transparent.
 
     Returns:
         The images, and a function that brings sources (N, K, C, H, W) into the shape of what was given: K comes after
@@ -86,7 +91,7 @@ def as_images(
     def restore(sources: Tensor) -> Tensor:
         return laid_out(sources, "NKCHW", target)
 
-    return images if images.shape[1] in MODES else opaque(name, images, 0.0), restore
+    return images if images.shape[1] in MODES else opaque(name, images, background), restore
 
 
 def axes_of(name: str, array: np.ndarray, lines: bool, hint: str = "", channels: str | None = None) -> str:

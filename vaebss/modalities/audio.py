@@ -172,6 +172,11 @@ class Audio(Modality):
 
         return own, restore
 
+    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Read the sound of a file as (1, C, T') at `rate`; sources are (K, C, T), or (K, T) of a single channel."""
+        sound, rate = sound_files.read(path)
+        return self.taken(sound[0], rate) if len(sound) == 1 else self.taken(sound, rate, "first")
+
     def _restored(self, sound: Tensor, parts: Tensor, rate: int) -> Tensor:
         """Bring parts (K, C, T') of a sound (C, T) to its rate, (K, C, T)."""
         shares = self.highs([parts])

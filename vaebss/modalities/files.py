@@ -1,6 +1,7 @@
 """Which files there are: of a folder by their kinds, and the arrays of an archive, each as if it were a file."""
 
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vaebss.errors import FileError
+from vaebss.paths import expanded
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
@@ -28,7 +30,7 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
         FileError: there is nothing there, or nothing that is known.
     """
     with reading(path):
-        path = Path(path).expanduser()
+        path = expanded(path)
         if path.is_dir():
             return _in_folder(path, nested, suffixes)
         file, _ = chosen(path)
@@ -82,10 +84,21 @@ def arrays_in(file: Path) -> Any:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Whatever goes wrong meanwhile is a FileError that names the path."""
+    """Turn whatever goes wrong meanwhile into a FileError that names the path, which is no pipe and no device."""
     try:
+        _check_kind(path)
         yield
     except FileError:
         raise
     except Exception as error:  # readers of broken files raise whatever they like
         raise FileError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def _check_kind(path: str | Path) -> None:
+    """Raise a FileError if reading what lies at a path might wait for ever."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # nothing lies there, or nothing that can be looked at
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileError(f"{path} is a pipe or a device and not a file; - reads what comes through a pipe")

@@ -3,8 +3,7 @@
 # B mixtures, K slots
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
 from vaebss.figures.rows import Rows, curves_figure, rows_figure
-from vaebss.modalities.arrays import as_images
+from vaebss.modalities.arrays import as_images, laid_out
 from vaebss.modalities.brightness import with_channels
-from vaebss.modalities.files import KINDS, is_array
-from vaebss.modalities.image_files import read_held, read_images, write_held
+from vaebss.modalities.files import KINDS, is_array, reading
+from vaebss.modalities.image_files import read_held, write_held
 from vaebss.modalities.looks import describe, single_brightness
 from vaebss.modalities.modality import Channels, Modality, Part, through
 from vaebss.models.separator import Separator
@@ -75,6 +74,7 @@ class Images(Modality):
     suffixes = KINDS
     formats = (".png", ".tiff", ".npy")
     dims = 3
+    has_white = True
     exponent = 1.0
 
     def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False, white: float | None = None):
@@ -100,7 +100,7 @@ class Images(Modality):
         """Read pictures as `as_images` does; they have no sample rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
-        images, restore = as_images(signals, self.of_lines, self.white, channels)
+        images, restore = as_images(signals, self.of_lines, self.white, channels, float(self.invert))
         return 1 - images if self.invert else images, restore
 
     def picture(self, signals: Tensor) -> Tensor:
@@ -155,8 +155,8 @@ class Images(Modality):
     def note(self, signals: Tensor) -> str:
         """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""
         size, shape = tuple(signals.shape[2:]), self.shape[1:]
-        here, there = (" x ".join(map(str, sides)) for sides in (size, shape))
-        return "" if size == shape else f"{here} pixels, resized to {there} for the model; its masks are resized back"
+        there = " x ".join(map(str, shape))
+        return "" if size == shape else f"resized to {there} pixels for the model; its masks are resized back"
 
     def read(self, path: Path) -> Iterator[Part]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
@@ -165,17 +165,26 @@ class Images(Modality):
             write = partial(write_held, held=held)
             yield Pictures(self, self.as_they_looked(images), write, suffix, "N" in held.axes)
 
-    def look(self, files: list[Path]) -> dict[str, Any]:
-        """How the first pictures of files look: `invert` and `source_max`; nothing where none can be read."""
-        first: list[Tensor] = []
-        for path in files:
-            with suppress(FileError):  # which is told of when its turn comes
-                first.append(next(read_images(path, 1, white=self.white, lines=self.of_lines)))
+    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Read the pictures of a file of one size, (N, C, h, w); sources are laid out as the file has its pictures."""
+        with reading(path):
+            parts = list(read_held(path, invert=self.invert, white=self.white, lines=self.of_lines))
+        if len({images.shape[1:] for images, _ in parts}) > 1:
+            raise FileError(f"{path} holds pictures of different sizes; separate.py takes such files")
+        images, axes = torch.cat([images for images, _ in parts]), parts[0][1].axes
+        several = "N" in axes or len(images) > 1
+        wanted = ("NK" if several else "K") + axes.replace("N", "")
+        return self.as_they_looked(images), lambda sources: laid_out(sources, "NKCHW", wanted)
+
+    def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
+        """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""
+        first = [with_channels(images, 1) for images in signals]
         if not first:
             return {}
         on_white = sum(describe(images).on_white * len(images) for images in first) > sum(map(len, first)) / 2
         values = torch.cat([images.flatten() for images in first])
-        return {"invert": on_white, "source_max": single_brightness(1 - values if on_white else values)}
+        brightest = single_brightness(1 - values if invert is None and on_white else values)
+        return {"invert": on_white if invert is None else invert, "source_max": brightest}
 
     def write(self, signal: Tensor, path: Path) -> None:
         """(C, h, w), white being 1."""

@@ -1,56 +1,99 @@
-"""Which modality a separator was trained on, as its checkpoint says."""
+"""Which modality a separator was trained on, as its checkpoint says, and how a user's mixtures of that kind look."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
+from vaebss.modalities.files import chosen
 from vaebss.modalities.images import Images
-from vaebss.modalities.modality import Modality
+from vaebss.modalities.modality import Modality, parts_of
 from vaebss.models.separator import Separator
 
-LOOKED_AT = 100  # files that show how pictures look
+SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that hold mixtures
+UNSTATED = {"source_max": None, "invert": None, "white": None}
+LOOKED_AT = 100  # files, whose first pictures tell how all look
+ALIKE = 0.01  # relative difference of brightness that is none
+
+
+def kind_of(path: Path) -> str:
+    """Name the kind of signals that a file holds, by its suffix."""
+    return Audio.kind if chosen(path)[0].suffix.lower() in Audio.suffixes else Images.kind
 
 
 def modality_of(
     separator: Separator, source_max: float | None = None, invert: bool | None = None, white: float | None = None
 ) -> Modality:
-    """What a separator takes apart, with a user's own scale where that matters.
+    """Build the modality of a separator, with a user's own scale where signals have one.
 
     Args:
         separator: as `vaebss.load` opens it.
         source_max: brightest value of a single source, of pictures; by default the separator's own.
         invert: whether pictures show dark sources on white.
-        white: number that stands for white in files of numbers.
+        white: number that stands for white in numbers of pictures.
+
+    Raises:
+        ValueError: the separator is one of sound, and an option of pictures is stated.
     """
     options: dict[str, Any] = dict(separator.modality)
     if options.pop("kind") == Audio.kind:
+        stated = {"source_max": source_max, "invert": invert or None, "white": white}
+        for name, value in stated.items():
+            if value is not None:
+                raise ValueError(f"{name} is an option for pictures, and this model separates sounds: leave it out")
         return Audio(**options)
     gain = separator.source_scale / (source_max or separator.source_scale)
     return Images(separator.image_shape, gain, bool(invert), white)
 
 
-def modality_of_files(
-    separator: Separator, files: list[Path], look: dict[str, Any], say: Callable[[str], None] = print
-) -> Modality:
-    """The modality of a user's own files: pictures are taken as the first of them look.
+class Look(NamedTuple):
+    """How a user's mixtures are taken.
 
-    A model that was trained on given mixtures takes all pictures to be as bright as those.
+    Attributes:
+        modality: what follows from that.
+        assumed: one line that says what was assumed; empty if nothing was.
+        unusual: whether the model would have assumed something else by itself.
+    """
+
+    modality: Modality
+    assumed: str = ""
+    unusual: bool = False
+
+
+def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[[Modality], Iterable[Tensor]]) -> Look:
+    """See how a user's mixtures look, and take from that what the user has not stated.
+
+    A separator that is not `bounded` was trained on a user's own mixtures, and takes others to be as bright as those.
 
     Args:
         separator: as `vaebss.load` opens it.
-        files: of one kind.
-        look: "source_max", "invert" and "white", as `modality_of` takes them; what is None is decided here.
-        say: is called with one line that tells how pictures are taken.
+        options: those of `modality_of` by their names, None where the user has not stated one.
+        first: reads some of the mixtures as a modality reads them; it is asked only if they have to be looked at.
     """
-    modality = modality_of(separator, **look)
-    open_ones = ["invert", "source_max"] if separator.bounded else ["invert"]
-    asked = [name for name in open_ones if look[name] is None]
-    if not (isinstance(modality, Images) and asked and (found := modality.look(files[:LOOKED_AT]))):
-        return modality
-    look = look | {name: found[name] for name in asked}
-    ground = "dark on white" if look["invert"] else "bright on black"
-    scale = look["source_max"] or separator.source_scale
-    if separator.bounded or look["invert"]:
-        say(f"Taken as {ground}, single sources as up to {scale:.2g} (--invert, --source-max)")
-    return modality_of(separator, **look)
+    modality = modality_of(separator, **options)
+    unknown = ["invert", "source_max"] if separator.bounded else ["invert"]
+    unknown = [name for name in unknown if options[name] is None]
+    if not (unknown and (looks := modality.look(first(modality), options["invert"]))):
+        return Look(modality)
+    seen = options | {name: looks[name] for name in unknown}
+    ground = "dark on white" if seen["invert"] else "bright on black"
+    scale = seen["source_max"] or separator.source_scale
+    other = abs(scale / separator.source_scale - 1) > ALIKE
+    line = f"Taken as {ground}, single sources as up to {scale:.2g}" if separator.bounded or seen["invert"] else ""
+    unusual = any({"invert": seen["invert"], "source_max": other}[name] for name in unknown)
+    return Look(modality_of(separator, **seen), line, unusual)
+
+
+def modality_of_files(separator: Separator, files: Sequence[Path], **options: Any) -> Look:
+    """See how a user's files of one kind look, as `as_they_look` does; options left out are not stated."""
+
+    def first(modality: Modality) -> Iterator[Tensor]:
+        for path in files[:LOOKED_AT]:
+            with suppress(FileError):  # which is told of when its turn comes
+                yield next(parts_of(modality, path)).signals
+
+    return as_they_look(separator, UNSTATED | options, first)

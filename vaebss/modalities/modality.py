@@ -3,7 +3,7 @@
 # B mixtures, K slots, S the shape of a signal
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaebss.figures.rows import Rows
+from vaebss.modalities.files import reading
 from vaebss.separation import Separation
 
 Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
@@ -67,6 +68,7 @@ class Modality(ABC):
         shape: (C, H, W) of a picture.
         exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
         voices: whether slots are the same voices in all windows of a signal, or have to be linked.
+        has_white: whether signals have a white, a ground and a brightest value of a source, which users may state.
     """
 
     kind: ClassVar[str]
@@ -74,6 +76,7 @@ class Modality(ABC):
     formats: ClassVar[tuple[str, ...]]
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
+    has_white: ClassVar[bool] = False
     exponent: float
     voices: bool = False
 
@@ -141,6 +144,23 @@ class Modality(ABC):
             ValueError: they are no signals; the message is one line.
         """
 
+    @abstractmethod
+    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Read a file whole; the answer is that of `taken`, as if the file's contents had been an array.
+
+        Raises:
+            FileError: it cannot be read; the message is one line that names it.
+        """
+
+    def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
+        """Tell how signals (N, *S) look: `invert` and `source_max`, or nothing of signals that have no white.
+
+        Args:
+            signals: some of a user's mixtures, read as this modality reads them.
+            invert: whether they are dark on white, where the user has said so; they are inverted already then.
+        """
+        return {}
+
     def split(self, signals: Tensor) -> Tensor:
         """Signals (B, *S) as a separator can take them at once, (B N, *S); longer ones in N windows."""
         return signals
@@ -177,6 +197,12 @@ class Modality(ABC):
     @abstractmethod
     def write(self, signal: Tensor, path: Path) -> None:
         """One signal (*S) as a file of the kind that its name says."""
+
+
+def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
+    """Read a file in parts; whatever goes wrong is a FileError that names it."""
+    with reading(path):
+        yield from modality.read(path)
 
 
 def through(answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any) -> Separation:

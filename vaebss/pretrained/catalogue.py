@@ -10,7 +10,8 @@ if TYPE_CHECKING:  # names are known at once, weights take PyTorch
     import torch
 
 FOLDER = Path(__file__).parent
-DEFAULT_MODEL = "remix-1to4"
+DEFAULT_MODELS = {"images": "remix-1to4", "audio": "vae-notes"}  # by the kind of signal that a user has
+DEFAULT_MODEL = DEFAULT_MODELS["images"]
 OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # what a user's own data is, and where
 DIGITS = "source"  # which of them a user has; notes are notes
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

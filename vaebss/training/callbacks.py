@@ -32,6 +32,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes checkpoints whole or not at all: a run that is killed, or finds the disk full, leaves the last one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(path)) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
 

@@ -1,0 +1,253 @@
+"""What separate.py may overwrite and delete in its folder, whatever lies there."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vaebss.commands.output_folder import COLUMNS, LIST, SHEET, OutputFolder
+from vaebss.errors import FileError
+
+
+def save(paths: list[Path]) -> None:
+    for path in paths:
+        path.write_text("new")
+
+
+def put(output: OutputFolder, path: Path, name: str, count: int, pattern: str) -> None:
+    output.write([pattern.replace("*", str(k + 1)) for k in range(count)], save)
+    output.note(path, name, count, 0.5, pattern)
+
+
+def listed(out: Path) -> list[dict[str, str]]:
+    with (out / LIST).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def doctored(out: Path, *rows: tuple[object, ...]) -> Path:
+    """A list with rows of somebody else's, in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LIST).open("w", newline="", errors="surrogateescape") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    return out
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_later_run_clears_away_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
+    path, out = tmp_path / "m.png", tmp_path / "out"
+    with OutputFolder(out, [path]) as output:
+        put(output, path, "m", 3, "m_source*.png")
+        put(output, path, "k", 1, "k_source*.png")
+    (out / "m_source4.png").touch()
+    (out / "n_source1.png").touch()
+    with OutputFolder(out, [path]) as output:
+        put(output, path, "m", 1, "m_source*.tiff")
+    left = {"m_source4.png", "n_source1.png", "m_source1.tiff", "k_source1.png", LIST}
+    assert {file.name for file in out.iterdir()} == left
+    assert [row["name"] for row in listed(out)] == ["k", "m"]
+
+
+def test_fewer_rows_of_an_array_leave_no_trace_of_the_others(tmp_path):
+    path, out = tmp_path / "m.npy", tmp_path / "out"
+    with OutputFolder(out, [path]) as output:
+        output.note(path, "m[1]", 1, 0.5, "m_source*.npy")
+        put(output, path, "m[0]", 2, "m_source*.npy")
+    with OutputFolder(out, [path]) as output:
+        put(output, path, "m[0]", 1, "m_source*.npy")
+    assert {file.name for file in out.iterdir()} == {"m_source1.npy", LIST}
+    assert [row["name"] for row in listed(out)] == ["m[0]"]
+
+
+def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
+    path = tmp_path / "m.png"
+    (tmp_path / "m_source2.png").write_text("mine")
+    with OutputFolder(tmp_path, [path]) as output, pytest.raises(FileError, match=r"m_source2\.png is there already"):
+        put(output, path, "m", 2, "m_source*.png")
+    assert contents(tmp_path) == {"m_source2.png": "mine", LIST: ",".join(COLUMNS) + "\n"}  # not half of it either
+    assert not listed(tmp_path)
+
+
+@pytest.mark.parametrize("name", [SHEET, LIST])
+def test_a_sheet_or_list_of_somebody_else_is_refused_before_anything_is_done(tmp_path, name):
+    (tmp_path / name).write_text("name,file,sources\n")
+    with pytest.raises(FileError, match="is there already"):
+        OutputFolder(tmp_path, [])
+    assert contents(tmp_path) == {name: "name,file,sources\n"}
+
+
+def test_an_earlier_result_that_is_now_an_input_stays(tmp_path):
+    path, source = tmp_path / "m.png", tmp_path / "m_source1.png"
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, path, "m", 1, "m_source*.png")
+    link = tmp_path / "link.png"
+    link.symlink_to(source)
+    for given_as in (source, link):  # whatever it is called
+        with OutputFolder(tmp_path, [path, given_as]) as output, pytest.raises(FileError, match="is there already"):
+            put(output, path, "m", 1, "m_source*.png")
+        assert source.is_file()
+
+
+def test_two_inputs_do_not_share_names(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("a.gif"), "m_00000", 1, "m_00000_source*.png")
+        with pytest.raises(FileError, match="called m_00000 already"):
+            output.check_new("m_00000")
+        with pytest.raises(FileError, match="another input"):
+            put(output, Path("m_00000.png"), "other", 1, "m_00000_source*.png")
+    assert [row["name"] for row in listed(tmp_path)] == ["m_00000"]
+
+
+PATTERNS = [
+    "../victim.txt",
+    "{outside}/victim.txt",
+    "../victim_source*.png",
+    "{outside}/victim_source*.png",
+    "below/victim_source*.png",
+    "linked/victim_source*.png",
+    "victim.txt",
+    "victim*.png",
+    "*",
+    "",
+    ".",
+    "..",
+    "_source*.png",
+    "a\0_source*.png",
+    "a_source*.png/../../victim_source1.png",
+    "a_source*.py",
+    "separations.csv",
+    "contact_sheet.png",
+]
+COUNTS = ["x", "-1", "1.5", "", " 1", "+1", str(10**9), "1e3", "\u0661", "nan"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_list_with_names_that_this_program_would_not_write_is_refused(tmp_path, pattern):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    out = doctored(tmp_path / "out", (outside / "m.png", "m", 1, 0.5, pattern.format(outside=outside)))
+    (out / "below").mkdir()
+    (out / "linked").symlink_to(outside)
+    for folder in (tmp_path, outside, out, out / "below"):
+        for name in ("victim.txt", "victim_source1.png", "victim1.png"):
+            (folder / name).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(FileError, match="written") as error:
+        OutputFolder(out, [])
+    assert "\n" not in str(error.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_list_with_odd_counts_is_refused(tmp_path, count):
+    with pytest.raises(FileError, match="row 1 is malformed"):
+        OutputFolder(doctored(tmp_path, ("m.png", "m", count, 0.5, "m_source*.png")), [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff\xfe", b"\0", b'"', b"file,name,count,confidence,written\na,b\n", b"x" * 200_000],
+    ids=["empty", "no text", "NUL", "quote", "short row", "long"],
+)
+def test_a_list_that_is_none_is_refused(tmp_path, data):
+    (tmp_path / LIST).write_bytes(data)
+    with pytest.raises(FileError, match="written"):
+        OutputFolder(tmp_path, [])
+    assert (tmp_path / LIST).read_bytes() == data
+
+
+def test_links_are_not_followed(tmp_path):
+    """Neither one in place of a result that is written anew, nor of one that is to be cleared away."""
+    victim, out = tmp_path / "victim.txt", tmp_path / "out"
+    victim.write_text("mine")
+    doctored(out, ("m.png", "m", 2, 0.5, "m_source*.png"), ("k.png", "k", 1, 0.5, "k_source*.png"))
+    for name in ("m_source1.png", "m_source2.png", "k_source1.png"):
+        (out / name).symlink_to(victim)
+    with OutputFolder(out, []) as output:
+        with pytest.raises(FileError, match="is there already"):
+            put(output, Path("m.png"), "m", 1, "m_source*.png")
+        output.note(Path("k.png"), "k", 0, 0.5, "k_source*.png")
+    assert victim.read_text() == "mine"
+    assert all((out / name).is_symlink() for name in ("m_source1.png", "m_source2.png", "k_source1.png"))
+
+
+@pytest.mark.parametrize("name", [LIST, SHEET])
+def test_links_in_place_of_the_list_or_the_sheet_are_refused(tmp_path, name):
+    victim, out = tmp_path / "victim.txt", tmp_path / "out"
+    victim.write_text("mine")
+    doctored(out)
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(victim if name == SHEET else tmp_path / "nowhere")
+    with pytest.raises(FileError, match="is there already"):
+        OutputFolder(out, [])
+    assert contents(tmp_path)["victim.txt"] == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_other_names_of_a_file_that_is_written_anew_keep_what_they_hold(tmp_path):
+    other, out = tmp_path / "other.txt", doctored(tmp_path / "out", ("m.png", "m", 1, 0.5, "m_source*.png"))
+    other.write_text("mine")
+    os.link(other, out / "m_source1.png")
+    with OutputFolder(out, []) as output:
+        put(output, Path("m.png"), "m", 1, "m_source*.png")
+    assert (other.read_text(), (out / "m_source1.png").read_text()) == ("mine", "new")
+
+
+def test_a_mixture_whose_writing_fails_keeps_its_earlier_sources_and_their_row(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("m.png"), "m", 2, "m_source*.png")
+
+    def full(paths: list[Path]) -> None:
+        for path in paths:
+            path.write_text("half")
+        raise OSError(28, "No space left on device", str(paths[1]))
+
+    with (
+        OutputFolder(tmp_path, []) as output,
+        pytest.raises(FileError, match=r"m_source2\.png cannot be written.+No space"),
+    ):
+        output.write(["m_source1.png", "m_source2.png"], full)
+    assert contents(tmp_path) | {LIST: ""} == {"m_source1.png": "new", "m_source2.png": "new", LIST: ""}
+    assert [(row["name"], row["count"]) for row in listed(tmp_path)] == [("m", "2")]
+
+
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+PLAIN = st.builds("{}_source{}{}".format, NAMES, st.integers(0, 12), st.sampled_from([".png", ".npy", ".txt", ""]))
+WRITTEN = st.one_of(NAMES, st.builds("{}_source*.png".format, NAMES), st.just("../victim_source*.png"))
+ROWS = st.lists(st.tuples(NAMES, NAMES, st.one_of(st.integers(-2, 99).map(str), NAMES), NAMES, WRITTEN), max_size=4)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(rows=ROWS, names=st.lists(PLAIN, max_size=6), again=NAMES)
+def test_whatever_a_list_says_only_plain_names_of_sources_in_the_folder_are_ever_changed(
+    tmp_path_factory, rows, names, again
+):
+    root = tmp_path_factory.mktemp("root")
+    out = doctored(root / "out", *rows)
+    spoken_for = {row[4] for row in rows}
+    for folder in (root, out):
+        for name in {"victim_source1.png", "victim.txt", *names}:
+            if "/" not in name and len(name.encode()) < 200:
+                (folder / name).write_text("mine")
+    before = contents(root)
+    try:
+        with OutputFolder(out, []) as output:
+            name = again.replace("/", "")
+            put(output, Path("m"), name, 1, f"{name}_source*.png")
+    except FileError:
+        pass
+    after = contents(root)
+    for path, text in before.items():
+        if after.get(path) == text or path == f"out/{LIST}":
+            continue
+        name = path.removeprefix("out/")
+        assert path.startswith("out/")
+        assert "/" not in name
+        stem, number = name.removesuffix(".png").rsplit("_source", 1)
+        assert f"{stem}_source*.png" in spoken_for
+        assert 1 <= int(number) <= 9_999

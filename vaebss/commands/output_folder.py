@@ -1,0 +1,280 @@
+"""The folder that separate.py writes to, with a list by which a later run knows which files it may replace."""
+
+import csv
+import re
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from vaebss.atomic import atomic_write
+from vaebss.errors import FileError
+from vaebss.paths import encodable
+
+if TYPE_CHECKING:
+    from vaebss.modalities.images import Pictures
+    from vaebss.modalities.modality import Part
+    from vaebss.separation import Separation
+
+LIST = "separations.csv"
+SHEET = "contact_sheet.png"
+COLUMNS = ("file", "name", "count", "confidence", "written")  # the last as NAME_source*.png, * being 1 to count
+SUFFIXES = r"\.(?:png|tiff|npy|wav|flac)"
+PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`
+SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
+COUNT = re.compile("[0-9]{1,4}")
+
+
+class Row(NamedTuple):
+    """What the list says of one mixture.
+
+    Attributes:
+        file: path of the mixture's file.
+        name: the mixture's own.
+        number: how many sources it has.
+        confidence: that of their masks.
+        written: names of their files, a * standing for their numbers from 1.
+    """
+
+    file: str
+    name: str
+    number: int
+    confidence: str
+    written: str
+
+
+class OutputFolder:
+    """A folder of results, and the list of them. A file that is not on the list, or is a link, is never touched.
+
+    Args:
+        folder: made if it is not there.
+        inputs: files that are read in this run, which are never touched either.
+
+    Raises:
+        FileError: what lies there as the list, or as the contact sheet, was not written by this program.
+        OSError: the folder cannot be made or read.
+    """
+
+    def __init__(self, folder: Path, inputs: Iterable[Path]):
+        self.folder, self.list, self.inputs = folder, folder / LIST, list(inputs)
+        folder.mkdir(parents=True, exist_ok=True)
+        listed = _mode(self.list)
+        if listed and not stat.S_ISREG(listed):
+            raise FileError(f"{self.list} is there already, and is no plain file: choose another --out")
+        self.earlier = _read(self.list) if listed else []
+        self.own = _most(self.earlier)
+        self.sheet_is_own = bool(listed)
+        self.rows: dict[str, Row] = {}
+        self.placed: set[str] = set()
+        self.place(SHEET)
+
+    def check_new(self, *names: str) -> None:
+        """Raise a FileError if another input of this run has a mixture of one of these names."""
+        for name in names:
+            if encodable(name) in self.rows:
+                raise FileError(f"a mixture of another input is called {name} already: rename one of the two files")
+
+    def note(self, path: Path, name: str, count: int, confidence: float, written: str) -> None:
+        """Put a mixture, whose sources are written, on the list; arguments are those of `Row`."""
+        self.check_new(name)
+        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", encodable(written))
+        self.rows[row.name] = row
+
+    def place(self, name: str) -> Path:
+        """Give the path of a file of that name, which is free, or held by an earlier result.
+
+        Raises:
+            FileError: somebody else's file, a link or an input lies there, or it is too long a name.
+        """
+        path = self.folder / name
+        try:
+            mode = _mode(path)
+        except OSError as error:
+            raise FileError(f"{path} cannot be written: {error.strerror}") from error
+        if mode and not (self._is_own(name, self.own) and self._may_go(path, mode)):
+            raise FileError(f"{path} is there already, and no result of an earlier run: choose another --out")
+        return path
+
+    def write(self, names: list[str], save: Callable[[list[Path]], None]) -> None:
+        """Have files of these names written: all of them, or none.
+
+        Args:
+            names: of sources, as `SOURCE` has them.
+            save: writes a file to each of as many paths.
+
+        Raises:
+            FileError: as `place`; or another input of this run has written such a name; or a file cannot be written.
+        """
+        if taken := self.placed.intersection(names):
+            raise FileError(f"{self.folder / min(taken)} holds a source of another input: rename one of them")
+        places = [self.place(name) for name in names]
+        parts: dict[str, Path] = {}
+        try:
+            with ExitStack() as stack:
+                parts |= {str(stack.enter_context(atomic_write(place))): place for place in places}
+                save([*map(Path, parts)])
+        except (OSError, FileError) as error:
+            reason = getattr(error, "strerror", None)
+            text = f"{self.folder / names[0]} cannot be written: {reason}" if reason else str(error)
+            for part, place in parts.items():
+                text = text.replace(part, str(place))
+            raise FileError(text) from error
+        self.placed |= set(names)
+
+    def save_sheet(self, save: Callable[[Path], None]) -> None:
+        """Have the contact sheet written to a path."""
+        with atomic_write(self.place(SHEET)) as path:
+            save(path)
+
+    def __enter__(self) -> "OutputFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write the list, and delete what an earlier run found in the same mixtures and this one did not."""
+        again = {row.written for row in self.rows.values()}
+        kept = [row for row in self.earlier if row.name not in self.rows and row.written not in again]
+        left = _most(kept)
+        for path in [*self.folder.iterdir()] if self.earlier else []:
+            name = path.name
+            if name in self.placed or name == SHEET or self._is_own(name, left) or not self._is_own(name, self.own):
+                continue
+            with suppress(FileNotFoundError):
+                if self._may_go(path, _mode(path)):
+                    path.unlink()
+        with atomic_write(self.list) as place, place.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows([*kept, *self.rows.values()])
+
+    def _is_own(self, name: str, most: dict[str, int]) -> bool:
+        """Whether a list with `most` sources by pattern names a file."""
+        if name == SHEET:
+            return self.sheet_is_own
+        parts = SOURCE.fullmatch(name)
+        return bool(parts) and int(parts[2]) <= most.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
+
+    def _may_go(self, path: Path, mode: int) -> bool:
+        """Whether a file, no link, is none of the inputs."""
+        return stat.S_ISREG(mode) and _identity(path) not in self._protected
+
+    @cached_property
+    def _protected(self) -> set[tuple[int, int]]:
+        """The inputs, by device and number, whatever their paths and links to them are called."""
+        found = set()
+        for path in self.inputs:
+            with suppress(OSError, ValueError):
+                found.add(_identity(path))
+        return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _mode(path: Path) -> int:
+    """What lies at a path, a link itself and not what it points to; 0 if nothing does."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of a list.
+
+    Raises:
+        FileError: this program did not write it.
+    """
+    foreign = f"{path} is there already, and not a list that this version has written: choose another --out"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file, strict=True)
+    except (ValueError, csv.Error) as error:
+        raise FileError(foreign) from error
+    if tuple(columns) != COLUMNS:
+        raise FileError(foreign)
+    for number, row in enumerate(rows, 1):
+        well = len(row) == len(COLUMNS) and COUNT.fullmatch(row[2]) and PATTERN.fullmatch(row[4])
+        if not well or Path(row[4]).name != row[4]:
+            raise FileError(f"{foreign} (row {number} is malformed)")
+    return [Row(file, name, int(count), *rest) for file, name, count, *rest in rows]
+
+
+def _most(rows: Iterable[Row]) -> dict[str, int]:
+    """The largest number of sources for each pattern of names on a list."""
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row.written] = max(row.number, most.get(row.written, 0))
+    return most
+
+
+class SourceWriter:
+    """The files of what is found in one input: for each source of each mixture one, or one for all mixtures' first
+    sources, one for their second ones and so on, where the input is an array and so are they.
+
+    Args:
+        output: the folder they go to.
+        path: of the input.
+        stem: how their names begin.
+        suffix: how they end.
+        several: whether the input may hold several mixtures, which are numbered then.
+        rows: whether they are rows of an array.
+    """
+
+    def __init__(self, output: OutputFolder, path: Path, stem: str, suffix: str, several: bool, rows: bool):
+        self.output, self.path, self.stem, self.suffix = output, path, stem, suffix
+        self.several, self.whole = several or rows, rows and suffix == ".npy"
+        self.seen = self.most = 0  # mixtures, sources in one
+        self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
+
+    def add(self, part: "Part", found: "Separation") -> list[str]:
+        """Write what was found in a part, sources first, and return the names of its mixtures.
+
+        Raises:
+            FileError: as `OutputFolder.write` and the modality do.
+        """
+        names = [self._name(self.seen + number) for number in range(len(found))]
+        self.seen, self.most = self.seen + len(found), max(self.most, int(found.count.max()))
+        if self.whole:
+            self.parts.append((names, cast("Pictures", part), found))  # nothing else is of rows
+            return names
+        for number, (name, mixture) in enumerate(zip(names, found, strict=True)):
+            self.output.check_new(name)
+            self.output.write(self._files(name, int(mixture.count)), partial(part.save, found, number))
+            self._note(name, mixture, name)
+        return names
+
+    def close(self) -> None:
+        """Write what all mixtures share."""
+        import torch
+
+        if not self.whole:
+            return
+        self.output.check_new(*(name for names, _, _ in self.parts for name in names))
+        sources = torch.cat([part.restored(found)[:, : self.most] for _, part, found in self.parts])
+
+        def save(paths: list[Path]) -> None:
+            for source, path in zip(sources.unbind(1), paths, strict=True):
+                self.parts[0][1].write(source, path)
+
+        self.output.write(self._files(self.stem, self.most), save)
+        for names, _, found in self.parts:
+            for name, mixture in zip(names, found, strict=True):
+                self._note(name, mixture, self.stem)
+
+    def _note(self, name: str, mixture: "Separation", stem: str) -> None:
+        files = f"{stem}_source*{self.suffix}"
+        self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files)
+
+    def _files(self, stem: str, count: int) -> list[str]:
+        """The names of files of `count` sources."""
+        return [f"{stem}_source{k + 1}{self.suffix}" for k in range(count)]
+
+    def _name(self, number: int) -> str:
+        """Name a mixture; a row of the arrays that are written is called as in Python."""
+        if self.whole:
+            return f"{self.stem}[{number}]"
+        return f"{self.stem}_{number:05d}" if self.several else self.stem
