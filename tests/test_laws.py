@@ -81,6 +81,22 @@ def test_a_plan_depends_on_its_address_alone(seed, epoch, rows, low, more):
     assert ((there >= low) & (there <= low + more) & (plan < 100).all(1)).all()
 
 
+@given(seed=seeds, signals=st.integers(4, 9), least=st.integers(1, 4))
+def test_a_plan_of_distinct_signals_holds_none_twice_and_is_uniform(seed, signals, least):
+    plan = draw_plan(signals, 400, (least, 4), seed, distinct=True)
+    assert all(len(set(row)) == len(row) for row in ([n for n in row if n >= 0] for row in plan.tolist()))
+    assert torch.equal((plan >= 0).sum(1), (draw_plan(signals, 400, (least, 4), seed) >= 0).sum(1))
+    assert torch.equal(plan[:100], draw_plan(signals, 100, (least, 4), seed, distinct=True))
+    for column in plan.T:  # within six standard deviations of as many of each as of any other
+        drawn = column[column >= 0]
+        expected = len(drawn) / signals
+        assert ((drawn.bincount(minlength=signals) - expected).abs() < 6 * expected**0.5 + 1).all()
+
+
+def test_more_sources_than_signals_are_drawn_more_than_once():
+    assert set(draw_plan(1, 5, (2, 2), 0, distinct=True).flatten().tolist()) == {0}
+
+
 @given(seed=seeds, rows=st.integers(1, 20), cut=st.integers(0, 20))
 def test_mixtures_are_sums_however_they_are_batched(seed, rows, cut):
     dataset = MixtureDataset(images(seed, 10, 1, 4, 4), 0.5, Images((1, 4, 4)))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vaebss.data import notes
-from vaebss.data.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, load_notes, split_notes
+from vaebss.data.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, groups, load_notes, split_notes
+from vaebss.data.soundfont import SoundFont
 from vaebss.errors import DataError
 
 FEW = {0: (60, 75), 1: (60, 62), 24: (60, 75), 25: (60, 63)}  # in TimGM6mb, 1 is 0 over again; 25 is unheard
@@ -17,36 +18,85 @@ def tone(hertz: float, delay: int = 0, samples: int = SAMPLES) -> torch.Tensor:
     return torch.cat([torch.zeros(delay), torch.sin(2 * torch.pi * hertz * time) * torch.exp(-time)])
 
 
+EVERY = torch.tensor([(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)])
+
+
+def split(labels: torch.Tensor, recordings: torch.Tensor) -> notes.Notes:
+    """Notes that are their numbers."""
+    return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, recordings, "made up")
+
+
+def numbers(found: notes.Notes, name: str) -> set[int]:
+    return set(getattr(found, name)[:, 0].tolist())
+
+
 @pytest.fixture(scope="module")
 def every_note():
-    labels = torch.tensor(
-        [(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)]
-    )
-    return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, "made up")
+    """Each recording is played at four pitches of a program."""
+    return split(EVERY, EVERY[:, 0] * 128 + EVERY[:, 1] // 4)
 
 
-def test_no_note_is_in_two_splits(every_note):
-    played = [set(map(tuple, every_note.labels[split].tolist())) for split in SPLITS]
-    assert not any(first & second for first, second in combinations(played, 2))
-    assert sum(map(len, played)) == sum(high - low + 1 for low, high in RANGES.values())
+def test_no_recording_is_in_two_splits(every_note):
+    recordings = EVERY[:, 0] * 128 + EVERY[:, 1] // 4
+    heard = [set(recordings[sorted(numbers(every_note, name))].tolist()) for name in SPLITS]
+    assert not any(first & second for first, second in combinations(heard, 2))
+    assert sum(len(numbers(every_note, name)) for name in SPLITS) == len(EVERY)
+    for name in SPLITS:
+        assert torch.equal(every_note.labels[name], EVERY[getattr(every_note, name)[:, 0]])
 
 
 def test_unheard_instruments_are_in_no_other_split(every_note):
     assert set(every_note.labels["unheard"][:, 0].tolist()) == set(UNHEARD)
-    for split in ("train", "val", "test"):
-        assert not set(every_note.labels[split][:, 0].tolist()) & set(UNHEARD)
+    for name in ("train", "val", "test"):
+        assert not set(every_note.labels[name][:, 0].tolist()) & set(UNHEARD)
 
 
 def test_shares_of_the_splits(every_note):
-    heard = sum(len(getattr(every_note, split)) for split in ("train", "val", "test"))
-    assert len(every_note.test) / heard == pytest.approx(0.15, abs=0.02)
-    assert len(every_note.val) / heard == pytest.approx(0.05, abs=0.02)
+    heard = sum(len(getattr(every_note, name)) for name in ("train", "val", "test"))
+    assert len(every_note.test) / heard == pytest.approx(0.15, abs=0.01)
+    assert len(every_note.val) / heard == pytest.approx(0.05, abs=0.01)
 
 
-def test_a_note_goes_into_the_same_split_whatever_else_the_font_has(every_note):
-    some = split_notes(every_note.test[::2], every_note.labels["test"][::2], "made up")
-    assert torch.equal(some.test, every_note.test[::2])
-    assert not len(some.train)
+def test_every_program_is_tested_and_mostly_trained_on(every_note):
+    for program in set(RANGES) - set(UNHEARD):
+        train, test = ((every_note.labels[name][:, 0] == program).sum() for name in ("train", "test"))
+        total = (EVERY[:, 0] == program).sum()
+        assert 0 < test < 0.4 * total
+        assert train >= 0.6 * total
+
+
+def test_the_same_notes_are_split_the_same_way(every_note):
+    again = split(EVERY, 5 * (EVERY[:, 0] * 128 + EVERY[:, 1] // 4))
+    assert all(torch.equal(getattr(again, name), getattr(every_note, name)) for name in SPLITS)
+
+
+def test_recordings_of_unheard_instruments_are_played_by_nobody_else():
+    labels = torch.tensor([(0, 60), (0, 61), (0, 62), (42, 60), (42, 61), (24, 60)])
+    found = split(labels, torch.tensor([0, 1, 1, 1, 2, 3]))
+    assert numbers(found, "unheard") == {3, 4}
+    assert numbers(found, "train") == {0, 5}  # the only recordings of these programs that are left
+    assert not numbers(found, "val") | numbers(found, "test")
+
+
+def test_a_program_of_one_recording_is_trained_on_whole():
+    labels = torch.tensor([(program, pitch) for program in (0, 24, 40) for pitch in range(60, 80)])
+    found = split(labels, torch.where(labels[:, 0] == 24, 0, labels[:, 0] * 128 + labels[:, 1]))
+    assert {int(program) for program in found.labels["test"][:, 0]} == {0, 40}
+    assert (found.labels["train"][:, 0] == 24).sum() == 20
+
+
+def test_groups_share_recordings_also_through_others():
+    found = groups([{1}, {2}, {1, 3}, {4}, {3, 7}, {2}, set(), {9}]).tolist()
+    assert [[place for place, other in enumerate(found) if other == one] for one in found] == [
+        [0, 2, 4],
+        [1, 5],
+        [0, 2, 4],
+        [3],
+        [0, 2, 4],
+        [1, 5],
+        [6],
+        [7],
+    ]
 
 
 @pytest.mark.parametrize("delay", [0, 3_000])
@@ -116,6 +166,16 @@ def test_a_font_is_rendered_without_duplicates(kept):
     assert programs.count(24) > 10
     assert programs.count(25) == len(rendered.unheard) > 0
     assert torch.allclose(rendered.train.float().square().mean(1), torch.ones(len(rendered.train)), atol=1e-3)
+
+
+def test_no_recording_of_a_real_font_is_in_two_splits():
+    pytest.importorskip("pretty_midi")
+    font = SoundFont(notes._bundled_font())
+    played = [font.recordings(program, pitch, notes.VELOCITY) for program, pitch in EVERY.tolist()]
+    found = split(EVERY, groups(played))
+    heard = {name: set().union(*[played[number] for number in numbers(found, name)]) for name in SPLITS}
+    assert not any(heard[first] & heard[second] for first, second in combinations(SPLITS, 2))
+    assert all(len(recordings) > 20 for recordings in heard.values())
 
 
 def test_what_was_kept_is_what_was_rendered(kept, monkeypatch):

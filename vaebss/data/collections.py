@@ -41,6 +41,7 @@ class Collection:
         scale: what a signal is multiplied by to become a source in a mixture.
         vary: makes other mixtures (B, *S) of training mixtures and their plan, see `detuning`.
         conditions: under which signals are mixed.
+        distinct: whether no mixture holds a signal twice.
     """
 
     train: Tensor
@@ -50,10 +51,13 @@ class Collection:
     scale: float = 1.0
     vary: Callable[[Tensor, Tensor], Tensor] | None = None
     conditions: Conditions = IDEAL
+    distinct: bool = False
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
         """Of a fixed list of so many mixtures, see `draw_plan`; None where all are to be fresh."""
-        return None if number is None else draw_plan(len(getattr(self, split)), number, counts, *address)
+        if number is None:
+            return None
+        return draw_plan(len(getattr(self, split)), number, counts, *address, distinct=self.distinct)
 
     def batches(self, split: Split, modality: Modality) -> "MixtureDataset":
         """Of mixtures, pictured."""

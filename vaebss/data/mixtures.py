@@ -244,7 +244,7 @@ class MNISTMixtures(LightningDataModule):
 
     def _sounds(self, single: Collection) -> Collection:
         vary = partial(detuned, semitones=self.hparams.detune) if self.hparams.detune else None
-        return replace(single, scale=self.hparams.level, vary=vary, conditions=self.conditions)
+        return replace(single, scale=self.hparams.level, vary=vary, conditions=self.conditions, distinct=True)
 
     def _digits(self) -> Collection:
         digits = load_digits(self.hparams.source, self.hparams.root)
@@ -266,7 +266,8 @@ class MNISTMixtures(LightningDataModule):
         if hparams.epoch_size < hparams.batch_size * world_size and world_size > 1:
             raise ValueError(f"data.epoch_size {hparams.epoch_size} leaves no batch for some of {world_size} devices")
         sizes = (len(images), hparams.epoch_size, self.counts, hparams.seed, hparams.batch_size)
-        plans = FreshPlan(*sizes, self.training_list, world_size, rank)
+        distinct = isinstance(self.collection, Collection) and self.collection.distinct
+        plans = FreshPlan(*sizes, self.training_list, world_size, rank, distinct)
         if self.trainer:  # Lightning tells samplers the epoch, but a resumed run's first one too late
             plans.set_epoch(*self._begun)
         return self._loader("train", plans)

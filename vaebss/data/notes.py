@@ -6,10 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.signal import resample_poly
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,8 +31,11 @@ ONSET, LEAD = 0.02, 80  # a note begins so many samples before it first reaches 
 SILENT = 1e-4  # root mean square of a rendering with nothing in it
 ALIKE = 0.85  # correlation from which on two notes of one pitch are one recording
 TEST, VALIDATION = 0.15, 0.05  # shares of notes
+MOST_HELD_OUT = 0.4  # of a program's notes: less, and none would know what it sounds like
 SPLIT_SEED = 2021
 UNHEARD = (19, 25, 42, 57, 71)  # church organ, steel guitar, cello, trombone, clarinet: in no other split
+KEPT = ("sounds", "labels", "recordings")  # arrays of a cache
+RENDERER = 2  # raised whenever notes are rendered or kept in another way
 
 # General MIDI programs, counted from 0, and the lowest and highest pitch that each plays
 RANGES = {
@@ -82,8 +88,8 @@ RANGES = {
 class Notes:
     """Notes (N, T) float16 of root mean square 1, and what they are: (N, 2), program and pitch of each.
 
-    No (program, pitch) is in two splits. `unheard` are all notes of instruments of which no other split has any. Labels
-    are for whoever checks that; separators learn without.
+    No recording is in two splits, see `split_notes`. `unheard` are all notes of instruments of which no other split has
+    any. Labels are for whoever checks that; separators learn without.
     """
 
     train: Tensor
@@ -106,39 +112,87 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
     """
     font = Path(soundfont) if soundfont else _bundled_font()
     cache = Path(root) / f"notes-{_checksum(font)}.npz"
-    sounds, labels = _kept(cache) or _keep(cache, *_render(font))
-    return split_notes(sounds, labels, font.stem)
+    sounds, labels, recordings = _kept(cache) or _keep(cache, *_render(font))
+    return split_notes(sounds, labels, recordings, font.stem)
 
 
-def split_notes(sounds: Tensor, labels: Tensor, source: str) -> Notes:
-    """Notes (N, T) by their program and pitch (N, 2), which go into the same split whatever the font."""
-    split = _catalogue()
-    names = [split[program, pitch] for program, pitch in labels.tolist()]
-    places = {part: [place for place, name in enumerate(names) if name == part] for part in SPLITS}
-    parts = {part: sounds[places[part]] for part in SPLITS}
-    return Notes(**parts, labels={part: labels[places[part]] for part in SPLITS}, source=source)
+def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str) -> Notes:
+    """Split notes so that no recording is in two splits.
+
+    Whole groups of notes that share recordings are held out at random, of the programs first of which least has been
+    held out yet. Most notes of every program stay in the training part: one whose notes are all of one recording stays
+    there whole. Groups in which an instrument of UNHEARD plays are no part of train, val and test; notes of other
+    instruments in such groups are dropped.
+
+    Args:
+        sounds: (N, T).
+        labels: (N, 2), program and pitch of each.
+        recordings: (N,) int64, equal for notes that share a recording, see `groups`.
+        source: name of the font.
+    """
+    programs, program = labels[:, 0].unique(return_inverse=True)
+    group = recordings.unique(return_inverse=True)[1]
+    counts = torch.zeros(int(group.max()) + 1 if len(group) else 0, len(programs))
+    counts.index_put_((group, program), torch.ones(len(group)), accumulate=True)  # of notes, by group and program
+    unheard = torch.isin(programs, torch.tensor(UNHEARD))
+    split_of = _hold_out(counts, counts[:, unheard].any(1))
+    split = split_of[group]
+    split[(split == SPLITS.index("unheard")) & ~unheard[program]] = len(SPLITS)  # in none
+    places = {name: (split == number).nonzero()[:, 0] for number, name in enumerate(SPLITS)}
+    parts = {name: sounds[places[name]] for name in SPLITS}
+    return Notes(**parts, labels={name: labels[places[name]] for name in SPLITS}, source=source)
 
 
-def _catalogue() -> dict[tuple[int, int], str]:
-    """Every (program, pitch) that is played, and its split."""
+def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:
+    """The split of each of G groups of notes, (G,), a place in SPLITS.
+
+    Args:
+        counts: notes of each group, by program, (G, P).
+        unheard: which groups are held out anyway, (G,) bool.
+    """
+    split = torch.where(unheard, SPLITS.index("unheard"), SPLITS.index("train"))
+    order = torch.randperm(len(counts), generator=generator(SPLIT_SEED))
+    free = counts * ~unheard.unsqueeze(1)
+    size, held = free.sum(0).clamp(min=1), torch.zeros(counts.shape[1])
+    for name, share in (("test", TEST), ("val", VALIDATION)):
+        own, number = torch.zeros_like(held), SPLITS.index(name)
+        while own.sum() < share * free.sum():
+            possible = (split == SPLITS.index("train")) & (free.sum(1) > 0)
+            possible &= ~((held + free > MOST_HELD_OUT * size) & (free > 0)).any(1)
+            if not possible.any():
+                break
+            already = torch.where(free > 0, own / size, 0).amax(1)  # of a group's programs: the largest share held out
+            group = order[torch.where(possible, already, torch.inf)[order].argmin()]
+            split[group] = number
+            own, held = own + free[group], held + free[group]
+    return split
+
+
+def groups(played: list[set[int]]) -> Tensor:
+    """Number groups of notes that share recordings, also through others, (N,) int64.
+
+    Args:
+        played: numbers of the recordings from which each of N notes sounds.
+    """
+    notes = [note for note, numbers in enumerate(played) for _ in numbers]
+    found = [number for numbers in played for number in numbers]
+    size = (len(played), 1 + max(found, default=0))
+    share: Any = csr_array((np.ones(len(notes)), (notes, found)), shape=size)
+    return torch.from_numpy(connected_components(share @ share.T, directed=False)[1]).long()
+
+
+def _render(font: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Render notes (N, T) float16, without those that are silent or have been heard from another program.
+
+    Beside them are labels (N, 2) and `groups` of notes that share recordings (N,).
+    """
+    played = SoundFont(font)
     every = [(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)]
-    draws = torch.rand(len(every), generator=generator(SPLIT_SEED)).tolist()
-
-    def split(program: int, draw: float) -> str:
-        if program in UNHEARD:
-            return "unheard"
-        return "test" if draw < TEST else "val" if draw < TEST + VALIDATION else "train"
-
-    return {note: split(note[0], draw) for note, draw in zip(every, draws, strict=True)}
-
-
-def _render(font: Path) -> tuple[Tensor, Tensor]:
-    """Notes (N, T) float16 and labels (N, 2), without those that are silent or have been heard from another program."""
-    played, every = SoundFont(font), list(_catalogue())
     sounds = torch.stack([cut(_at_rate(played.play(*note, VELOCITY, RENDERED, RENDERED_RATE))) for note in every])
     labels = torch.tensor(every)
     new = distinct(sounds, labels[:, 1])
-    return sounds[new].half(), labels[new]
+    recordings = groups([played.recordings(program, pitch, VELOCITY) for program, pitch in labels[new].tolist()])
+    return sounds[new].half(), labels[new], recordings
 
 
 def _at_rate(sound: Sound) -> Tensor:
@@ -182,26 +236,29 @@ def _bundled_font() -> Path:
 
 
 def _checksum(font: Path) -> str:
-    """Of the font and of how it is rendered."""
-    recipe = repr((RATE, SAMPLES, RENDERED_RATE, RENDERED, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES)).encode()
+    """A checksum of the font and of how it is rendered."""
+    lengths = (RATE, SAMPLES, RENDERED_RATE, RENDERED)
+    recipe = repr((lengths, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES, RENDERER)).encode()
     try:
         return hashlib.sha256(font.read_bytes() + recipe).hexdigest()[:16]
     except OSError as error:
         raise DataError(f"{font} cannot be read: {error.strerror}") from error
 
 
-def _kept(cache: Path) -> tuple[Tensor, Tensor] | None:
-    """What was kept, if it is there and whole: an archive's own checksums are verified as it is read."""
+def _kept(cache: Path) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Read what was kept, if it is there and whole: an archive's own checksums are verified as it is read."""
     try:
         with np.load(cache, allow_pickle=False) as kept:
-            return torch.from_numpy(kept["sounds"]), torch.from_numpy(kept["labels"])
+            sounds, labels, recordings = (torch.from_numpy(kept[name]) for name in KEPT)
+            return sounds, labels, recordings
     except Exception:  # missing, or damaged, in any way it likes
         return None
 
 
-def _keep(cache: Path, sounds: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Write the cache whole or not at all; what it holds."""
+def _keep(cache: Path, *rendered: Tensor) -> tuple[Tensor, ...]:
+    """Write the cache whole or not at all, and return what it holds."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(cache) as part, part.open("wb") as file:  # by its name NumPy would call it otherwise
-        np.savez(file, sounds=sounds.numpy(), labels=labels.numpy())
-    return sounds, labels
+        arrays: Any = {name: tensor.numpy() for name, tensor in zip(KEPT, rendered, strict=True)}
+        np.savez(file, **arrays)
+    return rendered

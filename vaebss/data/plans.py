@@ -20,19 +20,35 @@ SILENT = -1  # in a plan, no source
 DRAWS = 2**62  # so many that a remainder is as good as uniform
 
 
-def draw_plan(num_signals: int, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
-    """Numbers of each mixture's sources, (num_mixtures, M) int64, SILENT beyond its count.
+def draw_plan(
+    num_signals: int, num_mixtures: int, counts: tuple[int, int], *address: int, distinct: bool = False
+) -> Tensor:
+    """Draw the numbers of each mixture's sources, (num_mixtures, M) int64, SILENT beyond its count.
 
     Args:
         num_signals: N, how many there are to draw from, each as likely as any other.
         num_mixtures: rows to draw. A row depends on the address and its number alone.
         counts: fewest and most sources, each number from one to the other as likely.
         address: where the randomness lies.
+        distinct: whether no mixture holds a signal twice, where there are M signals at least.
     """
     low, high = counts
     draws = torch.randint(DRAWS, (num_mixtures, high + 1), generator=generator(*address))
     count = low + draws[:, high:] % (high - low + 1)
-    return torch.where(torch.arange(high) < count, draws[:, :high] % num_signals, SILENT)
+    drawn = draws[:, :high]
+    numbers = _distinct(drawn, num_signals) if distinct and num_signals >= high else drawn % num_signals
+    return torch.where(torch.arange(high) < count, numbers, SILENT)
+
+
+def _distinct(draws: Tensor, num_signals: int) -> Tensor:
+    """Turn draws (R, M) from [0, DRAWS) into numbers below N, none twice in a row: each is one of those left."""
+    chosen = torch.empty_like(draws)
+    for place in range(draws.shape[1]):
+        number = draws[:, place] % (num_signals - place)
+        for earlier in chosen[:, :place].sort(1).values.T:
+            number = number + (number >= earlier)
+        chosen[:, place] = number
+    return chosen
 
 
 def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
@@ -85,10 +101,11 @@ class FreshPlan(DistributedSampler):
         plan: Tensor | None = None,
         num_replicas: int = 1,
         rank: int = 0,
+        distinct: bool = False,
     ):
         super().__init__(range(epoch_size), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
         self.num_signals, self.epoch_size, self.counts, self.batch_size = num_signals, epoch_size, counts, batch_size
-        self.plan, self.seen = plan, 0
+        self.plan, self.seen, self.distinct = plan, 0, distinct
 
     def set_epoch(self, epoch: int, seen: int = 0) -> None:
         """Which epoch comes next, and how many of its batches a resumed run has seen."""
@@ -105,7 +122,8 @@ class FreshPlan(DistributedSampler):
         return max(1, self.epoch_size // self.batch_size) // self.num_replicas
 
     def _fresh(self) -> Tensor:
-        return draw_plan(self.num_signals, self.epoch_size, self.counts, self.seed, TRAIN, self.epoch)
+        address = (self.seed, TRAIN, self.epoch)
+        return draw_plan(self.num_signals, self.epoch_size, self.counts, *address, distinct=self.distinct)
 
     def _shuffled(self, plan: Tensor) -> Tensor:
         first, last = self.epoch * self.epoch_size, (self.epoch + 1) * self.epoch_size
