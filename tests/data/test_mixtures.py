@@ -4,7 +4,10 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from vaebss import MNISTMixtures
+from vaebss.data import mixtures
+from vaebss.data.notes import SPLITS, Notes
 from vaebss.data.plans import SILENT, draw_plan, draw_voices
+from vaebss.modalities.audio import Audio
 
 
 def epoch(data: MNISTMixtures, number: int = 0) -> dict[str, torch.Tensor]:
@@ -175,3 +178,21 @@ def test_too_few_given_mixtures_are_refused(tmp_path):
     np.save(tmp_path / "few.npy", np.zeros((9, 28, 28), np.float32))
     with pytest.raises(ValueError, match="9 mixtures"):
         MNISTMixtures(mixtures=str(tmp_path / "few.npy")).setup()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_no_mixture_holds_a_note_twice(monkeypatch, split):
+    """Five notes, of which two would often be one."""
+    five = torch.eye(5, Audio.samples).half()
+    labels = {name: torch.zeros(5, 2) for name in SPLITS}
+    monkeypatch.setattr(mixtures, "load_notes", lambda *_: Notes(five, five, five, five, labels, "made up"))
+    data = MNISTMixtures(source="notes", epoch_size=100, batch_size=50, val_mixtures=50, test_mixtures=50)
+    data.setup()
+    for batch in getattr(data, f"{split}_dataloader")():
+        assert (batch["sources"].count_nonzero(2) == 1).all()
+        assert (batch["signal"].count_nonzero(1) == 2).all()
+
+
+def test_a_mixture_may_hold_a_digit_twice():
+    assert torch.equal(draw_plan(10, 50, (2, 2), 3), draw_plan(10, 50, (2, 2), 3, distinct=False))
+    assert (draw_plan(3, 50, (2, 2), 3)[:, 0] == draw_plan(3, 50, (2, 2), 3)[:, 1]).any()

@@ -58,6 +58,7 @@ def ship(options: Any) -> None:
     if catalogue.is_of_sound(checkpoint):
         font = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
         facts["trained_on"] = f"notes of {Path(data.get('soundfont') or 'TimGM6mb').stem}"
+        facts["split_of_the_notes"] = "by recording"
         facts["scores_on_held_out_notes"] = scores(kept, refinement, **font)
         facts["scores_on_instruments_never_heard"] = scores(kept, refinement, unheard=True, **font)
     else:
