@@ -108,3 +108,72 @@ def test_windows_that_add_up_are_joined_to_what_adds_up(samples):
     parts = windows.split(sources.flatten(0, 1), 64).unflatten(0, (2, 3, -1)).transpose(1, 2)
     assert windows.split(sources.sum(1), 64).shape == (2 * parts.shape[1], 64)
     torch.testing.assert_close(windows.join(parts, samples), sources, atol=1e-5, rtol=0)
+
+
+BANDS = (torch.arange(32) + 0.5) / 32  # of an outline
+
+
+def spectra(*coefficients: Tensor) -> Tensor:
+    """Energies (N, K, H) whose outlines have these first coefficients, (N, K) each."""
+    cosines = torch.stack([(math.pi * (n + 1) * BANDS).cos() for n in range(len(coefficients))])
+    return (torch.stack(coefficients, -1) @ cosines).exp()
+
+
+def placed(energies: Tensor, voices: Tensor, active: Tensor | None = None) -> Tensor:
+    """Which voice is in each place of each window, (N, K), once slots are linked; `voices` are those of the slots."""
+    active = torch.ones(voices.shape, dtype=torch.bool) if active is None else active
+    return voices.gather(1, linking.orders(energies, active))
+
+
+def alternating(number: int) -> Tensor:
+    """Voices 0 and 1 in the slots of windows, (N, 2), in every other window the other way round."""
+    return torch.stack([torch.arange(number) % 2, 1 - torch.arange(number) % 2], 1)
+
+
+@pytest.mark.parametrize(("together", "voices"), [(3, 2), (1, 1)])
+def test_voices_are_as_many_as_sources_are_together_in_a_quarter_of_the_windows(together, voices):
+    """Of eight windows; in the others each sounds alone, in turn."""
+    slots = alternating(8)
+    active = torch.tensor([[True, number < together] for number in range(8)])
+    order = linking.orders(spectra(2.0 * slots - 1), active)
+    alone = list(zip(slots[together:, 0].tolist(), order[together:].argmin(1).tolist(), strict=True))
+    assert len({voice for voice, _ in alone}) == 2
+    assert len({place for _, place in alone}) == voices
+    assert len(set(alone)) == 2  # each voice is in one place
+
+
+def test_the_louder_slot_of_a_window_says_which_voice_it_is():
+    """The fainter one holds a rest of the same voice, which alone sounds even more like it."""
+    slots = alternating(9)
+    outline = 2.0 * slots - 1
+    energies = spectra(outline)
+    energies[8] = spectra(torch.tensor([[-0.5, -1.0]]))[0] * torch.tensor([[1.0], [0.02]])
+    places = placed(energies, torch.cat([slots[:8], torch.tensor([[0, 1]])]))
+    assert (places == places[0]).all()
+
+
+def test_what_slots_without_a_source_hold_says_nothing():
+    """Be it as loud as their neighbours."""
+    slots, active = alternating(8), torch.ones(8, 2, dtype=torch.bool)
+    energies = spectra(2.0 * slots - 1)
+    energies[6:] = spectra(torch.tensor([[-0.8, -1.2]]))[0] * torch.tensor([[1.0], [5.0]])
+    active[6:, 1] = False
+    places = placed(energies, torch.cat([slots[:6], torch.tensor([[0, 1]] * 2)]), active)
+    assert (places == places[0]).all()
+
+
+def test_every_coefficient_of_an_outline_tells_as_much():
+    """The first varies ten times as much as the second, which alone tells the voices, once they are heard anew."""
+    generator = torch.Generator().manual_seed(0)
+    slots = alternating(60)
+    places = placed(spectra(torch.randn(60, 2, generator=generator), 0.1 * (2.0 * slots - 1)), slots)
+    assert (places == places[0]).all()
+
+
+def test_windows_fade_into_each_other_without_a_jump():
+    """From all of the first window to all of the second, by equal steps."""
+    parts = torch.stack([torch.ones(1, 64), torch.zeros(1, 64), torch.ones(1, 64)]).unsqueeze(0)
+    joined = windows.join(parts, 128)[0, 0]
+    falling = torch.linspace(1, 0, 32)
+    wanted = torch.cat([torch.ones(32), falling, falling.flip(0), torch.ones(32)])
+    torch.testing.assert_close(joined, wanted)
