@@ -71,11 +71,12 @@ def export(model: Separator, path: Path) -> float:
             output_names=["sources", "active"],
             dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
             external_data=False,
+            optimize=False,  # onnxscript takes the addition of 1e-9 in `mask` for that of 0 and drops it
             verbose=False,
         )
         session: Any = onnxruntime.InferenceSession(path)
         largest = 0.0
-        batches = [mixture, mixture[:1], mixture.repeat(3, 1, 1, 1), torch.zeros_like(mixture)]
+        batches = [mixture, 2 * mixture, mixture[:1], mixture.repeat(3, 1, 1, 1), torch.zeros_like(mixture)]
         if len(free) > 1:
             batches += [torch.nn.functional.pad(mixture, (0, 5, 0, 10)), mixture[..., 3:, 1:]]
         for batch in batches:
