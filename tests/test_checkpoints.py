@@ -3,9 +3,12 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import vaebss
-from vaebss import VAE, VAEBSS, CheckpointError
+from vaebss import VAE, VAEBSS, CheckpointError, Masker
+from vaebss.models.separator import Separator
 
 
 def test_a_checkpoint_opens_as_it_was_saved(checkpoint, random_mixture):
@@ -72,3 +75,89 @@ def test_bad_checkpoints_are_one_line_and_run_nothing(kind, checkpoint, tmp_path
     assert "\n" not in str(error.value)
     assert "bad.ckpt" in str(error.value)
     assert not (tmp_path / "trapped").exists()
+
+
+WORTHLESS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(torch.zeros(2, 2)),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3),
+    max_leaves=5,
+)
+
+
+def tiny(kind: str) -> dict:
+    """The contents of a small checkpoint of a kind."""
+    torch.manual_seed(0)
+    sound = {"kind": "audio", "bands": 128, "window": 1024, "hop": 256}
+    model = Masker(2, (2, 2), 2) if kind == "RemixSeparator" else VAE(2, 2, (3,), image_shape=(1, 128, 16))
+    contents = {"model_class": kind, "hyper_parameters": model.options, "state_dict": model.state_dict()}
+    contents |= {"format": 1, "vaebss": "0.2.0", "datamodule_hyper_parameters": {}}
+    return contents | ({"modality": sound} if kind == "VAEBSS" else {})
+
+
+@pytest.mark.parametrize("kind", ["VAEBSS", "RemixSeparator"])
+def test_small_checkpoints_open(kind, tmp_path):
+    torch.save(tiny(kind), tmp_path / "tiny.ckpt")
+    assert vaebss.load(tmp_path / "tiny.ckpt").num_sources == 2
+
+
+def opened(path) -> Separator | str:
+    """The model of a checkpoint, or the message of its error; no other error is caught."""
+    try:
+        return vaebss.load(path)
+    except CheckpointError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", ["VAEBSS", "RemixSeparator"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_malformed_contents_raise_a_checkpoint_error_of_one_line(kind, tmp_path, data):
+    """One to three parts, or parts of parts, are replaced by anything, or left out."""
+    contents = tiny(kind)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place, name = contents, data.draw(st.sampled_from([*contents, "config", "modality"]))
+        if isinstance(place.get(name), dict) and place[name] and data.draw(st.booleans()):
+            place = place[name] = dict(place[name])
+            name = data.draw(st.sampled_from([*place, "kind", "compression"]))
+        if data.draw(st.booleans()):
+            place[name] = data.draw(WORTHLESS)
+        else:
+            place.pop(name, None)
+    torch.save(contents, tmp_path / "bad.ckpt")
+    found = opened(tmp_path / "bad.ckpt")
+    if isinstance(found, str):
+        assert "bad.ckpt" in found
+        assert len(found.splitlines()) == 1
+    else:  # what was replaced does not matter
+        assert found.separate(torch.rand(2, *found.image_shape)).sources.shape[2:] == found.image_shape
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hyper_parameters": []},
+        {"model_class": ["VAEBSS"]},
+        {"format": "9"},
+        {"modality": {"bands": 128}},
+        {"modality": {"kind": "smells"}},
+        {"modality": {"kind": "audio", "bands": 130}},
+        {"state_dict": {"encoder": 3}},
+        {"config": 3},
+    ],
+)
+def test_a_part_of_a_wrong_type_is_named(change, tmp_path):
+    torch.save(tiny("VAEBSS") | change, tmp_path / "bad.ckpt")
+    with pytest.raises(CheckpointError) as error:
+        vaebss.load(tmp_path / "bad.ckpt")
+    (name,) = change
+    named = {"modality": ("kind", "pictures"), "state_dict": ("state_dict",)}.get(name, (name,))
+    assert any(word in str(error.value) for word in named)
+
+
+def test_memory_is_not_taken_for_weights_that_a_checkpoint_lacks(tmp_path, monkeypatch):
+    """Options may ask for a network of a terabyte, while the weights in the file are few."""
+    monkeypatch.chdir(tmp_path)
+    contents = tiny("VAEBSS")
+    torch.save(contents | {"hyper_parameters": contents["hyper_parameters"] | {"hidden_dims": [10**9]}}, "bad.ckpt")
+    with pytest.raises(CheckpointError, match=r"encoder.*must be"):
+        vaebss.load("bad.ckpt")

@@ -8,14 +8,19 @@ from typing import Any
 import torch
 
 from vaebss.errors import CheckpointError, first_line
+from vaebss.modalities.kinds import check_modality
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
+from vaebss.paths import expanded
 from vaebss.pretrained import catalogue, shared
 from vaebss.version import __version__
 
 FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
 MODELS: dict[str, Any] = {"VAEBSS": VAE, "RemixSeparator": Masker}  # by the LightningModule that trained them
+PARTS: dict[str, type] = {"state_dict": dict, "hyper_parameters": dict, "model_class": str}  # of every checkpoint
+OTHER_PARTS: dict[str, type] = {"modality": dict, "datamodule_hyper_parameters": dict, "config": str}
+OTHER_PARTS |= {"format": int, "vaebss": str, "global_step": int}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def read(path: str | Path) -> dict[str, Any]:
         return catalogue.read_shipped(str(path))
     if shared.is_shared(path):
         return _checked(shared.read(path), path)
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}, and no shipped model: {', '.join(catalogue.available())}")
     try:
@@ -41,9 +46,22 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def _checked(checkpoint: Any, path: str | Path) -> dict[str, Any]:
-    expected = {"state_dict", "hyper_parameters", "model_class"}
-    if not isinstance(checkpoint, dict) or not expected <= checkpoint.keys() or checkpoint["model_class"] not in MODELS:
-        raise CheckpointError(f"{path} is not a checkpoint of vaebss")
+    """Return the contents of a checkpoint if its parts are of the right types.
+
+    Raises:
+        CheckpointError: a part is missing or of another type, or the format is a newer one.
+    """
+    foreign = f"{path} is not a checkpoint of vaebss"
+    if not isinstance(checkpoint, dict) or not PARTS.keys() <= checkpoint.keys():
+        raise CheckpointError(f"{foreign}: it must be a dict that holds {', '.join(PARTS)}")
+    for name, kind in (PARTS | OTHER_PARTS).items():
+        if name in checkpoint and not isinstance(checkpoint[name], kind):
+            found = type(checkpoint[name]).__name__
+            raise CheckpointError(f"{foreign}: {name} must be of type {kind.__name__}, not {found}")
+    if checkpoint["model_class"] not in MODELS:
+        raise CheckpointError(f"{foreign}: model_class must be {' or '.join(MODELS)}, not {checkpoint['model_class']}")
+    if not all(isinstance(value, torch.Tensor) for value in checkpoint["state_dict"].values()):
+        raise CheckpointError(f"{foreign}: state_dict must hold tensors alone")
     if checkpoint.get("format", 0) > FORMAT:
         raise CheckpointError(f"{path} was written by vaebss {checkpoint.get('vaebss')}: this version cannot read it")
     return checkpoint
@@ -93,15 +111,32 @@ def save(model: Separator, folder: str | Path) -> Path:
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
-    """The model of a checkpoint that `read` returned."""
+    """Return the model of a checkpoint that `read` returned, on the CPU and in eval mode.
+
+    Raises:
+        CheckpointError: the options, the weights and the modality do not fit each other, or weights are not finite.
+    """
     kind = MODELS[checkpoint["model_class"]]
     known = inspect.signature(kind).parameters
+    options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in known}
     try:
-        model = kind(**{name: value for name, value in checkpoint["hyper_parameters"].items() if name in known})
+        with torch.device("meta"):  # shapes are compared before memory is taken for them
+            _check_shapes(kind(**options), checkpoint["state_dict"])
+        model = kind(**options)
         model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, ValueError, RuntimeError) as error:
+        model.modality = dict(checkpoint.get("modality", model.modality))
+        check_modality(model)
+    except Exception as error:  # a stranger's options can be wrong in any way
         raise CheckpointError(f"{path} does not fit its own model: {first_line(error)}") from error
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise CheckpointError(f"{path} holds weights that are NaN or infinite")
-    model.modality = checkpoint.get("modality", model.modality)
     return model.eval()
+
+
+def _check_shapes(model: Separator, state_dict: dict[str, torch.Tensor]) -> None:
+    """Raise a ValueError that names the first weight whose shape differs from the model's."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state_dict.items()}
+    for name in expected | found:
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"the shape of {name} must be {expected.get(name)}, not {found.get(name)}")

@@ -7,15 +7,19 @@ class DataError(RuntimeError):
     """Images that cannot be had, or must not be trusted; the message says what to do."""
 
 
-class FileError(ValueError):
-    """A file that holds no mixtures; the message is one line that names it."""
+class OneLineError(ValueError):
+    """An error with a message of one line, even where names of files or messages of others have several."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.splitlines()))  # others' messages, and names of files, have several
+        super().__init__(" ".join(message.splitlines()))
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be opened; the message is one line."""
+class FileError(OneLineError):
+    """A file that holds no mixtures; the message is one line that names it."""
+
+
+class CheckpointError(OneLineError):
+    """A checkpoint that cannot be opened; the message is one line that names it."""
 
 
 def first_line(error: Exception) -> str:

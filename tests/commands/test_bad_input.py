@@ -167,6 +167,21 @@ def test_every_command_refuses_what_is_no_checkpoint(command, tmp_path, monkeypa
     assert not (tmp_path / "trapped").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_home_of_nobody_is_a_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main, *args = COMMANDS[command]
+    assert "~nosuchuser/x names the home folder of an unknown user" in run(main, [*args, "~nosuchuser/x"], capsys)
+
+
+@pytest.mark.parametrize("command", [scoring, separate, export])
+def test_results_in_the_home_of_nobody_are_a_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    inputs = ["x.png"] if command is separate else []
+    arguments = [*inputs, "--ckpt=vae-k2", "--out=~nosuchuser/x"]
+    assert "~nosuchuser/x names the home folder of an unknown user" in run(command.main, arguments, capsys)
+
+
 @pytest.mark.parametrize("command", ["test", "fit", "remix"])
 def test_weights_that_are_not_numbers_show_before_there_is_a_run(command, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

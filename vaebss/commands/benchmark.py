@@ -7,7 +7,6 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from vaebss.data.digits import load_digits
 from vaebss.data.remixes import Remixes
 from vaebss.hardware import fastest_precision
 from vaebss.models.masker import MOVES
+from vaebss.paths import expanded
 from vaebss.training import adapting
 
 NAIVE, FIT, REMIX, ADAPT = "naive loop", "fit.py", "remix.py, its student", "remix.py --data.mixtures, 200 pictures"
@@ -115,7 +115,7 @@ def run(args: list[str]) -> None:
     images = load_digits("bundled", "data").train  # speed does not depend on them
     figures = benchmark(images, options.rounds, options.steps)
     print(report(figures))
-    out = Path(options.out)
+    out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(f"Written: {out / 'benchmark.json'}")

@@ -35,9 +35,10 @@ from vaebss.baselines.methods import (
 )
 from vaebss.baselines.published import published
 from vaebss.commands.comparison import table
+from vaebss.commands.resuming import flatten
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.test import mixed, without_nan
-from vaebss.commands.train import configurations, flatten
+from vaebss.commands.train import configurations
 from vaebss.data.collections import Batch
 from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.figures.files import save_figure
@@ -49,6 +50,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
+from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import available
 from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
 from vaebss.training.vae import VAEBSS
@@ -153,7 +155,7 @@ def _check_shipped(options: Any) -> None:
 def compare(options: Any) -> None:
     """Train and score as the options say; writes comparison.md, .json and .png, and slots.png of more than one K."""
     data = _data(options)
-    out = Path(options.out)
+    out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "comparison.md").touch()  # a folder that cannot be written to shows before any training
     started = time.perf_counter()

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.paths import expanded
 
 EXAMPLE = """
 import numpy as np
@@ -37,7 +38,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or a shipped model's name.")
     parser.add_argument("--out", type=str, default="model.onnx", help="The file.")
     options = parser.parse_args(args)
-    export(options.ckpt, Path(options.out).expanduser())
+    export(options.ckpt, expanded(options.out))
 
 
 def main(args: list[str] | None = None) -> int:

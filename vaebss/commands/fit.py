@@ -9,9 +9,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build
+from vaebss.commands.resuming import flatten
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import call, short
-from vaebss.commands.train import TrainCLI, flatten, train
+from vaebss.commands.train import TrainCLI, train
 from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import SETS, MNISTMixtures, counts_of, is_sound
 from vaebss.models import pruning

@@ -1,7 +1,6 @@
 """The command line of the second stage: a student learns from remixes of a teacher's estimates."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning import Callback
@@ -10,9 +9,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 from vaebss.checkpoints import build, load
 from vaebss.commands.fit import side_trainer, take_weights
 from vaebss.commands.recipe import Recipe, found, is_recipe
+from vaebss.commands.resuming import check_recipe, flatten
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
-from vaebss.commands.train import TrainCLI, flatten, train
+from vaebss.commands.train import TrainCLI, train
 from vaebss.data.folders import read_folder
 from vaebss.data.mixtures import MNISTMixtures, is_sound
 from vaebss.data.remixes import Remixes
@@ -20,6 +20,7 @@ from vaebss.errors import check_at_least, first_line
 from vaebss.figures.files import save_figure
 from vaebss.modalities.audio import Audio
 from vaebss.models.separator import Separator
+from vaebss.paths import expanded
 from vaebss.training import adapting, statistics
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
@@ -78,7 +79,7 @@ class RemixCLI(TrainCLI):
     def _proposed_of_sound(self, options: Any) -> dict[str, Any]:
         """What was taught before learns on from recordings; a new student has a shipped teacher, or another."""
         lessons, new = flatten(adapting.SOUND), flatten(adapting.NEW_TO_SOUND)
-        lessons["data.voices"] = Path(options.data.mixtures).expanduser().is_file()  # of one recording
+        lessons["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
         if options.init not in (None, NONE):
             return lessons
         teacher = options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)
@@ -123,6 +124,8 @@ class RemixCLI(TrainCLI):
         given = [f"--data.mixtures={data.mixtures}"] if pictures else []
         given += [f"--data.invert={data.invert}"] if data.invert is not None else []
         path = self.config.teacher if is_recipe(self.config.teacher) else None
+        if path and self.config.ckpt and self.typed["teacher"] is None:
+            check_recipe(path)
         return Recipe(path, slots, *given).config.as_dict()
 
     def before_instantiate_classes(self) -> None:

@@ -19,6 +19,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.commands.terminal import TERMINATED, call, short
 from vaebss.data.mixtures import MNISTMixtures
+from vaebss.errors import CheckpointError, first_line
+from vaebss.paths import expanded
 from vaebss.training.callbacks import RunCheckpoints
 
 LOGS = "lightning_logs"
@@ -41,8 +43,8 @@ class RunFolder:
     """
 
     def __init__(self, root: str | None = None, ckpt: str | None = None):
-        self.logs = Path(root or Path.cwd()).expanduser() / LOGS
-        place = Path(ckpt or "").expanduser().resolve().parent
+        self.logs = expanded(root or Path.cwd()) / LOGS
+        place = expanded(ckpt or "").resolve().parent
         self.resumed = place.parent if ckpt and place.name == CHECKPOINTS else None
 
     @cached_property
@@ -132,6 +134,10 @@ class Run:
             self.say(f"\nInterrupted.{more}")
             code = (stop.code or TERMINATED) if self.trainer.is_global_zero else 0  # which others end with, is no error
             raise SystemExit(code) from stop
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            if begun is None or self.checkpoints.trained:
+                raise
+            raise CheckpointError(f"{begun} does not hold the state of this run: {first_line(error)}") from error
         except RuntimeError as error:
             if not isinstance(error, torch.distributed.DistBackendError) and "gloo" not in str(error):
                 raise

@@ -18,6 +18,7 @@ from vaebss.hardware import one_device
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
+from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import available
 from vaebss.pretrained.lineage import knows_mnist
 from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
@@ -116,7 +117,7 @@ def mixed(data: MNISTMixtures) -> str:
 def folder_for(options: Any) -> Path:
     """Where results go: as typed, else beside the checkpoint, but never into the package."""
     shipped = Path("results") / options.ckpt if options.ckpt in available() else None
-    return Path(options.out or shipped or Path(options.ckpt).parent).expanduser()
+    return expanded(options.out or shipped or Path(options.ckpt).parent)
 
 
 def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:

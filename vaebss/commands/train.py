@@ -17,6 +17,14 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from vaebss.checkpoints import read
+from vaebss.commands.resuming import (
+    configuration,
+    flatten,
+    importable,
+    refuse_others,
+    saved_options,
+    trusted_options,
+)
 from vaebss.commands.run import RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.mixtures import MNISTMixtures, is_sound
@@ -40,12 +48,6 @@ LARGEST_SEED = 2**32 - 1
 PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
 
 AUTO = "auto"  # of data.source, settled at run time
-RUN_STATE = {"config", "loops", "optimizer_states", "lr_schedulers"}  # what a checkpoint holds beside its model
-
-# Where and beside what a run happens, not what it computes: these may differ when it is resumed.
-PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus"}
-PLACE |= {"data.root", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.logger"}
-PLACE |= {"trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir"}
 
 
 class TrainParser(OneLineErrors, LightningArgumentParser):
@@ -63,6 +65,7 @@ class TrainCLI(LightningCLI):
     Attributes:
         initial: contents of the checkpoint that the run starts from or goes on with; empty where there is none.
         files: of options, that `--config` names.
+        typed: the options without anything from a checkpoint, by their full names.
     """
 
     command: ClassVar[str]
@@ -117,13 +120,15 @@ class TrainCLI(LightningCLI):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of {program(self.command)}")
+        self.typed = dumped(parser, options, known)
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
-        parser.set_defaults(saved or initial_options(self.initial, known) | proposed)
+        trusted = trusted_options(saved, self.typed, options.ckpt)
+        parser.set_defaults(trusted or initial_options(self.initial, known) | proposed)
         self.config = parser.parse_args(args)
         if options.ckpt:
-            self.resume(flatten(yaml.safe_load(self.initial["config"])))
+            self.resume(configuration(self.initial, options.ckpt, known))
         self.settle()
-        refuse_others(saved, flatten(yaml.safe_load(parser.dump(self.config, skip_link_targets=True))))
+        refuse_others(saved, dumped(parser, self.config, known))
         self.check()
 
     def proposed(self, options: Any) -> dict[str, Any]:
@@ -136,7 +141,7 @@ class TrainCLI(LightningCLI):
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         self.config.init = None
         if self.config.data.source == AUTO:
-            self.config.data.source = begun["data.source"]
+            self.config.data.source = begun.get("data.source", AUTO)
 
     def settle(self) -> None:
         """Say in full what was typed in short, as a run to be resumed has it."""
@@ -199,34 +204,9 @@ class TrainCLI(LightningCLI):
         return [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
 
 
-def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
-    """The options that a run was started with, but for those of its place; a run cannot go on without one of them."""
-    if lacking := RUN_STATE - checkpoint.keys():
-        raise CheckpointError(
-            f"{path} does not say how far its run was ({', '.join(sorted(lacking))}): it can be an --init, not a --ckpt"
-        )
-    saved = flatten(yaml.safe_load(checkpoint["config"]))
-    saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}
-    if gone := [name for name in saved if not lies_below(name, known)]:
-        raise CheckpointError(
-            f"{path} has options that are no more, {', '.join(gone)}: it can be an --init, not a --ckpt"
-        )
-    return saved
-
-
-def lies_below(name: str, names: Iterable[str]) -> bool:
-    """Whether an option is one of those named, or a part of one."""
-    return any(f"{name}.".startswith(f"{above}.") for above in names)
-
-
-def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
-    """With the saved options as defaults, an option that differs was typed."""
-    for name, value in saved.items():
-        if options.get(name) != value:
-            raise ValueError(
-                f"--{name} {options.get(name)} differs from the run to resume, which has {value}: leave it out, "
-                "or start a new run"
-            )
+def dumped(parser: LightningArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:
+    """Return options as a checkpoint has them, by their full names; links between them are left out."""
+    return flatten(yaml.safe_load(parser.dump(options, skip_link_targets=True)), known)
 
 
 def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
@@ -235,7 +215,8 @@ def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
     options = {f"model.{name}": value for name, value in hparams.items()}
     options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
     options |= {f"data.{name}": value for name, value in checkpoint.get("modality", {}).items() if name in PICTURED}
-    return {name: value for name, value in options.items() if name in known}
+    doubtful = importable(options)
+    return {name: value for name, value in options.items() if name in known and name not in doubtful}
 
 
 def configurations(args: list[str]) -> list[Path]:
@@ -243,15 +224,6 @@ def configurations(args: list[str]) -> list[Path]:
     named = [second for first, second in pairwise(args) if first == "--config"]
     named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
     return [Path(name) for name in named if Path(name).is_file()]
-
-
-def flatten(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        key = f"{prefix}.{name}" if prefix else name
-        flat |= flatten(value, key) if isinstance(value, dict) else {key: value}
-    return flat
 
 
 def cause(error: Exception) -> str:

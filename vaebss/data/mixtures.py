@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from inspect import signature
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytorch_lightning import LightningDataModule
@@ -32,6 +31,7 @@ from vaebss.modalities.images import Images, seen_by, within
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
+from vaebss.paths import expanded
 
 tell_once = cache(rank_zero_only(partial(print, flush=True)))
 EVALUATION_BATCH = 500
@@ -319,7 +319,7 @@ def is_sound(source: str, mixtures: str | None) -> bool:
     """Whether mixtures are of sound: as the suffixes of given files say, or the name of the set."""
     if mixtures is None and source in SETS:
         return source == NOTES
-    if mixtures is None and not chosen(Path(source).expanduser())[0].exists():
+    if mixtures is None and not chosen(expanded(source))[0].exists():
         raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images or notes, not {source}")
     return holds_sounds(mixtures or source)
 

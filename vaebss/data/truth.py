@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaebss.errors import FileError
 from vaebss.modalities.files import KINDS, find
+from vaebss.paths import expanded
 
 EXACT = 0.01  # of a mixture's energy: rounding, lossy compression
 MOST = 0.5  # of a mixture's energy: noise
@@ -41,7 +42,7 @@ def paired(path: str | Path, mixtures: str | Path, suffixes: tuple[str, ...] = K
 
 
 def _keys(path: str | Path, files: Sequence[Path], key: Callable[[str], Any]) -> list[Any]:
-    root = Path(path).expanduser()
+    root = expanded(path)
     return [key(str(file.relative_to(root if root.is_dir() else root.parent).with_suffix(""))) for file in files]
 
 

@@ -97,3 +97,12 @@ def modality_of_files(separator: Separator, files: Sequence[Path], **options: An
                 yield next(parts_of(modality, path)).signals
 
     return as_they_look(separator, UNSTATED | options, first)
+
+
+def check_modality(separator: Separator) -> None:
+    """Raise a ValueError unless a separator's modality is one that is known, with pictures of the separator's shape."""
+    kinds = (Audio.kind, Images.kind)
+    if separator.modality.get("kind") not in kinds:
+        raise ValueError(f"the kind of its modality must be {' or '.join(kinds)}, not {separator.modality.get('kind')}")
+    if (shape := modality_of(separator).shape) != separator.image_shape:
+        raise ValueError(f"its pictures must be {shape} as its modality says, not {separator.image_shape}")

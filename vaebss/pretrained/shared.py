@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebss.errors import CheckpointError, first_line
+from vaebss.paths import expanded
 from vaebss.pretrained import catalogue, weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -13,12 +14,12 @@ HUB = "hf://"  # before owner/name
 
 def is_shared(path: str | Path) -> bool:
     """Whether it names a folder, or a repository of the Hub."""
-    return str(path).startswith(HUB) or Path(path).expanduser().is_dir()
+    return str(path).startswith(HUB) or expanded(path).is_dir()
 
 
 def write(checkpoint: dict[str, Any], folder: str | Path) -> Path:
     """The contents of a checkpoint, its weights in half precision, as a folder that `read` opens; its path."""
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights.write(checkpoint["state_dict"], folder / WEIGHTS)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}
@@ -36,7 +37,7 @@ def read(path: str | Path) -> dict[str, Any]:
         CheckpointError: they are not there, or damaged.
         ImportError: for the Hub huggingface_hub is needed.
     """
-    folder = _fetched(str(path)) if str(path).startswith(HUB) else Path(path).expanduser()
+    folder = _fetched(str(path)) if str(path).startswith(HUB) else expanded(path)
     try:
         return catalogue.opened(weights.read(folder / WEIGHTS), json.loads((folder / CARD).read_text()))
     except Exception as error:  # a stranger's files fail to load in any way they like

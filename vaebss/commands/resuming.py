@@ -1,0 +1,185 @@
+"""What a resumed run takes from its checkpoint, and what such a file may have imported.
+
+A checkpoint can come from anybody, and the options in it are classes as well: `trainer.profiler`, `trainer.strategy`
+and `trainer.plugins`. Only those of a fixed list are imported; all others must be typed again by the user.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vaebss.errors import CheckpointError, first_line
+
+MAX_VALUES = 10_000  # in a configuration
+RUN_STATE: dict[str, type] = {"config": str, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
+
+# Where and beside what a run happens, not what it computes: these may differ when it is resumed.
+PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus"}
+PLACE |= {"data.root", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.logger"}
+PLACE |= {"trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir"}
+
+CLASSES = frozenset(  # that a checkpoint may name; no prefixes, as torch and Lightning have modules that run programs
+    (
+        "pytorch_lightning.profilers.AdvancedProfiler",
+        "pytorch_lightning.profilers.PassThroughProfiler",
+        "pytorch_lightning.profilers.PyTorchProfiler",
+        "pytorch_lightning.profilers.SimpleProfiler",
+        "pytorch_lightning.strategies.DDPStrategy",
+        "pytorch_lightning.strategies.FSDPStrategy",
+        "pytorch_lightning.strategies.SingleDeviceStrategy",
+        "pytorch_lightning.plugins.AsyncCheckpointIO",
+        "pytorch_lightning.plugins.MixedPrecision",
+        "pytorch_lightning.plugins.Precision",
+        "pytorch_lightning.plugins.TorchSyncBatchNorm",
+        "lightning_fabric.plugins.TorchCheckpointIO",
+        "lightning_fabric.plugins.environments.LightningEnvironment",
+        "lightning_fabric.plugins.environments.SLURMEnvironment",
+        "lightning_fabric.plugins.environments.TorchElasticEnvironment",
+        "vaebss.training.callbacks.WholeCheckpoints",
+    )
+)
+WORD = re.compile(r"[a-z0-9_:-]*")  # names neither a class nor a module nor, as a rule, a file
+SECTIONS = ("trainer", "data", "model", "config")  # as a plain string, each would be the path of another file
+
+
+def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return the options that a run was started with, by their full names, without those of PLACE.
+
+    Args:
+        checkpoint: the contents of `path`.
+        path: named in errors.
+        known: names of the options that there are today.
+
+    Raises:
+        CheckpointError: the training state is missing or malformed, or there are options that no longer exist.
+    """
+    if lacking := [name for name, kind in RUN_STATE.items() if not isinstance(checkpoint.get(name), kind)]:
+        raise CheckpointError(
+            f"{path} has no training state ({', '.join(sorted(lacking))} missing or malformed): "
+            "it can be an --init, not a --ckpt"
+        )
+    saved = configuration(checkpoint, path, known)
+    saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}
+    if gone := [name for name in saved if name not in known]:
+        raise CheckpointError(
+            f"{path} has options that are no more, {', '.join(map(str, gone))}: it can be an --init, not a --ckpt"
+        )
+    return saved
+
+
+def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return all options in a checkpoint's `config`, by their full names.
+
+    Raises:
+        CheckpointError: it is not a mapping in YAML.
+    """
+    try:
+        refuse_explosive(checkpoint["config"], "config")
+        options = yaml.safe_load(checkpoint["config"])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} has options that cannot be read: {first_line(error)}") from error
+    if not isinstance(options, dict):
+        raise CheckpointError(f"{path} has options that cannot be read: they must be a mapping")
+    return flatten(options, known)
+
+
+def importable(options: dict[str, Any]) -> dict[str, str]:
+    """Return the names of those options whose values may have something imported, each with that part of the value.
+
+    Args:
+        options: values by their full names, such as "trainer.profiler".
+    """
+    strict = {name: name.startswith("trainer.") or name in SECTIONS for name in options}
+    found = {name: _importable(value, strict[name]) for name, value in options.items()}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def _importable(value: Any, strict: bool) -> str | None:
+    """Return the first string of a value that is neither of CLASSES nor a word; strings beside dicts only if strict."""
+    if isinstance(value, dict):
+        parts = [_importable(part, True) for pair in value.items() for part in pair]
+    elif isinstance(value, list | tuple | set):
+        parts = [_importable(part, strict) for part in value]
+    else:
+        harmless = not isinstance(value, str) or not strict or value in CLASSES
+        return None if harmless or (WORD.fullmatch(value) and not Path(value).is_file()) else value
+    return next((part for part in parts if part is not None), None)
+
+
+def trusted_options(saved: dict[str, Any], typed: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the saved options without those that may have something imported, which must have been typed again.
+
+    Raises:
+        CheckpointError: one of them was not typed, or differently.
+    """
+    doubtful = importable(saved)
+    for name, part in doubtful.items():
+        if typed.get(name) != saved[name]:
+            raise CheckpointError(
+                f"{path} names {part[:80]!r} in --{name}, which a checkpoint may not have imported: if you trust it, "
+                f"type --{name} again as the run had it"
+            )
+    return {name: value for name, value in saved.items() if name not in doubtful}
+
+
+def check_recipe(path: str | Path) -> None:
+    """Raise a CheckpointError if a file of options that a checkpoint names may have something imported."""
+    refuse_explosive(text := Path(path).read_text(), path)
+    for name, part in importable(flatten(yaml.safe_load(text))).items():
+        raise CheckpointError(
+            f"{path}, which the checkpoint names as --teacher, has {part[:80]!r} in {name}: if you trust it, type "
+            "--teacher again"
+        )
+
+
+def lies_below(name: str, names: Iterable[str]) -> bool:
+    """Return whether an option is one of those named, or a part of one."""
+    return any(f"{name}.".startswith(f"{above}.") for above in names)
+
+
+def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
+    """Raise a ValueError if an option differs from the saved one, which is its default: then it was typed."""
+    for name, value in saved.items():
+        if options.get(name) != value:
+            raise ValueError(
+                f"--{name} {options.get(name)} differs from the run to resume, which has {value}: leave it out, "
+                "or start a new run"
+            )
+
+
+def refuse_explosive(text: str, name: str | Path) -> None:
+    """Raise a ValueError if the anchors of a YAML text would unfold into more values than anyone writes."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_VALUES  # for one that holds itself
+            children = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return  # the parser says what is wrong
+    if root is not None and size(root) > MAX_VALUES:
+        raise ValueError(f"{name} unfolds into more than {MAX_VALUES} values")
+
+
+def flatten(options: dict[str, Any], whole: Iterable[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Name nested options in full: {"a": {"b": 1}} -> {"a.b": 1}.
+
+    Args:
+        options: to flatten.
+        whole: full names of options whose values stay as they are, even dicts.
+        prefix: of all names.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        key = f"{prefix}.{name}" if prefix else str(name)
+        flat |= flatten(value, whole, key) if isinstance(value, dict) and key not in whole else {key: value}
+    return flat
