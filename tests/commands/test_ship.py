@@ -9,10 +9,7 @@ from vaebss import Masker, checkpoints
 from vaebss.commands import ship as shipping
 from vaebss.commands import test as scoring
 from vaebss.commands.ship import BUNDLED, scores
-from vaebss.data import notes
 from vaebss.pretrained import catalogue
-
-OF_SOUND = ("vae-notes", "remix-notes", "remix-notes-1to3")
 
 
 @pytest.fixture
@@ -110,27 +107,3 @@ def test_results_of_a_shipped_model_stay_out_of_the_package(shelf, tmp_path, mon
     assert scoring.main(["--ckpt", "vae-tiny", "--data.test_mixtures=20", "--gpus=0"]) == 0
     assert (tmp_path / "results" / "vae-tiny" / "results.json").is_file()
     assert {path.name for path in shelf.iterdir()} == {"vae-tiny.safetensors", "vae-tiny.json"}
-
-
-@pytest.mark.parametrize("name", [name for name in vaebss.available() if name not in OF_SOUND])
-def test_a_card_tells_what_the_weights_give(name):
-    card = catalogue.card(name)
-    assert card["scores_on_mnist_test_mixtures"]["n"] == 5_000
-    assert card["command"]
-    assert card["licence_of_the_data"].startswith("MNIST")
-    before, today = card["scores_on_bundled_training_digits"], scores(checkpoints.read(name), **BUNDLED)
-    assert today["n"] == before["n"]
-    assert today["masked"]["psnr_paper"] == pytest.approx(before["masked"]["psnr_paper"], abs=0.1)
-    assert today["masked"]["count"] == pytest.approx(before["masked"]["count"], abs=0.01)
-
-
-@pytest.mark.parametrize("name", OF_SOUND)
-def test_a_model_of_sound_separates_notes_of_another_font(name, tmp_path, monkeypatch):
-    pytest.importorskip("pretty_midi")
-    card = catalogue.card(name)
-    assert card["scores_on_held_out_notes"]["n"] == card["scores_on_instruments_never_heard"]["n"] == 1_000
-    assert card["command"]
-    assert card["licence_of_the_data"].startswith("FluidR3")
-    monkeypatch.setattr(notes, "RANGES", {0: (40, 80), 40: (60, 80), 73: (60, 84)})
-    today = scores(checkpoints.read(name), root=str(tmp_path), test_mixtures=40)
-    assert today["masked"]["si_sdr"] > 10

@@ -7,9 +7,8 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable
 from itertools import chain
-from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -36,10 +35,9 @@ class Separator(nn.Module, ABC):
             infinity; what is fainter is none.
 
     Attributes:
-        modality: what its mixtures are pictures of; a label for others, of which it makes nothing.
+        modality: plain values that name the kind of signal which its mixtures show, "images" by default, and the
+            options of that modality. The separator itself does not read them.
     """
-
-    modality: Mapping[str, Any] = MappingProxyType({"kind": "images"})
 
     def __init__(
         self,
@@ -54,6 +52,7 @@ class Separator(nn.Module, ABC):
         self.num_sources, self.image_shape = num_sources, tuple(image_shape)
         self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
         self.faintest = faintest
+        self.modality: dict[str, Any] = {"kind": "images"}  # a plain dict, which can be copied and pickled
 
     @property
     def accepts(self) -> tuple[int | None, ...]:
@@ -130,6 +129,18 @@ class Separator(nn.Module, ABC):
             return copy.deepcopy(self, {id(tensor): tensor for tensor in tensors}).eval()
         return copy.deepcopy(self).float().eval()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Convert all weights, as `half` and `to` do; one that would become infinite keeps its type.
+
+        Running variances of spectra exceed 65,504, the largest number of float16.
+        """
+
+        def convert(weight: Tensor) -> Tensor:
+            converted = fn(weight)
+            return converted if converted.dtype == weight.dtype else if_finite(converted, weight)
+
+        return super()._apply(convert, recurse)
+
     @property
     def options(self) -> dict[str, Any]:
         """Arguments that make another model like this one."""
@@ -147,3 +158,11 @@ class Separator(nn.Module, ABC):
                 "this model knows: such pixels are shared out evenly",
                 stacklevel=4,  # separate, its no_grad, and whoever called it
             )
+
+
+def if_finite(converted: Tensor, value: Tensor) -> Tensor:
+    """Return `converted`, a tensor of another type, unless finite numbers of `value` became infinite in it.
+
+    Otherwise return `value`, on the device of `converted`.
+    """
+    return converted if converted.isfinite().all() or not value.isfinite().all() else value.to(converted.device)

@@ -8,6 +8,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from vaebss.models.separator import if_finite
+
 AVERAGE, NETWORK = "average.module.", "network."  # before the names of a student's weights
 
 
@@ -22,10 +24,13 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def halved(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are kept."""
+    """Return weights as they are kept: whole numbers, and variances too large for float16, keep their type."""
     followed = {NETWORK + name.removeprefix(AVERAGE) for name in state_dict if name.startswith(AVERAGE)}
     kept = {name: value for name, value in state_dict.items() if name not in followed}
-    return {name: _halved(value).contiguous() for name, value in kept.items()}
+    return {
+        name: (if_finite(value.half(), value) if value.is_floating_point() else value).contiguous()
+        for name, value in kept.items()
+    }
 
 
 def restored(kept: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -33,9 +38,3 @@ def restored(kept: dict[str, Tensor]) -> dict[str, Tensor]:
     single = {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
     followed = {NETWORK + name.removeprefix(AVERAGE): single[name] for name in single if name.startswith(AVERAGE)}
     return followed | single
-
-
-def _halved(value: Tensor) -> Tensor:
-    """But for a variance that would become infinite, and whole numbers."""
-    half = value.half() if value.is_floating_point() else value
-    return half if half.isfinite().all() or not value.isfinite().all() else value
