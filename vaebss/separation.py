@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vaebss.paths import expanded
-
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
