@@ -12,6 +12,7 @@ from vaebss import Masker, load
 from vaebss.commands import remix, separate, test
 from vaebss.data import notes
 from vaebss.data.remixes import Bank, Remixes
+from vaebss.modalities.kinds import modality_of
 
 pytest.importorskip("pretty_midi")
 soundfile = pytest.importorskip("soundfile")
@@ -24,7 +25,7 @@ TEACHER = {
 }
 STUDENT = {
     "teacher": "teacher.yaml",
-    "model": {"view": "bands", "widths": [6, 8], "bottleneck": 8},
+    "model": {"view": "bands", "widths": [6, 8], "bottleneck": 8, "harmonics": [0.5, 1.0, 2.0]},
     "data": {"source": "notes", "bands": 96, "num_mixtures": 20, "keep": [0.5, 0.5], "epochs_per_round": 1}
     | {"batch_size": 8, "epoch_size": 16, "val_mixtures": 8, "remix_gains": [0.5, 1.0], "remix_detune": 2.0},
 }
@@ -57,6 +58,8 @@ def test_the_student_sees_its_own_bands_and_takes_any_file_apart(trained, tmp_pa
     student = load(checkpoint)
     assert isinstance(student, Masker)
     assert (student.modality["bands"], student.image_shape, student.view) == (96, (1, 96, 16), "bands")
+    assert student.harmonics == (0.5, 1, 2)
+    assert student.frequencies == modality_of(student).frequencies
     assert math.isinf(student.source_scale)
     sound = 0.3 * torch.sin(torch.arange(40_000) / 16_000 * 2 * torch.pi * 440)
     soundfile.write(tmp_path / "duet.wav", sound.numpy(), 16_000, subtype="FLOAT")

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from vaebss import Masker
 from vaebss.modalities.audio import Audio
+from vaebss.models.networks import harmonic_stack
 
 AUDIO = Audio(bands=96)
 
@@ -60,3 +62,79 @@ def test_spectrograms_are_of_one_size(masker):
 def test_another_view_is_refused():
     with pytest.raises(ValueError, match=r"model\.view"):
         Masker(view="waves")
+
+
+HARMONICS = (0.5, 1.0, 2.0, 3.0)
+
+
+def stacked(**options) -> Masker:
+    torch.manual_seed(0)
+    known = {"image_shape": AUDIO.shape, "source_scale": float("inf"), "bounded": False, "exponent": AUDIO.exponent}
+    sizes = {"view": "bands", "widths": (8, 12, 16), "bottleneck": 8}
+    return Masker(**known | sizes | {"harmonics": HARMONICS, "frequencies": AUDIO.frequencies} | options).eval()
+
+
+def first_convolution(network: nn.Module) -> nn.Conv2d:
+    return next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+
+
+def test_bands_are_read_at_multiples_of_their_frequency():
+    """A straight line in frequency is read exactly, up to the highest band."""
+    hertz = torch.tensor(AUDIO.frequencies)
+    for harmonic, read in zip(HARMONICS, harmonic_stack(hertz, torch.tensor(HARMONICS)), strict=True):
+        inside = harmonic * hertz <= hertz[-1]
+        torch.testing.assert_close((read @ (hertz + 7))[inside], (harmonic * hertz + 7)[inside])
+        assert not (read @ (hertz + 7))[~inside].any()
+        assert (read >= 0).all()
+    assert torch.equal(harmonic_stack(hertz, torch.ones(1))[0], torch.eye(len(hertz)))
+
+
+def test_convolutions_see_the_partials_of_a_band():
+    """The highest partial of a low band, far beyond all kernels, changes what the first convolution makes of it."""
+    network = stacked().network
+    first = first_convolution(network)
+    assert first.in_channels == len(HARMONICS) * AUDIO.shape[2]
+    seen = []
+    first.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    picture = torch.zeros(1, *AUDIO.shape)
+    network(picture)
+    band = min(range(AUDIO.bands), key=lambda band: abs(AUDIO.frequencies[band] - 3 * AUDIO.frequencies[10]))
+    picture[:, :, band] = 1
+    network(picture)
+    changed = (seen[1] - seen[0])[0, :, 0].abs().amax(0) > 1e-6
+    assert changed[10]
+    assert changed[band]
+    assert not changed[20]
+
+
+def test_without_harmonics_a_network_is_what_it_was():
+    torch.manual_seed(0)
+    plain = stacked(harmonics=(), frequencies=AUDIO.frequencies)
+    assert plain.options["frequencies"] == plain.options["harmonics"] == ()
+    assert first_convolution(plain.network).in_channels == AUDIO.shape[2]
+    assert "stack" not in " ".join(plain.state_dict())
+
+
+def test_a_stacked_network_is_built_again_from_its_options(sounds):
+    model, again = stacked(), Masker(**stacked().options).eval()
+    again.load_state_dict(model.state_dict())
+    picture = AUDIO.picture(sounds)
+    torch.testing.assert_close(again(picture), model(picture))
+    assert model.grown(3).separate(picture).sources.shape == (4, 3, *AUDIO.shape)
+    assert not any("stack" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"view": "pixels"}, "view must be bands, not pixels"),
+        ({"harmonics": (0.0, 1.0)}, "harmonics must be above 0"),
+        ({"harmonics": (1.0, float("nan"))}, "harmonics must be above 0"),
+        ({"frequencies": AUDIO.frequencies[1:]}, "must be 96 rising numbers"),
+        ({"frequencies": AUDIO.frequencies[::-1]}, "must be 96 rising numbers"),
+        ({"frequencies": ()}, "must be 96 rising numbers"),
+    ],
+)
+def test_harmonics_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        stacked(**options)

@@ -57,6 +57,7 @@ class RemixCLI(TrainCLI):
         epochs = "Its training, if it needs any."
         parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int | None, help=epochs)
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
+        parser.link_arguments("data.frequencies", "model.frequencies", apply_on="instantiate")
 
     def proposed(self, options: Any) -> dict[str, Any]:
         """For given mixtures: lessons of their size, and a teacher unless there is to be none."""

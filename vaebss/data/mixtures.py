@@ -211,6 +211,11 @@ class MNISTMixtures(LightningDataModule):
         """p, by which its sources add up."""
         return self.modality.exponent
 
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """Hertz of the centre of each band of a spectrogram; none of images."""
+        return self.modality.frequencies
+
     def prepare_data(self) -> None:
         """Fetch what is missing, and refuse what is damaged; on one process only."""
         if self.given is None and self.hparams.source == NOTES:

@@ -97,6 +97,11 @@ class Audio(Modality):
         """The exponent p with which pictures u_k of sources add up as (sum_k u_k^p)^(1/p)."""
         return (2 if self.add == "energies" else 1) / self.compression
 
+    @property
+    def frequencies(self) -> tuple[float, ...]:  # type: ignore[override]
+        """The centre of each band in hertz, H of them."""
+        return tuple(self.spectrogram.hertz)
+
     def levelling(self, signals: Tensor) -> Tensor:
         """Return gains (B, 1, ...) that bring the loud windows of signals (B, *C, T) to `level`; 1 for silence.
 

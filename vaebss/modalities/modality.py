@@ -67,6 +67,7 @@ class Modality(ABC):
         audible: whether signals are to be listened to.
         shape: (C, H, W) of a picture.
         exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
+        frequencies: hertz of the centre of each row of a picture, where rows are bands of frequencies.
         voices: whether slots are the same voices in all windows of a signal, or have to be linked.
         has_white: whether signals have a white, a ground and a brightest value of a source, which users may state.
     """
@@ -77,6 +78,7 @@ class Modality(ABC):
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     has_white: ClassVar[bool] = False
+    frequencies: tuple[float, ...] = ()
     exponent: float
     voices: bool = False
 

@@ -4,6 +4,7 @@
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -48,6 +49,9 @@ class Masker(Separator):
             the data sets it.
         faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
             follows from how bright given mixtures are. Of sound it is a share of a mixture's energy.
+        harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as
+            [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
+        frequencies: Hertz of the centre of each band, for harmonics. On the command line the data sets it.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Masker(Separator):
         bounded: bool = True,
         exponent: float = 1.0,
         faintest: float = FAINTEST,
+        harmonics: tuple[float, ...] = (),
+        frequencies: tuple[float, ...] = (),
     ):
         check_at_least(1, model__num_sources=num_sources, model__bottleneck=bottleneck)
         check_at_least(0, model__faintest=faintest)
@@ -75,9 +81,23 @@ class Masker(Separator):
             raise ValueError(f"model.view must be one of {', '.join(NETWORKS)}, not {view!r}")
         super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
         self.widths, self.bottleneck, self.average_decay = tuple(widths), bottleneck, average_decay
-        self.view, self.network = view, NETWORKS[view](image_shape, num_sources, widths, bottleneck)
+        self.view, self.harmonics = view, tuple(harmonics)
+        self.frequencies = tuple(frequencies) if harmonics else ()
+        sizes = (image_shape, num_sources, widths, bottleneck)
+        self.network = BandUNet(*sizes, *self._stacked()) if harmonics else NETWORKS[view](*sizes)
         averaging: Any = partial(_follow, decay=average_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
+
+    def _stacked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Frequencies and harmonics, checked: they are of bands alone, and there is a frequency for each."""
+        if self.view != "bands":
+            raise ValueError(f"model.harmonics are of spectrograms: model.view must be bands, not {self.view}")
+        if not all(0 < harmonic < math.inf for harmonic in self.harmonics):
+            raise ValueError(f"model.harmonics must be above 0, not {self.harmonics}")
+        rising = all(low < high for low, high in pairwise(self.frequencies))
+        if not rising or len(self.frequencies) != self.image_shape[1]:
+            raise ValueError(f"model.frequencies must be {self.image_shape[1]} rising numbers, one for each band")
+        return self.frequencies, self.harmonics
 
     @property
     def accepts(self) -> tuple[int | None, ...]:

@@ -93,6 +93,7 @@ class MaskUNet(nn.Module):
         widths: channels at each resolution, the finest first.
         bottleneck: units of the fully connected layer.
         kernel: height and width of a convolution, odd; where that is 1 nothing is halved.
+        channels_in: channels of what it sees, by default C.
     """
 
     def __init__(
@@ -102,12 +103,13 @@ class MaskUNet(nn.Module):
         widths: Sequence[int],
         bottleneck: int,
         kernel: tuple[int, int] = (3, 3),
+        channels_in: int | None = None,
     ):
         super().__init__()
         channels, height, width = image_shape
         self.num_sources, self.halving = num_sources, [2 if side > 1 else 1 for side in kernel]
         self.halvings = [side ** (len(widths) - 1) for side in self.halving]
-        self.down = nn.ModuleList(_convolutions(a, b, kernel) for a, b in pairwise((channels, *widths)))
+        self.down = nn.ModuleList(_convolutions(a, b, kernel) for a, b in pairwise((channels_in or channels, *widths)))
         narrow, grid = widths[-1] // 2, (-(-height // self.halvings[0]), -(-width // self.halvings[1]))
         self.bottleneck = WholeImage(widths[-1], narrow, grid, bottleneck)
         below = (narrow, *reversed(widths[1:]))
@@ -132,20 +134,58 @@ class MaskUNet(nn.Module):
 class BandUNet(nn.Module):
     """A MaskUNet along the bands of spectrograms (B, 1, H, W) of one size, whose frames are its channels.
 
+    With harmonics, each band has the frames at these multiples of its frequency as channels, so that a convolution
+    sees the partials of a note together, however far apart they are (harmonic stacking, Bittner et al. 2022).
+
     Args:
         image_shape: (1, H, W).
         num_sources: K.
         widths: as a MaskUNet's.
         bottleneck: as a MaskUNet's.
+        frequencies: H, rising; of the bands' centres. They are needed for harmonics alone.
+        harmonics: multiples of a band's frequency. Without any the spectrogram is seen as it is.
     """
 
-    def __init__(self, image_shape: Sequence[int], num_sources: int, widths: Sequence[int], bottleneck: int):
+    stack: Tensor | None
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_sources: int,
+        widths: Sequence[int],
+        bottleneck: int,
+        frequencies: Sequence[float] = (),
+        harmonics: Sequence[float] = (),
+    ):
         super().__init__()
         _, bands, frames = image_shape
-        self.along = MaskUNet((frames, 1, bands), num_sources, widths, bottleneck, kernel=(1, KERNEL))
+        shape = (frames, 1, bands)
+        self.along = MaskUNet(shape, num_sources, widths, bottleneck, (1, KERNEL), frames * (len(harmonics) or 1))
+        stack = harmonic_stack(torch.tensor(frequencies), torch.tensor(harmonics)) if harmonics else None
+        self.register_buffer("stack", stack, persistent=False)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        return self.along(mixture.permute(0, 3, 1, 2)).permute(0, 1, 3, 4, 2)
+        stacked = mixture if self.stack is None else self.stack @ mixture  # (B, harmonics, H, W)
+        features = stacked.transpose(2, 3).flatten(1, 2).unsqueeze(2)
+        return self.along(features).permute(0, 1, 3, 4, 2)
+
+
+def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:
+    """Matrices (N, H, H) that read values of H bands at N multiples of each band's frequency.
+
+    Values are interpolated linearly between the bands' centres; above the highest one they are 0.
+
+    Args:
+        frequencies: of the bands' centres, rising, (H,).
+        harmonics: (N,), above 0.
+    """
+    places = harmonics.double().unsqueeze(1) * frequencies.double()  # (N, H)
+    above = torch.searchsorted(frequencies.double(), places).clamp(1, len(frequencies) - 1)
+    low, high = frequencies.double()[above - 1], frequencies.double()[above]
+    share = ((places - low) / (high - low)).clamp(min=0)
+    one = torch.eye(len(frequencies), dtype=torch.float64)
+    read = torch.lerp(one[above - 1], one[above], share.unsqueeze(2))
+    return (read * (places <= frequencies[-1]).unsqueeze(2)).float()
 
 
 class WholeImage(nn.Sequential):
