@@ -14,11 +14,10 @@ from vaebss.data.collections import Batch
 from vaebss.data.remixes import Bank, Remixes
 from vaebss.hardware import fastest_autocast
 from vaebss.modalities.modality import Modality
+from vaebss.models.refinement import ascend
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.separation import Separation, active_slots, mask
-
-ORACLE_LR = 0.2  # Adam's, falling to 0 on a cosine
 
 Ceiling = Callable[[Tensor, Tensor], Tensor]  # mixture (B, C, H, W), sources (B, M, C, H, W) -> estimates, as these
 
@@ -72,15 +71,12 @@ def oracle_latents(model: VAE, mixture: Tensor, sources: Tensor, steps: int = 10
     """
     model = model.at_rest()
     truth = sources.to(model.device)
-    latents = torch.zeros(*sources.shape[:2], model.latent_dim, device=model.device, requires_grad=True)
-    optimizer = torch.optim.Adam([latents], lr=ORACLE_LR)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+
+    def closeness(latents: Tensor) -> Tensor:
         with fastest_autocast(model.device):
-            error = (model.decode(latents) - truth).square().sum()
-        (latents.grad,) = torch.autograd.grad(error, latents)
-        optimizer.step()
-        schedule.step()
+            return -(model.decode(latents) - truth).square()
+
+    latents = ascend(closeness, torch.zeros(*sources.shape[:2], model.latent_dim, device=model.device), steps)
     with torch.no_grad():
         return model.masked(model.decode(latents).to(mixture.device), mixture)
 

@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import fastest_autocast
 from vaebss.models.networks import Decoder, OutputName
+from vaebss.models.refinement import ascend
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 from vaebss.separation import add_up
@@ -100,18 +101,13 @@ class GLO(Separator):
         return self.decoder(latents), -self.error(latents, mixture)
 
     def _fit(self, latents: Tensor, mixture: Tensor, steps: int) -> Tensor:
-        """Adam on latents (B, K, D), each mixture's error on its own, the decoder fixed."""
-        latents = latents.detach().clone().requires_grad_()
-        optimizer = torch.optim.Adam([latents], lr=self.fit_lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(steps):
-            with torch.enable_grad(), fastest_autocast(self.device):
-                error = self.error(latents, mixture).sum()
-            (latents.grad,) = torch.autograd.grad(error, latents)
-            optimizer.step()
-            schedule.step()
-            latents.data = within_ball(latents.data)
-        return latents.detach()
+        """Latents (B, K, D) that explain the mixtures better, each within the ball, the decoder fixed."""
+
+        def closeness(latents: Tensor) -> Tensor:
+            with fastest_autocast(self.device):
+                return -self.error(latents, mixture)
+
+        return ascend(closeness, latents, steps, self.fit_lr, within_ball)
 
 
 def within_ball(latents: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning import LightningModule, seed_everything
 from pytorch_lightning.callbacks import TQDMProgressBar
 from torch.utils.data import DataLoader
 
@@ -20,13 +20,13 @@ from vaebss.baselines.trivial import EqualShare, OneSlot, Silence
 from vaebss.checkpoints import load
 from vaebss.data.collections import Batch
 from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
-from vaebss.hardware import fastest_precision
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
 from vaebss.models import pruning
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
+from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
 
 # With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
@@ -195,17 +195,8 @@ def _elbo(setting: Setting, batches: DataLoader, begun: Separator | None = None,
 def _descend(training: LightningModule, batches: Any, device: str) -> None:
     """One epoch."""
     accelerator = "gpu" if device == "cuda" else "cpu"
-    Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=1,
-        precision=fastest_precision(accelerator),  # type: ignore[arg-type]
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[TQDMProgressBar(refresh_rate=20)],
-    ).fit(training, batches)
+    bar = TQDMProgressBar(refresh_rate=20)
+    bare_trainer(accelerator=accelerator, max_epochs=1, limit_val_batches=0, callbacks=[bar]).fit(training, batches)
     if not all(parameter.isfinite().all() for parameter in training.parameters()):
         raise ValueError(f"{type(training).__name__} went astray: its weights are no longer numbers")
 

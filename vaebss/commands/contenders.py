@@ -15,10 +15,10 @@ from vaebss.checkpoints import load
 from vaebss.data.collections import Collection, MixtureDataset
 from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
 from vaebss.data.plans import draw_plan
-from vaebss.hardware import fastest_precision
 from vaebss.modalities.images import Images
 from vaebss.models.vae import VAE
 from vaebss.training.student import RemixSeparator
+from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
 
 PAPER_BATCH, FIT_BATCH, REMIX_BATCH = 32, 256, 96
@@ -90,17 +90,8 @@ def trained(make: Callable[[], LightningModule], images: Tensor, steps: int, bat
         data = MNISTMixtures(batch_size=batch_size, epoch_size=(WARM_STEPS + steps) * batch_size)
         data.collection = Collection(images, images[:0], images[:0], "bundled", SCALE)
         clock = Clock()
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            limit_val_batches=0,
-            precision=fastest_precision("cpu"),  # type: ignore[arg-type]
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[clock],
-        )
+        short = {"max_epochs": 1, "limit_val_batches": 0, "enable_progress_bar": False}
+        trainer = bare_trainer(accelerator="cpu", callbacks=[clock], **short)
         trainer.fit(make(), train_dataloaders=data.train_dataloader())
         return batch_size * steps / clock.seconds
 

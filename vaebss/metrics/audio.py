@@ -24,9 +24,10 @@ LEAST = 1e-15  # of an energy that is divided by, where all of the estimate is 1
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Ratio of signal to distortion."""
-    target, interference, artefacts = _energies(estimates, sources)
-    return _decibels(target, interference + artefacts)
+    """Ratio of signal to distortion, each estimate (..., T) beside its own source (..., T) alone: (...)."""
+    estimates, sources = _unit(estimates), _unit(sources)
+    target = (estimates * sources).sum(-1).square()
+    return _decibels(target, (estimates.square().sum(-1) - target).clamp(min=0))
 
 
 def si_sir(estimates: Tensor, sources: Tensor) -> Tensor:
@@ -52,8 +53,8 @@ def _energies(estimates: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _unit(signals: Tensor) -> Tensor:
-    """Signals as loud as 1 in all, silence staying silence."""
-    return torch.nn.functional.normalize(signals.double(), dim=2, eps=LEAST)
+    """Signals (..., T) of energy 1; silence stays silence."""
+    return torch.nn.functional.normalize(signals.double(), dim=-1, eps=LEAST)
 
 
 def _decibels(signal: Tensor, noise: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from vaebss.metrics import audio
 from vaebss.metrics.separation import LARGEST, Quality, of_mixtures
 
 PAPER_SCALE = 0.5  # the brightest pixel of a source there
@@ -57,8 +57,7 @@ def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio per image in dB, within +-100: (N, C, H, W) twice -> (N,)."""
-    ratio = scale_invariant_signal_distortion_ratio(estimates.flatten(1), sources.flatten(1))
-    return ratio.clamp(-LARGEST, LARGEST)
+    return audio.si_sdr(estimates.flatten(1), sources.flatten(1))
 
 
 def qualities(source_scale: float) -> dict[str, Quality]:

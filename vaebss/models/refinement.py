@@ -42,16 +42,24 @@ def starts(latents: Tensor, prior_scale: float, restarts: int, generator: torch.
     return torch.stack(added)
 
 
-def ascend(objective: Callable[[Tensor], Tensor], latents: Tensor, steps: int) -> Tensor:
-    """Adam on every start of every mixture at once: (S, B, K, D) -> (S, B, K, D).
+def ascend(
+    objective: Callable[[Tensor], Tensor],
+    latents: Tensor,
+    steps: int,
+    lr: float = LEARNING_RATE,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Latents (..., D) after steps of Adam up the objective, its learning rate falling to 0 on a cosine.
 
     Args:
-        objective: (S, B, K, D) -> (S, B), to be maximised; each entry depends on its own latents alone.
-        latents: the starts.
+        objective: to be maximised; latents (..., D) to any shape, each entry of which depends on its own latents alone.
+        latents: where to begin.
         steps: gradient steps.
+        lr: learning rate of the first step, in units of latents.
+        project: is applied to the latents after each step, where they may not be anywhere.
     """
-    latents = latents.clone().requires_grad_()
-    optimizer = torch.optim.Adam([latents], lr=LEARNING_RATE)
+    latents = latents.detach().clone().requires_grad_()
+    optimizer = torch.optim.Adam([latents], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     for _ in range(steps):
         with torch.enable_grad():
@@ -59,6 +67,8 @@ def ascend(objective: Callable[[Tensor], Tensor], latents: Tensor, steps: int) -
         (latents.grad,) = torch.autograd.grad(loss, latents)
         optimizer.step()
         schedule.step()
+        if project:
+            latents.data = project(latents.data)
     return latents.detach()
 
 

@@ -7,19 +7,18 @@ import math
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
-from vaebss.hardware import fastest_precision
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.catalogue import card
 from vaebss.training.bar import RunBar
 from vaebss.training.statistics import of_mixtures, source_scale
 from vaebss.training.student import RemixSeparator
+from vaebss.training.trainers import bare_trainer
 
 SHIPPED = {"images": ("remix-k2", "remix-1to4"), "audio": ("vae-notes",)}  # teachers, of ever more slots
 FEW = 50  # mixtures, from which a student learns little
@@ -112,16 +111,12 @@ def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSep
 def taught(student: RemixSeparator, data: Remixes, progress: bool = True) -> Masker:
     """The student's model once it has had its lessons, on the CPU and in eval mode."""
     hparams = data.hparams
-    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = Trainer(
-        devices=1,
-        precision=fastest_precision("auto"),  # type: ignore[arg-type]
+    trainer = bare_trainer(
         max_epochs=len(hparams.keep) * hparams.epochs_per_round,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         callbacks=[patience(hparams.epochs_per_round), *([RunBar(refresh_rate=20)] if progress else [])],
-        **quiet,
     )
     with torch.random.fork_rng():  # loaders draw seeds
         trainer.fit(student, data)

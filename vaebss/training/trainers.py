@@ -1,0 +1,18 @@
+"""A Trainer that leaves nothing behind."""
+
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from vaebss.hardware import fastest_precision
+
+
+def bare_trainer(**options: Any) -> Trainer:
+    """A Trainer on one device, in its fastest precision, without a logger, checkpoints or a summary of the model.
+
+    Args:
+        options: of the Trainer; they come before what is said above.
+    """
+    bare = {"devices": 1, "precision": fastest_precision(options.get("accelerator", "auto"))}
+    bare |= dict.fromkeys(["logger", "enable_checkpointing", "enable_model_summary"], False)
+    return Trainer(**bare | options)
