@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from vaebss import MNISTMixtures
 from vaebss.commands import fit
-from vaebss.data import digits
+from vaebss.data.corpora import digits
 
 REPOSITORY = Path(__file__).parents[1]
 

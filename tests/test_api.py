@@ -23,7 +23,7 @@ def test_every_public_name_is_there():
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
     """Two mixtures of two digits at half brightness, (2, 28, 28) uint8."""
-    from vaebss.data.digits import load_digits
+    from vaebss.data.corpora.digits import load_digits
 
     images = load_digits("bundled", "nowhere").test[:4, 0].float()
     return (images[:2] / 2 + images[2:] / 2).byte().numpy()

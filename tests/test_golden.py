@@ -106,7 +106,7 @@ def batches(kind: str) -> dict[str, list[float]]:
     data.prepare_data()
     data.setup()
     loaders = {"train": data.train_dataloader(), "val": data.val_dataloader()}
-    loaders |= {"test": data.test_dataloader()} if data.scored else {}
+    loaders |= {"test": data.test_dataloader()} if data.corpus.has_truth else {}
     found: dict[str, list[float]] = {}
     for split, loader in loaders.items():
         batch = next(iter(loader))

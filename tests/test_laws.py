@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebss.data.collections import MixtureDataset
+from vaebss.data.batches import MixtureDataset
 from vaebss.data.plans import draw_plan
 from vaebss.matching import match
 from vaebss.modalities.images import Images

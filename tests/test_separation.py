@@ -56,7 +56,7 @@ def test_where_scale_is_unknown_a_slot_is_active_by_its_share():
 
 
 def test_every_digit_is_active_and_silence_is_not(digits_module):
-    sources = torch.cat([digits_module.collection.train, digits_module.collection.test]).float().unsqueeze(1) * (
+    sources = torch.cat([digits_module.corpus.splits.train, digits_module.corpus.splits.test]).float().unsqueeze(1) * (
         0.5 / 255
     )
     assert active_slots(sources, 0.5).float().mean() > 0.999

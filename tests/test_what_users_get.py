@@ -15,7 +15,7 @@ import vaebss
 from vaebss import checkpoints
 from vaebss.commands import fit, remix
 from vaebss.commands.ship import BUNDLED, scores
-from vaebss.data import notes
+from vaebss.data.corpora import notes
 from vaebss.models.separator import Separator
 from vaebss.pretrained import catalogue
 

@@ -182,7 +182,7 @@ def test_mixit_is_content_with_the_true_sources():
 
 
 def test_mixit_training_does_not_see_the_sources(data):
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.val_dataloader()))
     models = untrained("mixit"), untrained("mixit")
     for model, sources in zip(models, (batch["sources"], torch.full_like(batch["sources"], torch.nan)), strict=True):
         trained(MixITTraining(model), torch.utils.data.DataLoader([batch | {"sources": sources}], batch_size=None))

@@ -58,8 +58,8 @@ def test_true_remixes_are_of_training_digits():
     data = TrueRemixes(source="bundled", num_mixtures=10, epoch_size=32, batch_size=16, epochs_per_round=1)
     model = RemixSeparator(widths=(4, 6, 8), bottleneck=16)
     quiet(max_epochs=2, reload_dataloaders_every_n_epochs=1, limit_val_batches=1).fit(model, data)
-    digits = {tuple(image) for image in data.collection.train.flatten(1).tolist()}
+    digits = {tuple(image) for image in data.corpus.splits.train.flatten(1).tolist()}
     for batch in data.train_dataloader():
-        sources = (batch["sources"] * 510).round().flatten(0, 1).flatten(1)
+        sources = (batch["targets"] * 510).round().flatten(0, 1).flatten(1)
         assert all(tuple(source) in digits for source in sources.int().tolist())
-        torch.testing.assert_close(batch["mixture"], batch["sources"].sum(1))
+        torch.testing.assert_close(batch["mixture"], batch["targets"].sum(1))

@@ -14,10 +14,11 @@ from worlds import world
 import vaebss
 from vaebss.checkpoints import load
 from vaebss.commands import fit, remix, separate, test
-from vaebss.data import folders
+from vaebss.data.corpora import pictures
 from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
+from vaebss.modalities.looks import estimated_scale
 from vaebss.modalities.modality import through
 from vaebss.training import adapting, statistics
 
@@ -58,13 +59,13 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
 )
 def test_none_starts_from_nothing(file, option, typed, tmp_path, capsys, monkeypatch):
     read = []
-    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
+    monkeypatch.setattr(pictures, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
     nothing = (option, "none", "--teacher_epochs=1", "--data.keep=[0.9]", *typed)
     assert remix.main(["--data.mixtures", str(file), *SHORT, *nothing, "--trainer.limit_train_batches=2"]) == 0
     told = capsys.readouterr().out
     assert "a new VAE teaches" in told
     assert "before" not in told.replace("Before and after", "")
-    assert read == [(Path(file),)]  # once, for the options, the student and its teacher
+    assert read == [[Path(file)]]  # once, for the options, the student and its teacher
     assert (tmp_path / "lightning_logs" / "version_0" / "teacher").is_dir()
 
 
@@ -113,10 +114,10 @@ def test_what_cannot_be_adapted_to_is_refused_in_one_line(given, words):
 
 def test_brightness_is_estimated_and_scales_with_the_mixtures():
     bright = mixtures(100, 28)
-    assert statistics.source_scale(bright) == 0.5
-    assert statistics.source_scale(0.6 * bright) == 0.3
-    assert statistics.source_scale(100 * bright) == 1
-    assert statistics.source_scale(0 * bright) == 1
+    assert estimated_scale(bright) == 0.5
+    assert estimated_scale(0.6 * bright) == 0.3
+    assert estimated_scale(100 * bright) == 1
+    assert estimated_scale(0 * bright) == 1
 
 
 @pytest.mark.parametrize(("slots", "name"), [(1, "remix-k2"), (2, "remix-k2"), (3, "remix-1to4"), (5, None)])

@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from vaebss.baselines.methods import METHODS
 from vaebss.baselines.published import PUBLISHED, published
 from vaebss.commands.compare import main, parse
-from vaebss.data import notes
+from vaebss.data.corpora import notes
 
 CONFIG = REPOSITORY / "configs" / "notes.yaml"
 FEW = {0: (55, 80), 40: (60, 80), 73: (60, 84)}

@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from PIL import Image
 
 import vaebss
-from vaebss.data import notes
+from vaebss.data.corpora import notes
 from vaebss.training import adapting
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -10,8 +10,9 @@ import yaml
 
 from vaebss import Masker, load
 from vaebss.commands import remix, separate, test
-from vaebss.data import notes
-from vaebss.data.remixes import Bank, Remixes
+from vaebss.data.bank import Bank
+from vaebss.data.corpora import notes
+from vaebss.data.remixes import Remixes
 from vaebss.modalities.kinds import modality_of
 
 pytest.importorskip("pretty_midi")
@@ -77,13 +78,13 @@ def test_the_bank_holds_sounds(trained):
 def test_pseudo_sources_are_played_anew_in_every_epoch_though_the_same_in_each():
     data = Remixes(source="notes", remix_detune=2.0)
     sound = torch.sin(torch.arange(4_000) * 0.2).half().repeat(3, 1)
-    first, again, second = (data._played(sound, epoch) for epoch in (0, 0, 1))
+    first, again, second = (data.played(sound, epoch) for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])  # each by its own share
     rising = (first.float().diff(dim=1).sign().diff(dim=1) < 0).sum(1)  # peaks: of a lower pitch there are fewer
     assert (rising <= 4_000 * 0.2 / (2 * math.pi) + 1).all()
-    assert torch.equal(Remixes(source="notes")._played(sound, 1), sound)
+    assert torch.equal(Remixes(source="notes").played(sound, 1), sound)
 
 
 def test_gains_of_remixes_are_checked():

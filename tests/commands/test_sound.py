@@ -8,7 +8,7 @@ import torch
 
 from vaebss import load
 from vaebss.commands import fit, separate, test
-from vaebss.data import notes
+from vaebss.data.corpora import notes
 from vaebss.modalities.audio import Audio
 
 pytest.importorskip("pretty_midi")

@@ -2,7 +2,7 @@
 
 import torch
 
-from vaebss.data.collections import Collection
+from vaebss.data.corpus import Singles, Splits
 from vaebss.data.detuning import detuned
 from vaebss.modalities.audio import Audio
 
@@ -51,9 +51,15 @@ def test_not_at_all_is_as_it_is():
 
 def test_training_mixtures_alone_are_detuned():
     notes = tones(220, 440, 660, 880)
-    collection = Collection(notes, notes, notes, "tones", vary=lambda signals, plan: detuned(signals, plan, 6.0))
+
+    class Tones(Singles):
+        modality, vary = Audio(), staticmethod(lambda signals, plan: detuned(signals, plan, 6.0))
+
+        def signals(self) -> Splits:
+            return Splits(notes, notes, notes)
+
     plan, plain = torch.tensor([[0, 1]]), notes[:2].sum(0, keepdim=True)
-    train, val = (collection.batches(split, Audio())[plan] for split in ("train", "val"))
+    train, val = (Tones().dataset(split)[plan] for split in ("train", "val"))
     levelled = plain * Audio().levelling(plain)
     torch.testing.assert_close(val["signal"], levelled)
     torch.testing.assert_close(val["sources"].sum(1), levelled)

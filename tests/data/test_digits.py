@@ -16,9 +16,8 @@ from torch import Tensor
 from torchvision import datasets
 
 from vaebss import DataError
-from vaebss.data import digits as digits_file
-from vaebss.data.collections import Collection
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora import digits as digits_file
+from vaebss.data.corpora.digits import load_digits
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist-digits": "EMNIST"}
 TRAIN = "train-images-idx3-ubyte"
@@ -84,7 +83,7 @@ def mirror(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def assert_holds(loaded: Collection, train: Tensor, test: Tensor) -> None:
+def assert_holds(loaded: digits_file.DigitImages, train: Tensor, test: Tensor) -> None:
     assert torch.equal(torch.cat([loaded.train, loaded.val]), train.unsqueeze(1))
     assert len(loaded.val) == 2
     assert torch.equal(loaded.test, test.unsqueeze(1))

@@ -5,9 +5,9 @@ from itertools import combinations
 import pytest
 import torch
 
-from vaebss.data import notes
-from vaebss.data.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, groups, load_notes, split_notes
-from vaebss.data.soundfont import SoundFont
+from vaebss.data.corpora import notes
+from vaebss.data.corpora.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, groups, load_notes, split_notes
+from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.errors import DataError
 
 FEW = {0: (60, 75), 1: (60, 62), 24: (60, 75), 25: (60, 63)}  # in TimGM6mb, 1 is 0 over again; 25 is unheard
@@ -21,12 +21,12 @@ def tone(hertz: float, delay: int = 0, samples: int = SAMPLES) -> torch.Tensor:
 EVERY = torch.tensor([(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)])
 
 
-def split(labels: torch.Tensor, recordings: torch.Tensor) -> notes.Notes:
+def split(labels: torch.Tensor, recordings: torch.Tensor) -> notes.NoteSplits:
     """Notes that are their numbers."""
     return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, recordings, "made up")
 
 
-def numbers(found: notes.Notes, name: str) -> set[int]:
+def numbers(found: notes.NoteSplits, name: str) -> set[int]:
     return set(getattr(found, name)[:, 0].tolist())
 
 

@@ -9,9 +9,9 @@ import torch
 from conftest import prepared
 
 from vaebss import MNISTMixtures
-from vaebss.data import recordings
-from vaebss.data.plans import FixedPlan
-from vaebss.data.recordings import holds_sounds, read_notes, read_windows
+from vaebss.data.corpora import recordings
+from vaebss.data.corpora.open import open_corpus
+from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
 
@@ -36,6 +36,12 @@ def written(path: Path, sound: np.ndarray, rate: int = RATE) -> str:
     return str(path)
 
 
+def windows_of(path) -> recordings.Windows:
+    corpus = open_corpus(mixtures=str(path))
+    assert isinstance(corpus, GivenRecordings)
+    return corpus.windows
+
+
 def every(windows) -> torch.Tensor:
     return windows[torch.arange(len(windows))]
 
@@ -50,8 +56,8 @@ def folder(tmp_path) -> str:
 
 def test_no_sample_is_in_two_splits(tmp_path):
     ramp = np.linspace(0.1, 1, 20 * RATE)  # no value twice
-    collection = ready(mixtures=written(tmp_path / "ramp.wav", ramp)).collection
-    train, val = (np.unique(every(part)) for part in (collection.train, collection.val))
+    splits = ready(mixtures=written(tmp_path / "ramp.wav", ramp)).corpus.splits
+    train, val = (np.unique(every(part)) for part in splits[:2])
     assert train.max() < val.min()
     assert len(train) == pytest.approx(18 * RATE, abs=recordings.STEP)
     assert len(val) == pytest.approx(2 * RATE, abs=2 * recordings.STEP)
@@ -60,22 +66,18 @@ def test_no_sample_is_in_two_splits(tmp_path):
 def test_no_window_spans_two_recordings(tmp_path):
     for number, period in enumerate(([1, -1], [1, 1, -1, -1]) * 2):
         written(tmp_path / f"{number}.wav", 0.1 * np.resize(period, 5 * RATE))
-    collection = ready(mixtures=str(tmp_path)).collection
-    changes = (every(collection.test).sign().diff() != 0).float().mean(1)
+    splits = ready(mixtures=str(tmp_path)).corpus.splits
+    changes = (every(splits.test).sign().diff() != 0).float().mean(1)
     assert ((changes > 0.999) | (changes < 0.501)).all()
     assert changes.min() < 0.501 < 0.999 < changes.max()
-    assert (
-        len(collection.train) + len(collection.val)
-        < len(collection.test)
-        < 4 * (5 * RATE - LENGTH) / recordings.STEP + 5
-    )
+    assert len(splits.train) + len(splits.val) < len(splits.test) < 4 * (5 * RATE - LENGTH) / recordings.STEP + 5
 
 
 def test_recordings_are_in_a_drawn_order_that_never_changes(tmp_path):
     """The last are validated on: were they the last by name, they might all be of one piece."""
     for number in range(12):
         written(tmp_path / f"{number:02}.wav", tone(500 + 100 * number, 1.5))
-    sound = read_windows(tmp_path, AUDIO)[0].sound
+    sound = windows_of(tmp_path).sound
     spectra = torch.fft.rfft(sound.unflatten(0, (12, -1))).abs().argmax(1)
     assert ((spectra / 1.5 - 500) / 100).round().int().tolist() == ORDER
 
@@ -103,8 +105,8 @@ def test_validation_windows_are_always_the_same_and_far_apart(folder):
 
 def test_a_fixed_list_of_windows_is_as_long_as_asked(folder):
     data = ready(mixtures=folder, num_mixtures=20)
-    batches = [*data._loader("train", FixedPlan(data.training_list, 8))]
-    assert [len(batch["signal"]) for batch in batches] == [8, 8, 4]
+    batches = [*data.listed()]
+    assert [len(batch["signal"]) for batch in batches] == [20]
     assert len(torch.cat([batch["signal"] for batch in batches])[:, 0].unique()) == 20
 
 
@@ -126,7 +128,7 @@ def test_options_of_the_picture_hold_for_recordings(folder, options, audio):
 def test_each_recording_is_levelled_by_one_gain(tmp_path):
     written(tmp_path / "quiet.wav", 1e-3 * noise(8))
     written(tmp_path / "loud.wav", np.concatenate([noise(6, 1), noise(6, 1) / 10]))
-    loudness = every(read_windows(tmp_path, AUDIO)[0]).square().mean(1).sqrt()
+    loudness = every(windows_of(tmp_path)).square().mean(1).sqrt()
     assert loudness.max() == pytest.approx(AUDIO.level, rel=0.05)
     assert loudness.min() == pytest.approx(AUDIO.level / 10, rel=0.05)
     assert ((loudness / AUDIO.level - 1).abs() < 0.05).float().mean() > 0.6
@@ -135,7 +137,7 @@ def test_each_recording_is_levelled_by_one_gain(tmp_path):
 def test_windows_that_are_nearly_silent_are_dropped(tmp_path):
     pause = 1e-4 * noise(6, 1)
     path = written(tmp_path / "pause.wav", np.concatenate([noise(6), pause, noise(6)]))
-    windows, _ = read_windows(path, AUDIO)
+    windows = windows_of(path)
     assert (every(windows).square().mean(1).sqrt() >= 0.009 * AUDIO.level).all()
     inside = (windows.starts >= 6 * RATE) & (windows.starts < 12 * RATE - LENGTH)
     assert not inside.any()
@@ -145,10 +147,10 @@ def test_windows_that_are_nearly_silent_are_dropped(tmp_path):
 def test_short_clips_are_filled_up_with_silence(tmp_path):
     for number in range(12):
         written(tmp_path / f"{number}.wav", noise(0.5, number))
-    windows, _ = read_windows(tmp_path, AUDIO)
+    windows = windows_of(tmp_path)
     assert len(windows) == 12
     assert not every(windows)[:, RATE // 2 :].any()
-    assert len(ready(mixtures=str(tmp_path)).collection.val) == 1
+    assert len(ready(mixtures=str(tmp_path)).corpus.splits.val) == 1
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
@@ -156,7 +158,7 @@ def test_short_clips_are_filled_up_with_silence(tmp_path):
 def test_any_rate_and_format_with_channels_averaged(tmp_path, suffix, rate):
     left = tone(440, 12, rate)
     path = written(tmp_path / f"stereo{suffix}", np.stack([left, np.zeros_like(left)], 1), rate)
-    found = AUDIO.picture(read_windows(path, AUDIO)[0][torch.tensor([2_000])])
+    found = AUDIO.picture(windows_of(path)[torch.tensor([2_000])])
     expected = AUDIO.picture(torch.from_numpy(tone(440, 12)).float()[None, 2_000 * recordings.STEP :][:, :LENGTH])
     energies = expected.pow(AUDIO.exponent) * (AUDIO.level / 0.3 * 2**0.5) ** 2
     assert (found.pow(AUDIO.exponent) - energies).abs().mean() < 0.05 * energies.mean()
@@ -164,8 +166,8 @@ def test_any_rate_and_format_with_channels_averaged(tmp_path, suffix, rate):
 
 def test_one_recording_of_a_minute_is_enough(tmp_path):
     data = ready(mixtures=written(tmp_path / "minute.wav", noise(60)))
-    assert len(data.collection.train) > 3_000
-    assert len(data.collection.val) > 300
+    assert len(data.corpus.splits.train) > 3_000
+    assert len(data.corpus.splits.val) > 300
 
 
 @pytest.fixture
@@ -196,9 +198,9 @@ def test_stems_of_other_recordings_are_refused(stems, tmp_path):
 
 
 def test_the_suffixes_decide_between_sounds_and_pictures(folder, tmp_path):
-    assert holds_sounds(folder)
+    assert open_corpus(mixtures=folder).modality.audible
     np.save(tmp_path / "pictures.npy", np.zeros((12, 8, 8)))
-    assert not holds_sounds(tmp_path / "pictures.npy")
+    assert not open_corpus(mixtures=str(tmp_path / "pictures.npy")).modality.audible
     with pytest.raises(FileError, match=r"holds sounds, \S+\.wav, and pictures, pictures\.npy: keep them apart$"):
         MNISTMixtures(mixtures=str(tmp_path))
     (tmp_path / "none").mkdir()
@@ -226,7 +228,9 @@ def own_notes(tmp_path) -> str:
 
 
 def test_own_notes_are_cut_at_their_onset_and_equally_loud(own_notes):
-    notes = read_notes(own_notes, AUDIO)
+    corpus = open_corpus(source=own_notes)
+    assert isinstance(corpus, SingleNotes)
+    notes = corpus.notes.float()
     assert notes.shape == (30, LENGTH)
     torch.testing.assert_close(notes.square().mean(1), torch.ones(30), atol=1e-3, rtol=0)
     assert notes[:, :200].abs().amax(1).min() > 0.1
@@ -234,11 +238,11 @@ def test_own_notes_are_cut_at_their_onset_and_equally_loud(own_notes):
 
 def test_own_notes_are_mixed_as_rendered_ones_and_no_file_is_in_two_splits(own_notes):
     data = ready(source=own_notes)
-    single = data.collection
-    assert [len(part) for part in (single.train, single.val, single.test)] == [24, 3, 3]
-    assert len(torch.cat([single.train, single.val, single.test]).unique(dim=0)) == 30
+    splits = data.corpus.splits
+    assert [len(part) for part in splits] == [24, 3, 3]
+    assert len(torch.cat(splits).unique(dim=0)) == 30
     assert data.hparams.source_scale == float("inf")
-    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+    for loader in (data.val_dataloader(), data.test_dataloader()):
         batch = next(iter(loader))
         torch.testing.assert_close(batch["sources"].sum(1), batch["signal"], atol=1e-4, rtol=0)
         torch.testing.assert_close(batch["mixture"], AUDIO.picture(batch["signal"]))

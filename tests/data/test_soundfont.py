@@ -12,7 +12,7 @@ from fonts import RATE as RECORDED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebss.data.soundfont import SoundFont
+from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.errors import DataError
 
 RATE, LENGTH = 48_000, 24_000

@@ -1,6 +1,8 @@
 """Known sources belong to their mixtures by name, and add up to them but for rounding, clipping and noise."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,9 @@ import torch
 from PIL import Image
 from worlds import world
 
-from vaebss.data.digits import load_digits
-from vaebss.data.folders import read_folder, read_sources
-from vaebss.data.recordings import read_windows
+from vaebss.data.corpora.digits import load_digits
+from vaebss.data.corpora.open import open_corpus
+from vaebss.data.corpus import Corpus
 from vaebss.data.truth import paired
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
@@ -31,6 +33,15 @@ SPOILED = {
 }
 
 
+def opened(mixtures: Path, sources: Iterable[Any]) -> Corpus:
+    return open_corpus(mixtures=str(mixtures), sources=list(map(str, sources)), invert=False)
+
+
+def known_sources(mixtures: Path, sources: Iterable[Any]) -> torch.Tensor:
+    corpus: Any = opened(mixtures, sources)
+    return corpus.sources
+
+
 @pytest.fixture(params=WORLDS)
 def sources(request) -> torch.Tensor:
     """(N, M, C, H, W) of twenty-four mixtures."""
@@ -44,8 +55,7 @@ def checked(folder: Path, mixtures: torch.Tensor, sources: torch.Tensor) -> torc
     for path, own in zip(paths, sources.unbind(1), strict=True):
         np.save(path, own.numpy())
     np.save(folder / "x.npy", mixtures.numpy())
-    given, _ = read_folder(folder / "x.npy", False)
-    return read_sources(paths, given, False, folder / "x.npy")
+    return known_sources(folder / "x.npy", paths)
 
 
 @pytest.mark.parametrize("spoil", SPOILED)
@@ -66,8 +76,7 @@ def test_mixtures_may_be_jpegs(tmp_path):
             folder.mkdir(exist_ok=True)
             pixels = Image.fromarray((255 * image[0].numpy()).round().astype(np.uint8))
             pixels.save(folder / (f"{number}.png" if folder != mixtures else f"{number}.jpg"), quality=60)
-    given, _ = read_folder(mixtures, False)
-    assert read_sources(list(map(str, parts)), given, False, mixtures).shape[:2] == (24, 2)
+    assert known_sources(mixtures, parts).shape[:2] == (24, 2)
 
 
 SHUFFLED = {
@@ -125,13 +134,12 @@ def test_files_are_paired_by_the_numbers_in_their_names(tmp_path):
         for name, picture in pictures.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             Image.fromarray(picture[0]).save(tmp_path / f"{name}.png")
-    given, _ = read_folder(tmp_path / "x", False)
-    known = read_sources([str(tmp_path / "a"), str(tmp_path / "b")], given, False, tmp_path / "x")
-    torch.testing.assert_close(known.float().sum(1), given.float(), atol=1e-3, rtol=0)
+    corpus: Any = opened(tmp_path / "x", [tmp_path / "a", tmp_path / "b"])
+    torch.testing.assert_close(corpus.sources.float().sum(1), corpus.mixtures.float(), atol=1e-3, rtol=0)
     (tmp_path / "a" / "01.png").rename(tmp_path / "a" / "00.png")  # so that names say nothing
     words = r"x/10\.png is not the sum of \S+a/02\.png and \S+b/10\.png: they differ by \d+ % of its energy\. Sources"
     with pytest.raises(FileError, match=words):
-        read_sources([str(tmp_path / "a"), str(tmp_path / "b")], given, False, tmp_path / "x")
+        known_sources(tmp_path / "x", [tmp_path / "a", tmp_path / "b"])
 
 
 @pytest.fixture
@@ -149,7 +157,8 @@ def takes(tmp_path) -> dict[str, np.ndarray]:
 
 
 def test_recordings_may_be_softer_than_the_sum_of_their_stems_and_noisy(tmp_path, takes):
-    mixtures, stems = read_windows(tmp_path / "x", Audio(), [str(tmp_path / "a"), str(tmp_path / "b")])
+    corpus: Any = opened(tmp_path / "x", [tmp_path / "a", tmp_path / "b"])
+    mixtures, stems = corpus.windows, corpus.stems
     differences = mixtures[torch.arange(9)] / 0.7 - stems[torch.arange(9)].sum(1)
     assert differences.square().mean() < 0.03 * mixtures[torch.arange(9)].square().mean()
 
@@ -157,4 +166,4 @@ def test_recordings_may_be_softer_than_the_sum_of_their_stems_and_noisy(tmp_path
 def test_stems_of_other_recordings_are_refused(tmp_path, takes):
     (tmp_path / "b" / "01.wav").rename(tmp_path / "b" / "13.wav")
     with pytest.raises(FileError, match=r"x/1\.wav is not the sum of \S+a/01\.wav and \S+b/02\.wav: they differ by"):
-        read_windows(tmp_path / "x", Audio(), [str(tmp_path / "a"), str(tmp_path / "b")])
+        opened(tmp_path / "x", [tmp_path / "a", tmp_path / "b"])

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from scipy.io import wavfile
 
-from vaebss.data import notes
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora import notes
+from vaebss.data.corpora.digits import load_digits
 from vaebss.demo import digits_tab
 from vaebss.demo.models import offered
 from vaebss.demo.page import STYLE

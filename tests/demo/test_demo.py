@@ -11,8 +11,8 @@ from scipy.io import wavfile
 
 import vaebss
 from vaebss.commands import demo
-from vaebss.data import notes
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora import notes
+from vaebss.data.corpora.digits import load_digits
 from vaebss.demo import digits_tab, page
 from vaebss.demo.digits_html import NOTHING, as_digit, as_digits, digits_apart, file_apart, picture_url
 from vaebss.demo.models import offered
@@ -63,7 +63,7 @@ def test_white_ink_is_read_off_a_transparent_layer():
 
 
 def test_a_picked_digit_comes_back_as_it_was(digits_module):
-    digits = digits_module.collection.test[:3] / 255
+    digits = digits_module.corpus.splits.test[:3] / 255
     assert (as_digits([*map(picture_url, digits), ""]) == digits).all()
 
 
@@ -74,7 +74,7 @@ def test_nothing_drawn_is_said_and_not_scored():
 
 @pytest.mark.parametrize(("name", "there"), [("remix-1to4", 1), ("remix-1to4", 3), ("vae-k2", 2), ("remix-k2", 3)])
 def test_parts_are_shown_above_their_truth_and_scored_on_the_papers_scale(name, there, digits_module):
-    model, digits = vaebss.load(name), digits_module.collection.test[:there] / 255
+    model, digits = vaebss.load(name), digits_module.corpus.splits.test[:there] / 255
     html = digits_apart(model, digits)
     sources = digits.unsqueeze(0) / 2
     found = model.separate(sources.sum(1))
@@ -88,7 +88,7 @@ def test_parts_are_shown_above_their_truth_and_scored_on_the_papers_scale(name, 
 
 
 def test_each_score_stands_above_its_own_truth(digits_module):
-    model, digits = vaebss.load("remix-k2"), digits_module.collection.test[:2] / 255
+    model, digits = vaebss.load("remix-k2"), digits_module.corpus.splits.test[:2] / 255
     for shown in (digits, digits.flip(0)):
         html = digits_apart(model, shown)
         pictures = re.findall(r'src="([^"]+)"', html)
@@ -98,7 +98,7 @@ def test_each_score_stands_above_its_own_truth(digits_module):
 
 
 def test_a_part_that_is_not_there_is_called_so(digits_module):
-    model, digit = vaebss.load("vae-k4"), digits_module.collection.test[2:3] / 255
+    model, digit = vaebss.load("vae-k4"), digits_module.corpus.splits.test[2:3] / 255
     spare = int(model.separate(digit / 2).count) - 1
     assert spare > 0  # this model shares a digit out
     assert digits_apart(model, digit).count("not there") == spare
@@ -106,7 +106,7 @@ def test_a_part_that_is_not_there_is_called_so(digits_module):
 
 @pytest.mark.parametrize("dark_on_white", [False, True])
 def test_ones_own_picture_comes_apart(dark_on_white, digits_module, tmp_path):
-    mixture = digits_module.collection.test[:2].sum(0).float()[0] / 2
+    mixture = digits_module.corpus.splits.test[:2].sum(0).float()[0] / 2
     pixels = (255 - mixture if dark_on_white else mixture).byte().numpy()
     Image.fromarray(pixels).resize((56, 56), Image.Resampling.NEAREST).save(tmp_path / "two.png")
     html = file_apart(vaebss.load("remix-1to4"), tmp_path / "two.png")

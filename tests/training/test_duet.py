@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from vaebss import load
 from vaebss.commands import remix
-from vaebss.data.notes import RATE, RENDERED_RATE, _at_rate, _bundled_font
-from vaebss.data.soundfont import SoundFont
+from vaebss.data.corpora.notes import RATE, RENDERED_RATE, _at_rate, _bundled_font
+from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
 from vaebss.modalities.kinds import modality_of

@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from worlds import BRIGHTNESS, spectra
 
 from vaebss import VAEBSS
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora.digits import load_digits
 from vaebss.modalities.images import within
 from vaebss.separation import FAINTEST
 from vaebss.training import statistics

@@ -1,4 +1,3 @@
-import copy
 import itertools
 import json
 import math
@@ -13,10 +12,13 @@ from pytorch_lightning import Trainer
 import vaebss
 from vaebss import VAE, Masker, Remixes, RemixSeparator, Scores, Separation
 from vaebss.commands import test
-from vaebss.data import remixes
-from vaebss.data.remixes import Bank, consistency, make_bank
+from vaebss.data.bank import Bank, make_bank
+from vaebss.data.batches import MixtureDataset
+from vaebss.data.corpora.digits import Digits
 from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
+from vaebss.training import banks
+from vaebss.training.banks import BankMaker, consistency
 from vaebss.training.scores import quality_by_confidence
 from vaebss.training.student import permutation_invariant_loss, slot_by_slot_loss
 
@@ -37,7 +39,7 @@ def student(**options) -> RemixSeparator:
 
 def train(data: Remixes, model: RemixSeparator, **options) -> Trainer:
     trainer = quiet(callbacks=[Scores()], reload_dataloaders_every_n_epochs=1, **{"max_epochs": 4} | options)
-    data.teacher = teacher
+    data.banks = data.banks or BankMaker(data, model.model, teacher)
     trainer.fit(model, data)
     return trainer
 
@@ -132,8 +134,8 @@ def test_confidence_counts_as_much_as_consistency(consistent, kept, monkeypatch)
     separator, numbers = student().model, torch.arange(1.0, 9.0).view(4, 2, 1, 1, 1).expand(4, 2, 1, 28, 28)
     found = Separation(numbers, torch.ones(4, 2, dtype=torch.bool), sure)
     monkeypatch.setattr(separator, "label", lambda mixture, **options: found)
-    monkeypatch.setattr(remixes, "consistency", lambda separator, modality, found: right)
-    bank = data._make_bank(separator, 0)
+    monkeypatch.setattr(banks, "consistency", lambda separator, modality, found: right)
+    bank = BankMaker(data, separator, lambda: separator).make(separator, 0)
     slots = [2 * number + slot + 1 for number in kept for slot in (0, 1)]
     assert sorted(bank.sources.amax((1, 2, 3)).tolist()) == slots
 
@@ -156,7 +158,7 @@ def test_a_student_of_voices_learns_to_keep_their_slots(voices, away, monkeypatc
     monkeypatch.setattr(model.model, "forward", lambda mixture: shares)
     monkeypatch.setattr(model, "log", lambda *args, **options: None)
     monkeypatch.setattr(model, "log_rate", lambda: None)
-    loss = model.training_step({"mixture": mixture, "signal": mixture, "sources": sources}, 0)
+    loss = model.training_step({"mixture": mixture, "signal": mixture, "targets": sources}, 0)
     assert loss.item() == pytest.approx(math.log10(away**2 + 1e-4), abs=1e-4)
 
 
@@ -185,21 +187,29 @@ def test_quality_follows_confidence():
 
 
 def test_every_round_has_a_bank_of_its_own(tmp_path):
-    data = Remixes(source="bundled", keep=(0.5, 1.0), **SMALL)
-    data.bank_path = tmp_path / "bank.pt"
-    makers = []
-    make = data._make_bank
-    data._make_bank = lambda separator, number: makers.append((type(separator), number)) or make(separator, number)
-    train(data, student())
+    data, model, makers = Remixes(source="bundled", keep=(0.5, 1.0), **SMALL), student(), []
+    data.banks = maker = BankMaker(data, model.model, teacher, tmp_path / "bank.pt")
+    make = maker.make
+    maker.make = lambda separator, number: makers.append((type(separator), number)) or make(separator, number)
+    train(data, model)
     assert makers == [(VAE, 0), (Masker, 1)]
-    assert Bank.load(data.bank_path).round == 1
-    assert len(data.bank.sources) > 60  # of nearly every slot of every mixture
+    assert Bank.load(tmp_path / "bank.pt").round == 1
+    assert len(maker.bank.sources) > 60  # of nearly every slot of every mixture
+
+
+def test_remixes_hold_targets_and_no_true_source():
+    data, batches = Remixes(source="bundled", keep=(1.0,), **SMALL), []
+    data.on_after_batch_transfer = lambda batch, _: batches.append(batch) or batch
+    train(data, student(), max_epochs=1, limit_val_batches=0)
+    assert {tuple(batch) for batch in batches} == {("signal", "mixture", "targets")}
+    torch.testing.assert_close(batches[0]["targets"].sum(1), batches[0]["mixture"])
 
 
 def test_a_bank_of_more_sources_than_slots_is_refused():
     data = Remixes(source="bundled", keep=(1.0,), **SMALL)
     data.setup()
-    data.bank = Bank(data.collection.train[:20].half() / 510, (1, 3), 0)
+    bank = Bank(data.corpus.splits.train[:20].half() / 510, (1, 3), 0)
+    data.banks = lambda number: bank
     with pytest.raises(ValueError, match="3 sources"):
         train(data, student())
 
@@ -218,8 +228,8 @@ def test_workers_change_nothing():
 def test_a_student_learns_from_a_bank():
     data = Remixes(source="bundled", keep=(1.0,), **SMALL | {"epoch_size": 1600, "epochs_per_round": 1})
     data.setup()
-    sources = data.collection.train[:200].half() / 510
-    data.bank = Bank(sources, (2, 2), 0)  # an ideal one, so that the test is quick
+    bank = Bank(data.corpus.splits.train[:200].half() / 510, (2, 2), 0)  # an ideal one, so that the test is quick
+    data.banks = lambda number: bank
     model = student(widths=(8, 16, 32), average_decay=0.9)
     trainer = train(data, model, max_epochs=1)
     assert trainer.callback_metrics["val/psnr_paper"] > 21.5  # an equal share scores 21
@@ -228,37 +238,31 @@ def test_a_student_learns_from_a_bank():
 def test_truth_never_reaches_bank_loss_or_choice():
     runs = []
     for corrupt in (False, True):
-        data = Remixes(source="bundled", keep=(0.5, 0.5), **SMALL)
-        if corrupt:
-            spoil(data)
-        model = student()
+        corpus = SpoiltDigits(source="bundled") if corrupt else Digits(source="bundled")
+        data, model = Remixes(source=corpus, keep=(0.5, 0.5), **SMALL), student()
+        data.banks = maker = BankMaker(data, model.model, teacher)
+        maker.watch = lambda batch, found: None  # batches hold the truth, as where a bank is scored
         trainer = train(data, model)
         runs.append(
-            model.state_dict() | {"bank": data.bank.sources, "chosen by": trainer.callback_metrics["val/confidence"]}
+            model.state_dict() | {"bank": maker.bank.sources, "chosen by": trainer.callback_metrics["val/confidence"]}
         )
     for name, value in runs[0].items():
         assert torch.equal(value, runs[1][name]), name
 
 
-def spoil(data: Remixes) -> None:
-    """Replace the true sources of mixtures, though not the pseudo-sources of remixes, by noise."""
-    loader = data._loader
+class Spoilt(MixtureDataset):
+    """The true sources of mixtures are replaced by noise."""
 
-    def noisy(split, plans):
-        for batch in loader(split, plans):
-            yield batch | {"sources": torch.rand_like(batch["sources"]) / 2}
+    def __getitem__(self, plan):
+        batch = super().__getitem__(plan)
+        return batch | {"sources": torch.rand_like(batch["sources"]) / 2} if "sources" in batch else batch
 
-    class Loader:
-        def __init__(self, split, plans):
-            self.again, self.length = lambda: noisy(split, copy.copy(plans)), len(plans)
 
-        def __iter__(self):
-            return self.again()
-
-        def __len__(self):
-            return self.length
-
-    data._loader = Loader
+class SpoiltDigits(Digits):
+    def dataset(self, split, modality=None, truth=None):
+        dataset = super().dataset(split, modality, truth)
+        dataset.__class__ = Spoilt
+        return dataset
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_truth_never_reaches_training():
         torch.manual_seed(0)
         data = MNISTMixtures(source="bundled", epoch_size=128, batch_size=64, val_mixtures=16)
         if corrupt:
-            data.on_after_batch_transfer = lambda batch, _: batch | {"sources": torch.rand_like(batch["sources"]) / 2}
+            data.on_after_batch_transfer = lambda batch, _: batch | {"sources": torch.rand(len(batch["mixture"]), 2)}
         model = VAEBSS(hidden_dims=(32, 16))
         trainer = quiet(max_epochs=1)
         trainer.fit(model, data)

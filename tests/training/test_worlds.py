@@ -8,7 +8,7 @@ import torch
 from worlds import BRIGHTNESS, world
 
 from vaebss import load
-from vaebss.data.remixes import Bank
+from vaebss.data.bank import Bank
 from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import through
@@ -47,7 +47,7 @@ def test_adapting_beats_the_teacher(name):
 def ceiling(given: torch.Tensor) -> Separator:
     """The same network, taught as long with remixes of the true sources of the given mixtures."""
     student, data = adapting.pupil(given.sum(1), load("remix-k2"))
-    data._make_bank = lambda separator, number: Bank(given.flatten(0, 1).half(), (2, 2), number)
+    data.banks = lambda number: Bank(given.flatten(0, 1).half(), (2, 2), number)
     return adapting.taught(student, data, progress=False)
 
 

@@ -6,16 +6,17 @@ Nothing that trains or separates may import this file: a separator knows mixture
 # B mixtures, M true sources, D latent size
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaebss.data.collections import Batch
-from vaebss.data.remixes import Bank, Remixes
+from vaebss.data.bank import Bank
+from vaebss.data.batches import Batch
+from vaebss.data.remixes import Remixes
 from vaebss.hardware import fastest_autocast
 from vaebss.modalities.modality import Modality
 from vaebss.models.refinement import ascend
-from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.separation import Separation, active_slots, mask
 
@@ -88,8 +89,8 @@ class TrueRemixes(Remixes):
     `Trainer(max_epochs=24, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
     """
 
-    def _bank_of(self, number: int, student: Separator, to_be_saved: bool = False) -> Bank:
-        if self.bank is None:
-            sources = self._collected.train[:].half() * (self.hparams.source_scale / 255)
-            self.bank = Bank(sources, self.counts, number)
-        return self.bank
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        corpus: Any = self.corpus
+        bank = Bank(corpus.splits.train[:].half() * corpus.scale, self.counts, 0)
+        self.banks = lambda number: bank

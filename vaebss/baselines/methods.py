@@ -18,8 +18,9 @@ from vaebss.baselines.nmf import NMF
 from vaebss.baselines.spectral_nmf import SpectralNMF
 from vaebss.baselines.trivial import EqualShare, OneSlot, Silence
 from vaebss.checkpoints import load
-from vaebss.data.collections import Batch
-from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
+from vaebss.data.batches import Batch
+from vaebss.data.corpora.digits import SHAPE
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import Modality
@@ -32,7 +33,7 @@ from vaebss.training.vae import VAEBSS
 # With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
 WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
 BEGIN_WITH = 5  # slots of a VAE that is to have 3 or 4: see pruning.py
-DIGITS = Images(DIGIT_SHAPE)
+DIGITS = Images(SHAPE)
 REFINEMENT: dict[str, Any] = {
     "refine_steps": 60,
     "restarts": 1,

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import seed_everything
-from torch import Tensor
 
 from vaebss.commands.contenders import Contender, fitting, naive, remixing, separating
 from vaebss.commands.fit import DEFAULT_EPOCHS
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora.digits import Digits
 from vaebss.data.remixes import Remixes
 from vaebss.hardware import fastest_precision
 from vaebss.models.masker import MOVES
@@ -47,13 +46,13 @@ def ratio(rates: dict[str, list[float]], name: str, other: str) -> dict[str, flo
     return {"median": middle, "lower_quartile": low, "upper_quartile": high}
 
 
-def benchmark(images: Tensor, rounds: int, steps: int) -> dict[str, Any]:
+def benchmark(digits: Digits, rounds: int, steps: int) -> dict[str, Any]:
     """All figures of a run, as written to benchmark.json."""
-    lessons = adapting.lessons(tuple(images.shape[1:]))["data"]
-    contenders: dict[str, Contender] = {NAIVE: naive(images, steps), FIT: fitting(images, steps)}
-    contenders |= {REMIX: remixing(images, steps // 4 + 1), ADAPT: remixing(images, steps, lessons["batch_size"])}
-    contenders |= {name: separating(images, name, number) for name, number in SEPARATED.items()}
-    contenders[REFINED] = separating(images, "vae-k2", REFINED_MIXTURES, refine_steps=REFINE_STEPS)
+    lessons = adapting.lessons(digits.modality.shape)["data"]
+    contenders: dict[str, Contender] = {NAIVE: naive(digits, steps), FIT: fitting(digits, steps)}
+    contenders |= {REMIX: remixing(digits, steps // 4 + 1), ADAPT: remixing(digits, steps, lessons["batch_size"])}
+    contenders |= {name: separating(digits, name, number) for name, number in SEPARATED.items()}
+    contenders[REFINED] = separating(digits, "vae-k2", REFINED_MIXTURES, refine_steps=REFINE_STEPS)
     rates = take_turns(contenders, rounds)
     median = {name: statistics.median(turns) for name, turns in rates.items()}
     return {
@@ -112,8 +111,8 @@ def run(args: list[str]) -> None:
     if options.rounds < 1 or options.steps < 2:
         raise ValueError("--rounds must be 1 or more and --steps 2 or more")
     seed_everything(0, verbose=False)
-    images = load_digits("bundled", "data").train  # speed does not depend on them
-    figures = benchmark(images, options.rounds, options.steps)
+    digits = Digits(source="bundled")  # speed does not depend on them
+    figures = benchmark(digits, options.rounds, options.steps)
     print(report(figures))
     out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -35,12 +35,14 @@ from vaebss.baselines.methods import (
 )
 from vaebss.baselines.published import published
 from vaebss.commands.comparison import table
+from vaebss.commands.data_options import corpus_options
 from vaebss.commands.resuming import flatten
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.commands.test import mixed, without_nan
+from vaebss.commands.test import without_nan
 from vaebss.commands.train import configurations
-from vaebss.data.collections import Batch
-from vaebss.data.mixtures import MNISTMixtures, is_sound
+from vaebss.data.batches import Batch
+from vaebss.data.corpora.open import open_corpus
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.figures.files import save_figure
 from vaebss.figures.scores import slots_figure
 from vaebss.figures.separations import comparison_figure
@@ -90,7 +92,8 @@ def parse(args: list[str]) -> Any:
     parser.add_class_arguments(VAEBSS, "model", skip=OWN["model"])
     typed = [option for path in configurations(args) for option in _options_of(path)]
     options = parser.parse_args([*typed, *args])
-    options.kind = Audio.kind if is_sound(options.data.source, options.data.mixtures) else Images.kind
+    options.corpus = open_corpus(**corpus_options(options.data))
+    options.kind = options.corpus.modality.kind
     options.methods = _listed(options.methods, [*(SHIPPED if options.shipped else METHODS[options.kind])])
     options.num_sources = _listed(options.num_sources, NUM_SOURCES[options.kind])
     _check(options)
@@ -162,7 +165,7 @@ def compare(options: Any) -> None:
     comparison: dict[str, Any] = {
         "kind": options.kind,
         "data": data.hparams.source,
-        "of": _named(data),
+        "of": data.corpus.title,
         "num_mixed": options.num_mixed,
         "test_mixtures": data.hparams.test_mixtures,
         "budget": options.budget,
@@ -208,15 +211,9 @@ def _by_slots(results: list[dict[str, Any]]) -> dict[str, dict[int, dict[str, fl
     return scores
 
 
-def _named(data: MNISTMixtures) -> str:
-    """What is mixed, and of which SoundFont where that was said."""
-    font = data.hparams.soundfont if data.modality.audible else None
-    return f"{mixed(data)} of {Path(font).stem}" if font else mixed(data)
-
-
 def _data(options: Any) -> MNISTMixtures:
     drawn = {"num_mixed": options.num_mixed, "epoch_size": options.budget, "seed": options.seed}
-    data = MNISTMixtures(**options.data.as_dict(), **drawn)
+    data = MNISTMixtures(**options.data.as_dict() | drawn | {"source": options.corpus})
     data.prepare_data()
     data.setup()
     return data

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vaebss.checkpoints import load
-from vaebss.data.collections import Collection, MixtureDataset
-from vaebss.data.mixtures import DIGIT_SHAPE, MNISTMixtures
+from vaebss.data.bank import Bank
+from vaebss.data.corpora.digits import Digits
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.plans import draw_plan
-from vaebss.modalities.images import Images
+from vaebss.data.remixes import Remixes
 from vaebss.models.vae import VAE
 from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
@@ -23,7 +25,6 @@ from vaebss.training.vae import VAEBSS
 
 PAPER_BATCH, FIT_BATCH, REMIX_BATCH = 32, 256, 96
 WARM_STEPS = 5  # before the clock starts
-SCALE = 1 / 510  # of a digit in a mixture
 
 Contender = Callable[[], float]  # one turn, giving mixtures per second
 
@@ -42,13 +43,13 @@ class NaiveMixtures(Dataset[Tensor]):
         return (self.images[index] + self.images[other]) / 2
 
 
-def naive(images: Tensor, steps: int, batch_size: int = PAPER_BATCH) -> Contender:
+def naive(corpus: Digits, steps: int, batch_size: int = PAPER_BATCH) -> Contender:
     """The paper's network in the usual PyTorch loop, in single precision: no Lightning, nothing clever."""
     model = VAE().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
 
     def turn() -> float:
-        loader = DataLoader(NaiveMixtures(images), batch_size, shuffle=True, drop_last=True)
+        loader = DataLoader(NaiveMixtures(corpus.splits.train), batch_size, shuffle=True, drop_last=True)
         batches = chain.from_iterable(repeat(loader))
         start, losses = 0.0, []
         for step in range(WARM_STEPS + steps):
@@ -83,36 +84,50 @@ class Clock(Callback):
         return self.now - self.start
 
 
-def trained(make: Callable[[], LightningModule], images: Tensor, steps: int, batch_size: int) -> Contender:
-    """As our scripts train: our mixtures, our module, Lightning's Trainer."""
+def trained(
+    model: Callable[[], LightningModule], data: Callable[..., MNISTMixtures], steps: int, size: int
+) -> Contender:
+    """Return a contender that trains as our scripts do: our mixtures, our module, Lightning's Trainer.
+
+    Args:
+        model: Makes the module of a turn.
+        data: Makes the data module of a turn, from the length of an epoch and a batch size.
+        steps: Steps that are timed.
+        size: Mixtures in a batch.
+    """
 
     def turn() -> float:
-        data = MNISTMixtures(batch_size=batch_size, epoch_size=(WARM_STEPS + steps) * batch_size)
-        data.collection = Collection(images, images[:0], images[:0], "bundled", SCALE)
         clock = Clock()
         short = {"max_epochs": 1, "limit_val_batches": 0, "enable_progress_bar": False}
         trainer = bare_trainer(accelerator="cpu", callbacks=[clock], **short)
-        trainer.fit(make(), train_dataloaders=data.train_dataloader())
-        return batch_size * steps / clock.seconds
+        trainer.fit(model(), data(epoch_size=(WARM_STEPS + steps) * size, batch_size=size))
+        return size * steps / clock.seconds
 
     return turn
 
 
-def fitting(images: Tensor, steps: int, batch_size: int = FIT_BATCH) -> Contender:
+def fitting(corpus: Digits, steps: int, batch_size: int = FIT_BATCH) -> Contender:
     """The paper's network, as `scripts/fit.py` trains it."""
-    return trained(VAEBSS, images, steps, batch_size)
+    return trained(VAEBSS, partial(MNISTMixtures, source=corpus), steps, batch_size)
 
 
-def remixing(images: Tensor, steps: int, batch_size: int = REMIX_BATCH) -> Contender:
-    """The mask network, as `scripts/remix.py` trains it; that a bank's pseudo-sources are remixed costs no more."""
-    return trained(RemixSeparator, images, steps, batch_size)
+def remixing(corpus: Digits, steps: int, batch_size: int = REMIX_BATCH) -> Contender:
+    """The mask network, as `scripts/remix.py` trains it; remixes of true digits cost as much as those of estimates."""
+    bank = Bank(corpus.splits.train.half() * corpus.scale, (2, 2), 0)
+
+    def data(**options: Any) -> Remixes:
+        remixes = Remixes(source=corpus, **options)
+        remixes.banks = lambda number: bank
+        return remixes
+
+    return trained(RemixSeparator, data, steps, batch_size)
 
 
-def separating(images: Tensor, name: str, mixtures: int, refine_steps: int = 0) -> Contender:
+def separating(corpus: Digits, name: str, mixtures: int, refine_steps: int = 0) -> Contender:
     """A shipped model takes mixtures apart."""
     model = load(name)
-    plan = draw_plan(len(images), mixtures, (2, 2), 0)
-    mixture = MixtureDataset(images, SCALE, Images(DIGIT_SHAPE))[plan]["mixture"]
+    plan = draw_plan(len(corpus.splits.train), mixtures, (2, 2), 0)
+    mixture = corpus.dataset("train")[plan]["mixture"]
 
     def turn() -> float:
         start = time.perf_counter()

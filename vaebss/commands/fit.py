@@ -13,8 +13,9 @@ from vaebss.commands.resuming import flatten
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import call, short
 from vaebss.commands.train import TrainCLI, train
-from vaebss.data.folders import read_folder
-from vaebss.data.mixtures import SETS, MNISTMixtures, counts_of, is_sound
+from vaebss.data.corpus import Corpus
+from vaebss.data.mixtures import MNISTMixtures, counts_of
+from vaebss.modalities.looks import estimated_scale
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
 from vaebss.training import statistics
@@ -48,16 +49,13 @@ class FitCLI(TrainCLI):
         for name in REMOVED:
             parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=int | None, help=SUPPRESS)
 
-    def proposed(self, options: Any) -> dict[str, Any]:
-        """For one's own pictures: an objective that weighs them as it does digits."""
-        data, slots = options.data, options.model.num_sources
-        if is_sound(data.source, data.mixtures) or (data.mixtures is None and data.source in SETS):
+    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+        """Return, for one's own pictures, an objective that weighs them as it does digits."""
+        pictures = corpus.sample_mixtures(sum(counts_of(options.data.num_mixed)) / 2)
+        if pictures is None:
             return {}
-        pictures, _ = read_folder(data.mixtures or data.source, data.invert)
-        if data.mixtures is not None:
-            return flatten(statistics.of_vae(pictures, statistics.source_scale(pictures), slots))
-        in_a_mixture = sum(counts_of(data.num_mixed)) / 2
-        return flatten(statistics.of_vae(pictures * data.source_scale * in_a_mixture, data.source_scale, slots))
+        scale = estimated_scale(pictures) if corpus.given else corpus.source_scale
+        return flatten(statistics.of_vae(pictures, scale, options.model.num_sources))
 
     def check(self) -> None:
         super().check()
@@ -74,7 +72,7 @@ def fit(cli: TrainCLI) -> None:
         take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
     run.begin()
     run.fit(model, data, cli.config.ckpt)
-    if data.given is not None:
+    if data.corpus.given:
         warn(run, None if data.modality.audible else shipped(cli.config.model.num_sources))
 
 

@@ -1,10 +1,11 @@
 """Options of fit.py by which another command trains a VAE."""
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vaebss.commands.fit import FitCLI
 from vaebss.commands.train import TrainParser
+from vaebss.data.corpus import Corpus
 from vaebss.errors import first_line
 
 
@@ -31,6 +32,7 @@ class Recipe(FitCLI):
 
     Args:
         path: a file of options, or None.
+        corpus: what is mixed.
         typed: arguments beside it.
 
     Raises:
@@ -39,12 +41,15 @@ class Recipe(FitCLI):
 
     parser_type = RecipeParser
 
-    def __init__(self, path: str | None, *typed: str):
-        file = ["--config", path] if path else []
+    def __init__(self, path: str | None, corpus: Corpus, *typed: str):
+        self.shared, file = corpus, ["--config", path] if path else []
         try:
             super().__init__([*file, *typed, "--seed_everything=false"])  # whose run it is has seeded already
         except ValueError as error:
             raise ValueError(f"{path}: {first_line(error)}" if path else first_line(error)) from error
+
+    def opened(self, options: Any) -> Corpus:
+        return self.shared
 
     def before_instantiate_classes(self) -> None: ...
 

@@ -13,22 +13,25 @@ from vaebss.commands.resuming import check_recipe, flatten
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
-from vaebss.data.folders import read_folder
-from vaebss.data.mixtures import MNISTMixtures, is_sound
+from vaebss.data.corpora.open import OPTIONS, revised
+from vaebss.data.corpus import Corpus
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least, first_line
 from vaebss.figures.files import save_figure
 from vaebss.modalities.audio import Audio
+from vaebss.modalities.looks import estimated_scale
+from vaebss.modalities.modality import through
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.training import adapting, statistics
+from vaebss.training.banks import BankMaker
 from vaebss.training.callbacks import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
-OF_MIXTURES = ("root", "source", "num_mixed", "source_scale", "train_size", "val_mixtures", "num_workers")
-OF_MIXTURES += ("seed", "mixtures", "sources", "invert", "gains", "noise", "soundfont", "level")
+PICTURED_BY = ("window", "bands", "pooled", "compression", "add", "detune", "max_pixels")  # a teacher's own options
 NONE = "none"  # of --init and --teacher: from nothing, though a shipped model would do
 PICTURED = 8  # held-out mixtures
 
@@ -59,15 +62,15 @@ class RemixCLI(TrainCLI):
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
         parser.link_arguments("data.frequencies", "model.frequencies", apply_on="instantiate")
 
-    def proposed(self, options: Any) -> dict[str, Any]:
-        """For given mixtures: lessons of their size, and a teacher unless there is to be none."""
-        if options.data.mixtures is None:
+    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+        """Return, for given mixtures, a schedule for their size, and a teacher unless there is to be none."""
+        if not corpus.given:
             return {}
-        if is_sound(options.data.source, options.data.mixtures):
+        mixtures = corpus.sample_mixtures(options.model.num_sources)
+        if mixtures is None:
             return self._proposed_of_sound(options)
-        mixtures, _ = read_folder(options.data.mixtures, options.data.invert)
         shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
-        lessons, scale = adapting.lessons(shape), statistics.source_scale(mixtures)
+        lessons, scale = adapting.lessons(shape), estimated_scale(mixtures)
         proposed = flatten(lessons) | flatten(statistics.of_mixtures(mixtures, scale))
         fits = shipped and adapting.is_beginning(shipped, shape, options.model.widths, options.model.bottleneck)
         if NONE in (options.teacher, options.init):
@@ -114,20 +117,17 @@ class RemixCLI(TrainCLI):
             _ = self.recipe
         elif self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale
-            if scale != self.config.model.source_scale:
+            if scale != self.corpus.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """Options to train a teacher by: those of a file, where there is one, and what given pictures say."""
-        data, slots = self.config.data, f"--model.num_sources={self.config.model.num_sources}"
-        pictures = data.mixtures is not None and not is_sound(data.source, data.mixtures)
-        given = [f"--data.mixtures={data.mixtures}"] if pictures else []
-        given += [f"--data.invert={data.invert}"] if data.invert is not None else []
+        slots = f"--model.num_sources={self.config.model.num_sources}"
         path = self.config.teacher if is_recipe(self.config.teacher) else None
         if path and self.config.ckpt and self.typed["teacher"] is None:
             check_recipe(path)
-        return Recipe(path, slots, *given).config.as_dict()
+        return Recipe(path, self.corpus, slots).config.as_dict()
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
@@ -144,21 +144,22 @@ def remix(cli: RemixCLI) -> None:
         if initial.num_sources < (slots := cli.config.model.num_sources):
             initial = initial.grown(slots)
         take_weights(cli.model, initial, cli.config.init)
-    if data.given is not None:
+    if data.corpus.given:
         run.say(assumed(cli))
     run.begin()
-    data.bank_path = None if run.is_dry else run.folder / "bank.pt"
-    data.teacher = lambda: teacher(cli, run)
+    path = None if run.is_dry else run.folder / "bank.pt"
+    data.banks = BankMaker(data, cli.model.model, lambda: teacher(cli, run), path)
     run.fit(cli.model, data, cli.config.ckpt)
-    if data.given is not None and run.trainer.is_global_zero and not run.is_dry:
+    if data.corpus.given and run.trainer.is_global_zero and not run.is_dry:
         tell(cli, run)
 
 
 def assumed(cli: TrainCLI) -> str:
     """What is taken for granted of given mixtures, which nobody knows."""
-    number, scale = len(cli.datamodule.given), cli.config.data.source_scale
-    if cli.datamodule.modality.audible:
-        seconds = cli.datamodule.given.sound.shape[-1] / cli.datamodule.modality.rate
+    corpus, scale = cli.datamodule.corpus, cli.datamodule.corpus.source_scale
+    number = len(corpus.splits.test)
+    if corpus.modality.audible:
+        seconds = corpus.splits.test.sound.shape[-1] / corpus.modality.rate
         return f"{seconds:.0f} seconds of sound, {by(cli)} teaches"
     lines = [
         f"{number} mixtures, {by(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
@@ -179,7 +180,7 @@ def tell(cli: TrainCLI, run: Run) -> None:
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
     asked = {"before": load(name)} if (name := by(cli)) else {}
     for label, separator in (asked | {"after": cli.model.model.cpu()}).items():
-        found = data.held_out(separator)
+        found = through(separator.separate, data.corpus.seen_by(separator), rows["mixture"])
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
         run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
     picture = run.folder / "adapted.png"
@@ -213,10 +214,10 @@ def train_teacher(cli: RemixCLI, run: Run) -> Separator:
 
 def untrained(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
     """A VAE to teach with as many slots, and the mixtures to train it on."""
-    shared: dict[str, Any] = {name: cli.datamodule.hparams[name] for name in OF_MIXTURES}
-    shared["invert"] = cli.config.data.invert  # as typed: then they are the mixtures that were read already
-    student = cli.model.model
-    mixtures = MNISTMixtures(**cli.recipe["data"] | shared)
+    own, student, data = cli.recipe["data"], cli.model.model, cli.datamodule
+    options = {name: data.hparams[name] for name in OPTIONS} | {name: own[name] for name in PICTURED_BY}
+    shared: dict[str, Any] = {name: data.hparams[name] for name in ("num_mixed", "val_mixtures", "num_workers", "seed")}
+    mixtures = MNISTMixtures(**own | options | shared | {"source": revised(data.corpus, options)})
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
     known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
     known["faintest"] = student.faintest

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from vaebss.data.corpora.open import is_class
 from vaebss.errors import CheckpointError, first_line
 
 MAX_VALUES = 10_000  # in a configuration
@@ -92,7 +93,8 @@ def importable(options: dict[str, Any]) -> dict[str, str]:
     Args:
         options: values by their full names, such as "trainer.profiler".
     """
-    strict = {name: name.startswith("trainer.") or name in SECTIONS for name in options}
+    own = {name for name in ("data.source",) if isinstance(options.get(name), str) and is_class(options[name])}
+    strict = {name: name.startswith("trainer.") or name in SECTIONS or name in own for name in options}
     found = {name: _importable(value, strict[name]) for name, value in options.items()}
     return {name: part for name, part in found.items() if part is not None}
 

@@ -149,7 +149,7 @@ class Run:
             self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
         else:
             self.say(f"\nNothing is left to train: all {self.trainer.current_epoch} epochs are done")
-        self._tell(data.hparams.get("mixtures"), data.scored)
+        self._tell(data.hparams.get("mixtures"), data.corpus.has_truth)
 
     def _tell(self, mixtures: str | None, scored: bool) -> None:
         """Where the result is, and what can be done with it: of given mixtures few know the sources."""

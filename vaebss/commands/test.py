@@ -9,7 +9,9 @@ from typing import Any
 from tqdm import tqdm
 
 from vaebss.checkpoints import build, read
+from vaebss.commands.data_options import corpus_options
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.data.corpora.open import is_class
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.figures.files import save_figure
 from vaebss.figures.scores import confusion_figure
@@ -62,10 +64,14 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     parser.add_argument("--bounded", type=bool | None, help=bounded)
     parser.add_class_arguments(MNISTMixtures, "data")
     checkpoint = read(parser.parse_args(args).ckpt)
-    known = parser.get_defaults().data.keys()
-    trained_on = checkpoint.get("datamodule_hyper_parameters", {})
-    parser.set_defaults({f"data.{name}": value for name, value in trained_on.items() if name in known})
-    return parser.parse_args(args), checkpoint
+    known = {*parser.get_defaults().data.keys()}
+    saved = {name: value for name, value in checkpoint.get("datamodule_hyper_parameters", {}).items() if name in known}
+    own = saved.pop("source", None) if is_class(saved.get("source")) else None
+    parser.set_defaults({f"data.{name}": value for name, value in saved.items()})
+    options = parser.parse_args(args)
+    if own and options.data.source == parser.get_default("data.source"):
+        raise ValueError(f"it was trained on {own}, which only your own --data.source may name: type it again")
+    return options, checkpoint
 
 
 def test(options: Any, checkpoint: dict[str, Any]) -> None:
@@ -75,8 +81,8 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     model.check_options(**refinement)
     if options.bounded is not None:
         model.bounded = options.bounded
-    data = MNISTMixtures(**options.data.as_dict())
-    data.viewer = model
+    data = MNISTMixtures(**options.data.as_dict() | corpus_options(options.data))
+    data.modality = data.corpus.seen_by(model)
     if data.hparams.source_scale != model.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.source_scale}")
     out = folder_for(options)
@@ -85,7 +91,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
-    if data.given is None and data.hparams.source == "bundled" and knows_mnist(checkpoint):
+    if not data.corpus.given and data.corpus.name == "bundled" and knows_mnist(checkpoint):
         print(KNOWN, flush=True)
         results["digits_known_from_training"] = True
     results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement)
@@ -98,20 +104,10 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
 
 def named(data: MNISTMixtures) -> str:
     """What is scored."""
-    drawn = data.hparams
-    if data.given is not None:
-        return f"{min(drawn.test_mixtures, len(data.given))} mixtures of {drawn.mixtures}"
-    return f"{drawn.test_mixtures} test mixtures of {mixed(data)}, M = {drawn.num_mixed}"
-
-
-def mixed(data: MNISTMixtures) -> str:
-    """What single signals are."""
-    source = data.hparams.source
-    if data.singles is not None:
-        return f"{'notes' if data.modality.audible else 'images'} of {source}"
-    if data.modality.audible:
-        return "notes of instruments never heard" if data.hparams.unheard else "notes"
-    return f"{source} digits"
+    drawn, corpus = data.hparams, data.corpus
+    if corpus.given:
+        return f"{min(drawn.test_mixtures, len(corpus.splits.test))} mixtures of {corpus.title}"
+    return f"{drawn.test_mixtures} test mixtures of {corpus.title}, M = {drawn.num_mixed}"
 
 
 def folder_for(options: Any) -> Path:
@@ -123,7 +119,7 @@ def folder_for(options: Any) -> Path:
 def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:
     """What was scored, and on what."""
     return {
-        "data": data.hparams.mixtures or data.hparams.source,
+        "data": data.corpus.name,
         "n": data.hparams.test_mixtures,
         "num_mixed": data.hparams.num_mixed,
         "num_sources": model.num_sources,

@@ -4,7 +4,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from vaebss.checkpoints import read
+from vaebss.commands.data_options import corpus_options
 from vaebss.commands.resuming import (
     configuration,
     flatten,
@@ -27,7 +27,9 @@ from vaebss.commands.resuming import (
 )
 from vaebss.commands.run import RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
-from vaebss.data.mixtures import MNISTMixtures, is_sound
+from vaebss.data.corpora.open import open_corpus, revised
+from vaebss.data.corpus import Corpus
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
@@ -51,7 +53,18 @@ AUTO = "auto"  # of data.source, settled at run time
 
 
 class TrainParser(OneLineErrors, LightningArgumentParser):
-    """Lightning's parser, with our errors; a command's own options come before Lightning's."""
+    """Lightning's parser, with our errors; a command's own options come before Lightning's.
+
+    Attributes:
+        corpus: What is mixed, which was opened while options were parsed, and which the data module takes as it is.
+    """
+
+    corpus: Corpus | None = None
+
+    def instantiate_classes(self, cfg: Any, **options: Any) -> Any:
+        cfg = cfg.clone()
+        cfg.data.source = self.corpus or cfg.data.source
+        return super().instantiate_classes(cfg, **options)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         groups: Any = self._action_groups
@@ -105,17 +118,16 @@ class TrainCLI(LightningCLI):
         )
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        of = ("data.source", "data.mixtures", "data.source_scale")
-        parser.link_arguments(of, "model.source_scale", compute_fn=_brightest)
-        parser.link_arguments(of[:2], "model.bounded", compute_fn=_is_scale_known)
-        parser.link_arguments("data.image_shape", "model.image_shape", apply_on="instantiate")
+        for ours, models in {"brightest": "source_scale", "bounded": "bounded", "image_shape": "image_shape"}.items():
+            parser.link_arguments(f"data.{ours}", f"model.{models}", apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+    def parse_arguments(self, parser: Any, args: Any) -> None:
         self.files = configurations(sys.argv[1:] if args is None else args)
         options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
         if lacking := [name for name in known if name not in options]:
             raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
-        proposed = {} if options.ckpt else self.proposed(options)
+        opened = None if options.ckpt else self.opened(options)
+        proposed = self.proposed(options, opened) if opened else {}
         if path := options.ckpt or proposed.get("init", options.init):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
@@ -129,10 +141,16 @@ class TrainCLI(LightningCLI):
             self.resume(configuration(self.initial, options.ckpt, known))
         self.settle()
         refuse_others(saved, dumped(parser, self.config, known))
+        corpus = revised(opened, corpus_options(self.config.data)) if opened else self.opened(self.config)
+        self.corpus = parser.corpus = corpus
         self.check()
 
-    def proposed(self, options: Any) -> dict[str, Any]:
-        """Defaults that follow from what was typed; nothing beside it."""
+    def opened(self, options: Any) -> Corpus:
+        """Return the corpus that options describe; its files are read once, here."""
+        return open_corpus(held_out=options.data.val_mixtures, **corpus_options(options.data))
+
+    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+        """Return defaults that suit the corpus and what was typed; options that were typed stay as they are."""
         return {}
 
     def resume(self, begun: dict[str, Any]) -> None:
@@ -247,20 +265,3 @@ def train(command: str, run: Callable[[], None]) -> int:
             raise ValueError(first_line(error)) from error
 
     return run_cleanly(command, main)
-
-
-def _brightest(source: str, mixtures: str | None, source_scale: float) -> float:
-    """Pixel of a source: a spectrogram knows none."""
-    return math.inf if _surely_sound(source, mixtures) else source_scale
-
-
-def _is_scale_known(source: str, mixtures: str | None) -> bool:
-    """Nobody knows how bright the sources of given mixtures are, or those of sound."""
-    return mixtures is None and not _surely_sound(source, mixtures)
-
-
-def _surely_sound(source: str, mixtures: str | None) -> bool:
-    """What is wrong with files, the data module says."""
-    with suppress(ValueError):
-        return is_sound(source, mixtures)
-    return False

@@ -2,6 +2,7 @@
 
 # B mixtures, M sources in each at most, S the shape of a signal
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,3 +37,22 @@ class Conditions:
 
 
 IDEAL = Conditions()
+
+
+def conditions_of(gains: list[float] | None, noise: float = 0.0, named: str = "data.gains") -> Conditions:
+    """Return the conditions that options describe.
+
+    Args:
+        gains: Least and most gain, above 0 and at most 1; None is (1, 1).
+        noise: Standard deviation of the noise, 0 or above.
+        named: Name of the option of the gains, for the error.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+    low, high = gains if gains and len(gains) == 2 else (1.0, 1.0) if gains is None else (0.0, 0.0)
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"{named} must be two numbers above 0 and at most 1, the smaller first, not {gains}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"data.noise must be 0 or above, not {noise}")
+    return Conditions((low, high), noise)

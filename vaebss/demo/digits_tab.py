@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vaebss.data.digits import load_digits
+from vaebss.data.corpora.digits import load_digits
 from vaebss.demo.canvas import LAYERS, canvases, empty
 from vaebss.demo.digits_html import NOTHING, as_digits, digits_apart, file_apart, picture_url
 from vaebss.models.separator import Separator

@@ -14,7 +14,7 @@ import torch
 from scipy.io import wavfile
 from torch import Tensor
 
-from vaebss.data.notes import SPLITS, Notes
+from vaebss.data.corpora.notes import SPLITS, NoteSplits
 from vaebss.demo.html import block, data_url, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match
@@ -38,7 +38,7 @@ Track = tuple[str, Tensor]  # a label and a signal (T,)
 class NoteLibrary:
     """Notes to choose from, by instrument and pitch."""
 
-    notes: Notes
+    notes: NoteSplits
 
     @cached_property
     def _sounds(self) -> dict[Note, Tensor]:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vaebss.data.notes import load_notes
+from vaebss.data.corpora.notes import load_notes
 from vaebss.demo.notes_html import WAIT, NoteLibrary, notes_apart, sound_apart
 from vaebss.models.separator import Separator
 

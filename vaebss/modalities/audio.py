@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.figures.rows import Rows, spectrograms_figure
+from vaebss.metrics.audio import QUALITIES
+from vaebss.metrics.separation import Quality
 from vaebss.modalities import linking, resampling, sound_files, windows
 from vaebss.modalities.blocks import whole
 from vaebss.modalities.modality import Channels, Modality
@@ -141,6 +143,9 @@ class Audio(Modality):
         masks = shares.squeeze(2)
         parts = zip(masks.split(AT_ONCE), signals.split(AT_ONCE), strict=True)
         return torch.cat([self.spectrogram.apply(*part) for part in parts])
+
+    def qualities(self, source_scale: float) -> dict[str, Quality]:
+        return QUALITIES
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
         """Return energies of errors over that of the source, or of silence over a hundred times that of the signal.

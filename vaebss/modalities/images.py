@@ -15,6 +15,8 @@ from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
 from vaebss.figures.rows import Rows, curves_figure, rows_figure
+from vaebss.metrics.images import qualities
+from vaebss.metrics.separation import Quality
 from vaebss.modalities.arrays import as_images, laid_out
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, reading
@@ -125,6 +127,9 @@ class Images(Modality):
             resized = interpolate(shares.flatten(0, 1), signals.shape[2:], mode="bilinear")
             shares = resized.unflatten(0, shares.shape[:2])
         return shares * signals.unsqueeze(1)
+
+    def qualities(self, source_scale: float) -> dict[str, Quality]:
+        return qualities(source_scale)
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
         """Mean squared errors of pixels."""

@@ -49,3 +49,8 @@ def single_brightness(values: Tensor) -> float:
     if counts[level] <= COMMON * len(ink):
         return brightest / 2
     return float(ink[(ink * LEVELS / brightest).long().clamp(max=LEVELS - 1) == level].median())
+
+
+def estimated_scale(mixtures: Tensor) -> float:
+    """Return how bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
+    return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaebss.figures.rows import Rows
+from vaebss.metrics.separation import Quality
 from vaebss.modalities.files import reading
 from vaebss.separation import Separation
 
@@ -111,6 +112,14 @@ class Modality(ABC):
         """Signals of each slot: shares of the pictures (B, K, C, H, W), signals (B, *S) -> (B, K, *S).
 
         Shares that add up to 1 give signals that add up to the mixture.
+        """
+
+    @abstractmethod
+    def qualities(self, source_scale: float) -> dict[str, Quality]:
+        """Return the metrics of estimated signals by name, the main one first.
+
+        Args:
+            source_scale: Brightest pixel of a source in the signals' own scale; infinity where it is unknown.
         """
 
     @abstractmethod

@@ -10,13 +10,16 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
+from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
+from vaebss.modalities.looks import estimated_scale
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.pretrained.catalogue import card
+from vaebss.training.banks import BankMaker
 from vaebss.training.bar import RunBar
-from vaebss.training.statistics import of_mixtures, source_scale
+from vaebss.training.statistics import of_mixtures
 from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
 
@@ -96,15 +99,16 @@ def adapt(
 
 def pupil(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
     """A student, which knows what its teacher knows where it is of the same size, else nothing yet; and its lessons."""
-    options, known = lessons(tuple(mixtures.shape[1:])), of_mixtures(mixtures, source_scale(mixtures))
-    data = Remixes(seed=seed, **known["data"], **options["data"])
-    data.given, data.teacher = mixtures.half(), lambda: teacher
+    corpus = GivenPictures(mixtures.half(), "the array", source_scale=estimated_scale(mixtures))
+    options, known = lessons(tuple(mixtures.shape[1:])), of_mixtures(mixtures, corpus.source_scale)
+    data = Remixes(seed=seed, source=corpus, **options["data"])
     sizes = {"num_sources": teacher.num_sources, "image_shape": data.image_shape}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         student = RemixSeparator(**sizes, **known["data"], **known["model"], bounded=False, **options["model"])
     if isinstance(teacher, Masker) and all(getattr(teacher, name) == getattr(student.model, name) for name in SIZES):
         student.model.load_state_dict(teacher.state_dict())
+    data.banks = BankMaker(data, student.model, lambda: teacher)
     return student, data
 
 

@@ -163,7 +163,8 @@ class RunConfig(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # What was settled at run time, "auto", is what a resumed run must use.
         settled = self.config.clone(with_meta=False)
-        settled.data.source = trainer.datamodule.hparams.source  # type: ignore[attr-defined]
+        if isinstance(settled.data.source, str):
+            settled.data.source = trainer.datamodule.hparams.source  # type: ignore[attr-defined]
         checkpoint["config"] = self.parser.dump(settled, skip_link_targets=True, skip_validation=True)
 
 
@@ -243,15 +244,16 @@ class BankReport(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         model: Any = pl_module.model
-        self.scores = BankScores(model.source_scale, trainer.datamodule.modality.kind)  # type: ignore[attr-defined]
-        trainer.datamodule.watch = self.scores  # type: ignore[attr-defined]
+        self.scores = BankScores(model.source_scale, trainer.datamodule.modality)  # type: ignore[attr-defined]
+        trainer.datamodule.banks.watch = self.scores  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.bank.round == self.round or not trainer.is_global_zero:
+        bank = data.banks.bank
+        if bank.round == self.round or not trainer.is_global_zero:
             return
-        self.round = data.bank.round
-        rows = data.bank.sources[:32].float().split(8)
+        self.round = bank.round
+        rows = bank.sources[:32].float().split(8)
         figure = data.modality.figure({f"pseudo-sources {row + 1}": part for row, part in enumerate(rows)})
         add_figure(trainer, "bank/pseudo_sources", figure)
         assert self.scores is not None  # since setup

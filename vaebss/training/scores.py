@@ -10,7 +10,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from vaebss.metrics import audio, images
 from vaebss.metrics.separation import Quality, SeparationMetrics, of_mixtures
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
@@ -20,12 +19,11 @@ from vaebss.separation import Separation
 from vaebss.training.vae import NOISE
 
 Batch = dict[str, Tensor]
-QUALITIES = {"images": images.qualities, "audio": lambda source_scale: audio.QUALITIES}  # by kind of modality
 
 
-def main_quality(kind: str, source_scale: float) -> tuple[str, Quality]:
-    """The first of a kind's qualities, and its name."""
-    return next(iter(QUALITIES[kind](source_scale).items()))
+def main_quality(modality: Modality, source_scale: float) -> tuple[str, Quality]:
+    """Return the name of a modality's main metric, and the metric."""
+    return next(iter(modality.qualities(source_scale).items()))
 
 
 class Scorer:
@@ -38,7 +36,7 @@ class Scorer:
     """
 
     def __init__(self, num_slots: int, source_scale: float, modality: Modality):
-        self.metrics = SeparationMetrics(num_slots, QUALITIES[modality.kind](source_scale))
+        self.metrics = SeparationMetrics(num_slots, modality.qualities(source_scale))
         self.modality = modality
 
     def add(self, separation: Separation, batch: Batch) -> None:
@@ -98,18 +96,18 @@ class Scores(Callback):
 
 
 class BankScores:
-    """How good a bank's pseudo-sources are, for curves alone: see `Remixes.watch`.
+    """How good a bank's pseudo-sources are, for curves alone: see `BankMaker.watch`.
 
     Args:
-        source_scale: of the mixtures' sources, brightest pixel or infinity.
-        kind: of their modality.
+        source_scale: Brightest pixel of the mixtures' sources, or infinity.
+        modality: Modality of the mixtures.
 
     Attributes:
         name: of what is measured, the first of the kind's qualities.
     """
 
-    def __init__(self, source_scale: float, kind: str):
-        self.name, self.quality = main_quality(kind, source_scale)
+    def __init__(self, source_scale: float, modality: Modality):
+        self.name, self.quality = main_quality(modality, source_scale)
         self.confidence: list[Tensor] = []
         self.found: list[Tensor] = []
 
@@ -165,7 +163,7 @@ def apart(found: Separation, batch: Batch, modality: Modality, source_scale: flo
     lines = [found_there, [f"sure {confidence:.2f}" for confidence in found.confidence.tolist()]]
     if "sources" in batch:
         lines[0] = [f"{told} of {there}" for told, there in zip(found_there, batch["count"].tolist(), strict=True)]
-        _, quality = main_quality(modality.kind, source_scale)
+        _, quality = main_quality(modality, source_scale)
         scores = of_mixtures(quality, heard.float(), batch["sources"].float(), batch["count"])
         lines.append([f"{score:.1f} dB" for score in scores.tolist()])
     return Apart(

@@ -6,18 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from vaebss.modalities.images import Images, within
-from vaebss.modalities.looks import single_brightness
 from vaebss.separation import FAINTEST
 
 PIXELS = 28 * 28  # of a digit; the most that a VAE sees of a picture
 INK = 102.4  # sum of all pixels of a pair of digits, each up to 0.5, mean over MNIST
 MEAN = INK / PIXELS / 0.5  # brightness of a pair's pixels, as a share of a digit's brightest
 LIKELIHOOD_SCALE = math.sqrt(0.5)  # that of digits
-
-
-def source_scale(mixtures: Tensor) -> float:
-    """How bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
-    return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)
 
 
 def faintest(mixtures: Tensor, source_scale: float) -> float:

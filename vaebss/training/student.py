@@ -1,6 +1,6 @@
 """How a mask network learns from remixes of a separator's own confident estimates, as a LightningModule.
 
-See data/remixes.py for where its lessons come from.
+See training/banks.py for where its remixes come from.
 """
 
 # B mixtures, K slots, M sources in a remix
@@ -41,7 +41,7 @@ class RemixSeparator(System):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of remixes, whose sources are pseudo-sources."""
-        shares, sources = self.model(batch["mixture"]), with_silence(batch["sources"], self.model.num_sources)
+        shares, sources = self.model(batch["mixture"]), with_silence(batch["targets"], self.model.num_sources)
         errors = self.modality.errors(shares, batch["signal"], sources)
         cost = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
         loss = cost(errors, self.model.source_scale).mean()

@@ -9,7 +9,6 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from vaebss.checkpoints import FORMAT
-from vaebss.data.mixtures import MNISTMixtures
 from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
@@ -70,9 +69,9 @@ class System(LightningModule):
 
     def setup(self, stage: str) -> None:
         """The model says what its mixtures are pictures of."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, MNISTMixtures):
-            self.model.modality = data.modality.options
+        modality = getattr(getattr(self.trainer, "datamodule", None), "modality", None)
+        if modality is not None:
+            self.model.modality = modality.options
 
     @cached_property
     def modality(self) -> Modality:

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.atomic import atomic_write
-from vaebss.data.soundfont import Sound, SoundFont
+from vaebss.data.corpora.soundfont import Sound, SoundFont
+from vaebss.data.corpora.sounds import SingleSounds
+from vaebss.data.corpus import Splits
 from vaebss.errors import DataError
 from vaebss.seeding import generator
 
@@ -85,7 +87,7 @@ RANGES = {
 
 
 @dataclass(frozen=True)
-class Notes:
+class NoteSplits:
     """Notes (N, T) float16 of root mean square 1, and what they are: (N, 2), program and pitch of each.
 
     No recording is in two splits, see `split_notes`. `unheard` are all notes of instruments of which no other split has
@@ -100,7 +102,39 @@ class Notes:
     source: str
 
 
-def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
+class Notes(SingleSounds):
+    """Notes of the instruments of a SoundFont.
+
+    Args:
+        root: Folder for the rendered notes.
+        soundfont: File of the notes; by default the font that comes with pip install 'vaebss[audio]'.
+        unheard: Whether test mixtures are of instruments of which no note was trained on.
+        options: Those of `SingleSounds`.
+    """
+
+    kind = "notes"
+    name = "notes"
+
+    def __init__(self, root: str = "./data", soundfont: str | None = None, unheard: bool = False, **options: Any):
+        super().__init__(**options)
+        self.source = self.name
+        self.root, self.soundfont, self.unheard = root, soundfont, unheard
+
+    @property
+    def title(self) -> str:
+        font = f" of {Path(self.soundfont).stem}" if self.soundfont else ""
+        return f"notes{font}, of instruments never heard" if self.unheard else f"notes{font}"
+
+    def signals(self) -> Splits:
+        notes = load_notes(self.root, self.soundfont)
+        return Splits(notes.train, notes.val, notes.unheard if self.unheard else notes.test)
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {}
+
+
+def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSplits:
     """Notes of a SoundFont, rendered once and kept in `root` under the font's checksum.
 
     Args:
@@ -116,7 +150,7 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> Notes:
     return split_notes(sounds, labels, recordings, font.stem)
 
 
-def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str) -> Notes:
+def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str) -> NoteSplits:
     """Split notes so that no recording is in two splits.
 
     Whole groups of notes that share recordings are held out at random, of the programs first of which least has been
@@ -140,7 +174,7 @@ def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str)
     split[(split == SPLITS.index("unheard")) & ~unheard[program]] = len(SPLITS)  # in none
     places = {name: (split == number).nonzero()[:, 0] for number, name in enumerate(SPLITS)}
     parts = {name: sounds[places[name]] for name in SPLITS}
-    return Notes(**parts, labels={name: labels[places[name]] for name in SPLITS}, source=source)
+    return NoteSplits(**parts, labels={name: labels[places[name]] for name in SPLITS}, source=source)
 
 
 def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:

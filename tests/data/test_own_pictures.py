@@ -9,10 +9,8 @@ from conftest import prepared
 from PIL import Image
 
 from vaebss import MNISTMixtures
-from vaebss.data import folders
-from vaebss.data.folders import read_folder
+from vaebss.data.corpora.open import open_corpus
 from vaebss.errors import FileError
-from vaebss.modalities.image_files import read_mixtures
 
 ready = partial(prepared, epoch_size=40, batch_size=20, val_mixtures=30, test_mixtures=50)
 
@@ -46,7 +44,8 @@ def single(tmp_path) -> str:
 def test_single_images_are_mixed_at_random_as_digits_are(single):
     data = ready(source=single, num_mixed=[1, 3], source_scale=0.25)
     assert data.image_shape == (3, 16, 20)
-    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+    assert {tuple(batch) for batch in data.train_dataloader()} == {("signal", "mixture")}
+    for loader in (data.val_dataloader(), data.test_dataloader()):
         batch = whole(loader)
         torch.testing.assert_close(batch["sources"].sum(1), batch["mixture"])
         assert batch["count"].unique().tolist() == [1, 2, 3]
@@ -54,9 +53,9 @@ def test_single_images_are_mixed_at_random_as_digits_are(single):
 
 
 def test_no_single_image_is_in_two_splits(single):
-    collection = ready(source=single).collection
-    images = torch.cat([collection.train, collection.val, collection.test])
-    assert [len(part) for part in (collection.train, collection.val, collection.test)] == [32, 4, 4]
+    splits = ready(source=single).corpus.splits
+    images = torch.cat(splits)
+    assert [len(part) for part in splits] == [32, 4, 4]
     assert len(images.flatten(1).unique(dim=0)) == 40
 
 
@@ -121,7 +120,7 @@ def test_noise_is_as_strong_as_it_says_and_no_pixel_below_black():
 
 def test_mixtures_of_an_epoch_do_not_share_their_noise():
     first, second = (ready(source="bundled", noise=0.02, seed=seed).train_dataloader() for seed in (0, 1))
-    noise = [batch["mixture"] - batch["sources"].sum(1) for batch in (next(iter(first)), next(iter(second)))]
+    noise = [next(iter(loader))["mixture"] for loader in (first, second)]
     assert len(torch.cat(noise).flatten(1).unique(dim=0)) == 40
 
 
@@ -133,45 +132,27 @@ def test_impossible_conditions_are_refused_by_name(options):
         MNISTMixtures(source="bundled", **options)
 
 
-def test_noise_is_of_images():
-    with pytest.raises(ValueError, match="noise"):
-        MNISTMixtures(source="notes", noise=0.1)
-
-
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=["N, L", "N, 1, L", "N, 1, 1, L"])
 def test_lines_are_mixtures_too(tmp_path, shape):
     lines = pictures(20, *shape, 90)
     data = ready(mixtures=saved(tmp_path / "lines.npy", lines))
     assert data.image_shape == (1, 1, 90)
-    torch.testing.assert_close(data.given.float(), torch.from_numpy(lines).view(20, 1, 1, 90), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        data.corpus.splits.test.float(), torch.from_numpy(lines).view(20, 1, 1, 90), atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("invert", [None, True])
 def test_dark_ink_on_white_becomes_bright_on_black(tmp_path, invert):
     ink = pictures(12, 20, 20)
-    read, inverted = read_folder(saved(tmp_path / "paper.npy", 1 - ink), invert)
-    assert inverted
-    np.testing.assert_allclose(read[:, 0], ink, atol=1e-3)
-    read, inverted = read_folder(saved(tmp_path / "ink.npy", ink))
-    assert not inverted
-    np.testing.assert_allclose(read[:, 0], ink, atol=1e-3)
+    data = MNISTMixtures(mixtures=saved(tmp_path / "paper.npy", 1 - ink), invert=invert)
+    assert data.hparams.invert
+    np.testing.assert_allclose(data.corpus.splits.test[:, 0], ink, atol=1e-3)
+    data = MNISTMixtures(mixtures=saved(tmp_path / "ink.npy", ink))
+    assert data.hparams.invert is False
+    np.testing.assert_allclose(data.corpus.splits.test[:, 0], ink, atol=1e-3)
 
 
 def test_what_is_brighter_than_white_cannot_be_inverted(tmp_path):
     with pytest.raises(FileError, match="above 1"):
-        read_folder(saved(tmp_path / "bright.npy", 2 * pictures(12, 20, 20)), invert=True)
-
-
-def test_pictures_read_last_are_read_again_when_their_files_change_alone(single, monkeypatch):
-    read = []
-    monkeypatch.setattr(folders, "read_mixtures", lambda files, **of: read.append(files) or read_mixtures(files, **of))
-    first, _ = read_folder(single)
-    again, _ = read_folder(single)
-    assert len(read) == 1
-    assert again is first
-    changed = read[0][3]
-    Image.fromarray(np.full((16, 20, 3), 200, np.uint8)).save(changed)
-    assert float(read_folder(single)[0][3].min()) == pytest.approx(200 / 255, abs=1e-3)
-    changed.unlink()
-    assert len(read_folder(single)[0]) == 39
-    assert len(read) == 3
+        open_corpus(mixtures=saved(tmp_path / "bright.npy", 2 * pictures(12, 20, 20)), invert=True)

@@ -2,38 +2,28 @@
 
 # N windows or notes, M stems, T samples of one, S of all sound
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vaebss.data.collections import HELD_OUT, Given, Split
-from vaebss.data.notes import cut
+from vaebss.data.corpora.notes import cut
+from vaebss.data.corpora.sounds import SingleSounds, audio_of
+from vaebss.data.corpus import TENTH, Given, Split, Splits, tenth_apart
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.data.truth import check_sums, paired
 from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.files import KINDS, find
 from vaebss.seeding import generator
 
 STEP = 64  # samples between the starts of two windows
 QUIET = 0.01  # root mean square, as a share of the loud parts', below which a window is as good as silent
-
-
-def holds_sounds(path: str | Path) -> bool:
-    """Whether a file, or the files of a folder and those below it, are sounds and not pictures, by their suffixes.
-
-    Raises:
-        FileError: there are none of either, or some of both.
-    """
-    files = {file.suffix.lower() in Audio.suffixes: file for file in find(path, True, KINDS + Audio.suffixes)}
-    if len(files) > 1:
-        raise FileError(f"{path} holds sounds, {files[True].name}, and pictures, {files[False].name}: keep them apart")
-    return True in files
 
 
 @dataclass(frozen=True)
@@ -67,36 +57,100 @@ class Windows:
         return replace(self, starts=self.starts[inside])
 
 
-class Recordings(Given):
-    """Given mixtures that are windows of recordings: an even choice of them, or fresh ones."""
+class SingleNotes(SingleSounds):
+    """Recorded single notes, from which mixtures are drawn.
 
-    @classmethod
-    def of(cls, windows: Windows, source: str, stems: Windows | None = None) -> "Recordings":
-        """The last tenth of all sound to validate on, the rest to train on; all to test on."""
-        whole = windows.sound.shape[-1]
-        place = whole - whole // HELD_OUT
-        train, val = windows.between(0, place), windows.between(place, whole)
+    Args:
+        notes: (N, T) of root mean square 1, see `read_notes`.
+        name: Name for titles and errors, such as the path of their folder.
+        options: Those of `SingleSounds`.
+    """
+
+    kind = "single notes"
+
+    def __init__(self, notes: Tensor, name: str = "the array", **options: Any):
+        super().__init__(**options)
+        self.notes, self.name = notes, name
+
+    @property
+    def title(self) -> str:
+        return f"notes of {self.name}"
+
+    def signals(self) -> Splits:
+        return tenth_apart(self.notes, self.name, "notes")
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {"notes": self.notes, "name": self.name}
+
+
+class GivenRecordings(Given):
+    """Mixtures that are windows of recordings: an even choice of them, or new ones in each epoch.
+
+    Args:
+        windows: The windows (N, T) of all recordings, see `read_windows`.
+        name: Name for titles and errors, such as the path of their folder.
+        stems: The windows (N, M, T) of the true sources.
+        level: Root mean square of a sound in a pair.
+        spectrogram: Options of `audio_of`.
+    """
+
+    kind = "recordings"
+    source_scale = math.inf
+
+    def __init__(
+        self,
+        windows: Windows,
+        name: str = "the recordings",
+        stems: Windows | None = None,
+        level: float = 0.25,
+        **spectrogram: Any,
+    ):
+        self.windows, self.name, self.stems = windows, name, stems
+        self.modality = audio_of(level, **spectrogram)
+
+    @property
+    def has_truth(self) -> bool:  # type: ignore[override]
+        return self.stems is not None
+
+    def signals(self) -> Splits:
+        """Validate on the last tenth of all sound, train on the rest, and test on all of it.
+
+        Raises:
+            ValueError: A part holds nothing that is not silent.
+        """
+        whole = self.windows.sound.shape[-1]
+        place = whole - whole // TENTH
+        train, val = self.windows.between(0, place), self.windows.between(place, whole)
         if not (len(train) and len(val)):
-            raise ValueError(f"{source} holds too little that is not silent to train and to validate on")
-        truth = {} if stems is None else {"val": stems.between(place, whole), "test": stems}
-        return cls(train, val, windows, source, truth)
+            raise ValueError(f"{self.name} holds too little that is not silent to train and to validate on")
+        if self.stems is not None:
+            self.truth = {"val": self.stems.between(place, whole), "test": self.stems}
+        return Splits(train, val, self.windows)
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
-        """Windows evenly over a split, as many as there are at most; None where all are to be fresh."""
-        there = len(getattr(self, split))
+        """Return `number` windows at most, spread evenly over a split, or None where each epoch draws new ones."""
+        there = len(getattr(self.splits, split))
         if number is None:
             return None
         return torch.linspace(0, there - 1, min(number, there), dtype=torch.float64).long().unsqueeze(1)
 
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {"windows": self.windows, "name": self.name, "stems": self.stems}
 
-def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> tuple[Windows, Windows | None]:
+
+def read_windows(
+    path: str | Path, files: Iterable[Path], audio: Audio, stems: Sequence[str] = ()
+) -> tuple[Windows, Windows | None]:
     """Windows of all recordings of a file, or of a folder and those below it, each recording levelled as a whole.
 
     No window spans two recordings, or is nearly silent; the order of recordings is drawn. What is shorter than a window
     is filled up with silence.
 
     Args:
-        path: the recordings.
+        path: file or folder of the recordings, for errors.
+        files: the recordings.
         audio: whose rate, length and loudness they shall have.
         stems: M files or folders; a recording of each was mixed into one of `path`, see `truth.paired`, and is as long.
 
@@ -107,8 +161,8 @@ def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> t
         FileError: a file is broken, there is too little sound, or stems are not as many, or not as long, as the
             recordings, or do not add up to them.
     """
-    every = [paired(part, path, Audio.suffixes) for part in (path, *stems)]
-    sounds = [_sounds(own, audio) for own in every]
+    every = [list(files), *(paired(part, path, Audio.suffixes) for part in stems)]
+    sounds = [read_sounds(own, audio) for own in every]
     for stem, part in zip(stems, sounds[1:], strict=True):
         if [len(sound) for sound in part] != [len(sound) for sound in sounds[0]]:
             raise FileError(f"{stem} has not as many recordings as {path}, or they are not as long")
@@ -120,24 +174,20 @@ def read_windows(path: str | Path, audio: Audio, stems: Sequence[str] = ()) -> t
     ends = accumulate(recording.shape[1] for recording in recordings)
     starts = [_starts(part[0], audio) + end - part.shape[1] for part, end in zip(recordings, ends, strict=True)]
     whole = Windows(torch.cat(recordings, 1), torch.cat(starts), audio.samples)
-    seconds, least = whole.sound.shape[1] / audio.rate, HELD_OUT * audio.samples / audio.rate
+    seconds, least = whole.sound.shape[1] / audio.rate, TENTH * audio.samples / audio.rate
     if seconds < least:
         raise FileError(f"{path} holds {seconds:.1f} seconds of sound; {least:.1f} are the least to train on")
     return replace(whole, sound=whole.sound[0]), replace(whole, sound=whole.sound[1:]) if stems else None
 
 
-def read_sounds(path: str | Path, audio: Audio) -> list[Tensor]:
-    """All sounds of a file, or of a folder and those below it, by path: (T',) each, at the rate of `audio`, mono."""
-    return _sounds(find(path, True, Audio.suffixes), audio)
-
-
-def _sounds(files: Sequence[Path], audio: Audio) -> list[Tensor]:
+def read_sounds(files: Iterable[Path], audio: Audio) -> list[Tensor]:
+    """Read the sounds of files: (T',) each, at the rate of `audio`, mono."""
     return [audio.sound(file).mean(0) for file in files]
 
 
-def read_notes(path: str | Path, audio: Audio) -> Tensor:
-    """Single notes of a folder, each cut at its onset, see `notes.cut`: (N, T) of root mean square 1, none silent."""
-    notes = torch.stack([cut(sound) for sound in read_sounds(path, audio)])
+def read_notes(files: Iterable[Path], audio: Audio) -> Tensor:
+    """Read single notes, each cut at its onset, see `notes.cut`: (N, T) of root mean square 1, none silent."""
+    notes = torch.stack([cut(sound) for sound in read_sounds(files, audio)])
     return notes[notes.any(1)]
 
 

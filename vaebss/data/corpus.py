@@ -1,0 +1,218 @@
+"""What is mixed, or has been mixed already: the one object that every part of a run asks about its data."""
+
+# B mixtures, M sources in each at most, N signals, S the shape of a signal
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vaebss.data.batches import Batch, GivenMixtures, MixtureDataset
+from vaebss.data.conditions import IDEAL, Conditions
+from vaebss.data.plans import FIXED_SEED, VAL, draw_plan
+from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.modality import Modality
+from vaebss.models.separator import Separator
+from vaebss.seeding import generator
+
+Split = Literal["train", "val", "test"]
+TENTH = 10  # one of so many signals is held out
+
+
+class Signals(Protocol):
+    """Signals (N, *S) that are indexed by number: a tensor, or windows of a longer signal."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, numbers: Any, /) -> Tensor: ...
+
+
+class Splits(NamedTuple):
+    """Signals (N, *S) of each split; no signal is in two of them."""
+
+    train: Any
+    val: Any
+    test: Any
+
+
+class Corpus(ABC):
+    """A collection of signals in three splits, from which batches of mixtures are made.
+
+    A user's own corpus derives from `Singles` or `Given`, sets `name`, `modality` and `source_scale`, and writes
+    `signals`. It is used by `MNISTMixtures(source=MyCorpus())`, or on the command line by
+    `--data.source my_package.MyCorpus`.
+
+    Attributes:
+        name: Name of the corpus in titles and results.
+        kind: Name of this kind of data.
+        modality: How its signals are pictured for a separator of its own size.
+        source_scale: Brightest pixel of one source; infinity where it is unknown.
+        given: Whether the mixtures exist already; otherwise they are drawn at random from single signals.
+        distinct: Whether no mixture holds a signal twice.
+        has_truth: Whether the sources of validation and test mixtures are known.
+        source: Value of the option `data.source` that opens this corpus.
+    """
+
+    name: str
+    kind: ClassVar[str] = "data of your own"
+    modality: Modality
+    source_scale: float
+    given: ClassVar[bool] = False
+    distinct: bool = False
+    has_truth: bool = True
+    source: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.source = f"{cls.__module__}.{cls.__qualname__}"
+
+    @property
+    def title(self) -> str:
+        """What is mixed, in words for a person."""
+        return self.name
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the brightest pixel of a source is known, so that estimates can be bounded by it."""
+        return not self.given and math.isfinite(self.source_scale)
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """Options whose value was found while the corpus was opened or fetched, for the saved hyper-parameters."""
+        return {"source": self.source, "source_scale": self.source_scale}
+
+    def prepare(self) -> None:
+        """Fetch or render what is missing. It runs in one process only."""
+        self.load()
+
+    def load(self) -> None:
+        """Bring the signals into memory; a second call does nothing."""
+        _ = self.splits
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The signals, which are loaded at the first access."""
+        return self.signals()
+
+    @abstractmethod
+    def signals(self) -> Splits:
+        """Return the signals of all splits; it is called once."""
+
+    @abstractmethod
+    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
+        """Return a fixed list of `number` mixtures, (number, M) int64, or None where each epoch draws new ones.
+
+        Args:
+            split: Split whose signals are mixed.
+            number: Length of the list.
+            counts: Fewest and most sources of a mixture.
+            address: Seeds of the randomness, see `draw_plan`.
+        """
+
+    @abstractmethod
+    def dataset(self, split: Split, modality: Modality | None = None, truth: bool | None = None) -> Dataset[Batch]:
+        """Return a data set whose items are whole batches, which are asked for by their plan.
+
+        Args:
+            split: Split whose signals are mixed.
+            modality: Pictures the mixtures; by default the corpus' own.
+            truth: Whether batches hold `sources` and `count`, for scores alone; by default those of training do not.
+        """
+
+    def sample_mixtures(self, num_mixed: float) -> Tensor | None:
+        """Return pictures (N, C, H, W) as bright as mixtures of `num_mixed` sources, from which options are proposed.
+
+        None means that the defaults suit this corpus.
+        """
+        return None
+
+    def seen_by(self, separator: Separator) -> Modality:
+        """Return the modality by which a separator of any size sees these signals."""
+        return modality_of(separator)
+
+    @property
+    def contents(self) -> dict[str, Any] | None:
+        """Arguments of this class that hold what was read from files; None where they are not to be made anew."""
+        return None
+
+
+class Singles(Corpus):
+    """Single signals, from which mixtures are drawn at random.
+
+    Attributes:
+        scale: Factor that makes a stored signal a source of a mixture.
+        conditions: Gains of the sources and noise of the mixtures.
+        vary: Changes training mixtures (B, *S), given their plan; nobody knows the sources of changed mixtures.
+    """
+
+    scale: float = 1.0
+    conditions: Conditions = IDEAL
+    vary: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
+        if number is None:
+            return None
+        return draw_plan(len(getattr(self.splits, split)), number, counts, *address, distinct=self.distinct)
+
+    def dataset(self, split: Split, modality: Modality | None = None, truth: bool | None = None) -> MixtureDataset:
+        return MixtureDataset(
+            getattr(self.splits, split),
+            self.scale,
+            modality or self.modality,
+            self.vary if split == "train" else None,
+            self.conditions,
+            truth=split != "train" if truth is None else truth,
+        )
+
+
+class Given(Corpus):
+    """Mixtures that exist already, whose sources are unknown or serve scores alone.
+
+    Attributes:
+        truth: Sources (N, M, *S) of the "val" and "test" mixtures, where they are known.
+    """
+
+    given = True
+    truth: Mapping[str, Signals] = {}
+
+    @property
+    def has_truth(self) -> bool:  # type: ignore[override]
+        return "test" in self.truth
+
+    def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
+        """Return the numbers of the first `number` mixtures, or of all, (N, 1)."""
+        there = len(getattr(self.splits, split))
+        return torch.arange(there if number is None else min(number, there)).unsqueeze(1)
+
+    def dataset(self, split: Split, modality: Modality | None = None, truth: bool | None = None) -> GivenMixtures:
+        sources = None if truth is False else self.truth.get(split)
+        return GivenMixtures(getattr(self.splits, split), modality or self.modality, sources)
+
+
+def tenth_apart(signals: Tensor, name: str, kind: str) -> Splits:
+    """Split single signals (N, *S): a tenth, drawn at random, validates, another tests, the others train.
+
+    Raises:
+        ValueError: There are fewer than ten.
+    """
+    held_out = len(signals) // TENTH
+    if not held_out:
+        raise ValueError(f"{name} holds {len(signals)} {kind}; {TENTH} are the least to mix")
+    shuffled = signals[torch.randperm(len(signals), generator=generator(FIXED_SEED, VAL))]
+    val, test, train = shuffled.split([held_out, held_out, len(signals) - 2 * held_out])
+    return Splits(train, val, test)
+
+
+def first(signals: Tensor, number: int | None, name: str) -> Tensor:
+    """Return the first `number` training signals (N, *S), or all where it is None.
+
+    Raises:
+        ValueError: There are not as many.
+    """
+    if number is not None and number > len(signals):
+        raise ValueError(f"data.train_size is {number}, but {name} has only {len(signals)}")
+    return signals[:number]

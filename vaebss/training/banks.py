@@ -1,0 +1,95 @@
+"""How banks are made: a separator's own confident estimates become the sources of a student's remixes.
+
+A trained separator, the teacher, separates the training mixtures. Its most confident estimates, pseudo-sources, make a
+bank. A student learns to separate remixes of the bank, whose parts are known; then it separates the training mixtures
+anew, which makes a better bank, and learns on. The errors of an estimate have nothing to do with what it is remixed
+with, so that the student averages them away. No true source takes part. The method is related to RemixIT (Tzinis et
+al. 2022), MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020).
+"""
+
+# B mixtures, K slots, S the shape of a signal
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vaebss.data.bank import Bank, make_bank
+from vaebss.data.batches import Batch
+from vaebss.data.remixes import Remixes
+from vaebss.modalities.modality import Modality, through
+from vaebss.models.separator import Separator
+from vaebss.separation import Separation
+
+
+class BankMaker:
+    """Makes the bank of each round: the first by the teacher, later ones by the student.
+
+    Args:
+        data: The mixtures, and the options of the banks.
+        student: The separator that is trained.
+        teacher: Returns the separator that makes the first bank; it is called only where that bank is missing.
+        path: File in which the bank is kept, so that a resumed run has it; None keeps it in memory alone.
+
+    Attributes:
+        watch: Sees every batch that a bank is made of, with its true sources, and what was found in it: for scores
+            alone. None leaves the sources out.
+        bank: The bank that was made last.
+    """
+
+    def __init__(self, data: Remixes, student: Separator, teacher: Callable[[], Separator], path: Path | None = None):
+        self.data, self.student, self.teacher, self.path = data, student, teacher, path
+        self.watch: Callable[[Batch, Separation], None] | None = None
+        self.bank: Bank | None = None
+
+    def __call__(self, number: int) -> Bank:
+        """Return the bank of a round, counted from 0: from memory, from its file, or made now."""
+        if self.bank is None and self.path and self.path.is_file():
+            self.bank = Bank.load(self.path)
+        if self.bank is None or self.bank.round != number:
+            self.bank = self.make(self.student if number else self.teacher(), number)
+            if self.path and self.data.is_first_process:
+                self.bank.save(self.path)
+        return self.bank
+
+    def make(self, separator: Separator, number: int) -> Bank:
+        """Separate the list of training mixtures, and keep the most confident estimates."""
+        hparams, seen = self.data.hparams, self.data.corpus.seen_by(separator)
+        refinement = {"refine_steps": hparams.refine_steps, "restarts": hparams.restarts}
+        batches = self.data.listed(truth=self.watch is not None)
+        separations = []
+        for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
+            part = through(separator.label, seen, batch["signal"], **refinement)
+            if hparams.consistent:
+                part = replace(part, confidence=part.confidence * consistency(separator, seen, part))
+            separations.append(Separation(part.sources.half(), part.active, part.confidence))
+            if self.watch:
+                self.watch(batch, part)
+        found = Separation.cat(separations)
+        return make_bank(seen.linked(found) if hparams.voices else found, hparams.keep[number], number, hparams.voices)
+
+
+def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
+    """Of how many groups of a mixture's sources, but for all of them, the number is found again: a share, (B,).
+
+    Two notes in one slot come apart once they are alone, and two halves of a note, put together, are one again. Kin of
+    MixCycle (Karamatli and Kirbiz 2022).
+
+    Args:
+        separator: that found them.
+        modality: as it sees signals.
+        found: (B, K, *S), masked.
+    """
+    right, asked = torch.zeros_like(found.confidence), torch.zeros_like(found.confidence)
+    slots = range(found.active.shape[1])
+    for group in [list(some) for size in slots[1:] for some in combinations(slots, size)]:
+        rows = (found.active[:, group].all(1) & (found.count > len(group))).nonzero().flatten()
+        if len(rows):
+            again = through(separator.separate, modality, found.sources[rows][:, group].sum(1))
+            right[rows] += (again.count == len(group)).to(right.dtype)
+            asked[rows] += 1
+    return torch.where(asked > 0, right / asked.clamp(min=1), 1.0)
