@@ -66,6 +66,7 @@ class Audio(Modality):
     formats: ClassVar[tuple[str, ...]] = (".wav", ".flac")
     dims: ClassVar[int] = 1
     audible: ClassVar[bool] = True
+    teachers: ClassVar[tuple[str, ...]] = ("vae-notes",)
 
     rate: int = 16_000
     samples: int = 16_128

@@ -77,6 +77,7 @@ class Images(Modality):
     formats = (".png", ".tiff", ".npy")
     dims = 3
     has_white = True
+    teachers = ("remix-k2", "remix-1to4")
     exponent = 1.0
 
     def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False, white: float | None = None):

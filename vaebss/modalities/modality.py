@@ -71,6 +71,7 @@ class Modality(ABC):
         frequencies: hertz of the centre of each row of a picture, where rows are bands of frequencies.
         voices: whether slots are the same voices in all windows of a signal, or have to be linked.
         has_white: whether signals have a white, a ground and a brightest value of a source, which users may state.
+        teachers: Names of the shipped models that teach students of this modality, in the order of their slots.
     """
 
     kind: ClassVar[str]
@@ -79,6 +80,7 @@ class Modality(ABC):
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     has_white: ClassVar[bool] = False
+    teachers: ClassVar[tuple[str, ...]] = ()
     frequencies: tuple[float, ...] = ()
     exponent: float
     voices: bool = False
