@@ -113,7 +113,7 @@ def test_a_recipe_is_found_beside_the_file_that_names_it(trained, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     cli = remix.RemixCLI(["--config", str(folder / "student.yaml")])
     assert cli.config.teacher == str(folder / "teacher.yaml")
-    assert list(cli.recipe["model"]["hidden_dims"]) == TEACHER["model"]["hidden_dims"]
+    assert list(cli.teacher_config["model"]["hidden_dims"]) == TEACHER["model"]["hidden_dims"]
 
 
 @pytest.mark.parametrize("again", [[], ["--config", "student.yaml"]])

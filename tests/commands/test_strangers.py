@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from vaebss import CheckpointError
 from vaebss.commands import fit, remix
 from vaebss.commands.fit import FitCLI
-from vaebss.commands.recipe import Recipe
 from vaebss.commands.resuming import CLASSES, importable, trusted_options
+from vaebss.commands.teacher_config import TeacherCLI
 from vaebss.data.corpora.digits import Digits
 
 MINE = """
@@ -249,7 +249,7 @@ def test_the_file_of_a_teacher_is_judged_where_a_checkpoint_names_it(trap):
     """The file lies there, but the user has not asked for it."""
     Path("teacher.yaml").write_text(yaml.dump({"trainer": {"callbacks": [MODULE]}}))
     cli = object.__new__(remix.RemixCLI)
-    cli.config = Recipe(None, Digits(source="bundled")).config
+    cli.config = TeacherCLI(None, Digits(source="bundled")).config
     cli.config.ckpt, cli.config.teacher, cli.typed = "last.ckpt", "teacher.yaml", {"teacher": None}
     with pytest.raises(CheckpointError, match=r"teacher\.yaml.*trap_of_a_stranger\.Module.*--teacher"):
-        _ = cli.recipe
+        _ = cli.teacher_config

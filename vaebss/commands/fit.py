@@ -49,22 +49,22 @@ class FitCLI(TrainCLI):
         for name in REMOVED:
             parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=int | None, help=SUPPRESS)
 
-    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
-        """Return, for one's own pictures, an objective that weighs them as it does digits."""
+    def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+        """Return options of an objective that weighs the user's pictures as it weighs digits."""
         pictures = corpus.sample_mixtures(sum(counts_of(options.data.num_mixed)) / 2)
         if pictures is None:
             return {}
         scale = estimated_scale(pictures) if corpus.given else corpus.source_scale
         return flatten(statistics.of_vae(pictures, scale, options.model.num_sources))
 
-    def check(self) -> None:
-        super().check()
+    def validate(self) -> None:
+        super().validate()
         if not self.config.ckpt and any(self.config[name] not in (None, default) for name, default in REMOVED.items()):
             print(INSTEAD, flush=True)
 
 
 def fit(cli: TrainCLI) -> None:
-    """Train as the options say."""
+    """Train a VAE as the options say."""
     run, model, data = Run(cli.command, cli.trainer, cli.folder), cli.model, cli.datamodule
     run.prepare(data)
     if cli.config.init:
@@ -77,7 +77,7 @@ def fit(cli: TrainCLI) -> None:
 
 
 def warn(run: Run, teacher: str | None) -> None:
-    """Say so where the ELBO of held-out mixtures has fallen: whoever trains on few mixtures too long ends worse off."""
+    """Warn if the ELBO of held-out mixtures has fallen, as it does in long trainings on few mixtures."""
     best, last = run.checkpoints.best_model_score, run.trainer.callback_metrics.get(MONITOR)
     if best is None or last is None or best - last < FALL:
         return
@@ -89,7 +89,7 @@ def warn(run: Run, teacher: str | None) -> None:
 
 
 def take_weights(model: Any, initial: Any, name: str) -> None:
-    """Those of another separator of the same kind and size."""
+    """Copy the weights of `initial`, which must have the same architecture; `name` is named in the error."""
     try:
         model.model.load_state_dict(initial.state_dict())
     except RuntimeError as error:
@@ -97,7 +97,7 @@ def take_weights(model: Any, initial: Any, name: str) -> None:
 
 
 def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
-    """A VAE without its most silent slots where fewer are wanted."""
+    """Return a VAE without its least used slots if fewer slots are wanted."""
     if slots >= model.num_sources:
         return model
     used = pruning.usage(model, next(iter(data.val_dataloader()))["mixture"])
@@ -108,7 +108,7 @@ def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
 
 
 def side_trainer(cli: TrainCLI, folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
-    """Of a VAE that a run needs first, in a folder of its own; else with the run's --trainer options."""
+    """Return a Trainer for a teacher: with a folder and callbacks of its own, else the run's --trainer options."""
     own = {
         "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
         "callbacks": [*cli.base_callbacks(MONITOR, lambda: folder), *callbacks],

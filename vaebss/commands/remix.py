@@ -8,9 +8,9 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.checkpoints import build, load
 from vaebss.commands.fit import side_trainer, take_weights
-from vaebss.commands.recipe import Recipe, found, is_recipe
-from vaebss.commands.resuming import check_recipe, flatten
+from vaebss.commands.resuming import check_teacher_config, flatten
 from vaebss.commands.run import Run
+from vaebss.commands.teacher_config import TeacherCLI, is_config_file, resolve_path
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.corpora.open import OPTIONS, revised
@@ -62,13 +62,13 @@ class RemixCLI(TrainCLI):
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
         parser.link_arguments("data.frequencies", "model.frequencies", apply_on="instantiate")
 
-    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
-        """Return, for given mixtures, a schedule for their size, and a teacher unless there is to be none."""
+    def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+        """Return a schedule and a teacher for user-supplied mixtures; nothing for mixtures that are drawn."""
         if not corpus.given:
             return {}
         mixtures = corpus.sample_mixtures(options.model.num_sources)
         if mixtures is None:
-            return self._proposed_of_sound(options)
+            return self._sound_options(options)
         shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
         lessons, scale = adapting.lessons(shape), estimated_scale(mixtures)
         proposed = flatten(lessons) | flatten(statistics.of_mixtures(mixtures, scale))
@@ -80,8 +80,8 @@ class RemixCLI(TrainCLI):
         del proposed["model.widths"]  # a student has those of its beginning
         return proposed | {"init": options.init or shipped}
 
-    def _proposed_of_sound(self, options: Any) -> dict[str, Any]:
-        """What was taught before learns on from recordings; a new student has a shipped teacher, or another."""
+    def _sound_options(self, options: Any) -> dict[str, Any]:
+        """Return a schedule for recordings; a student without --init also gets its sizes and a teacher."""
         lessons, new = flatten(adapting.SOUND), flatten(adapting.NEW_TO_SOUND)
         lessons["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
         if options.init not in (None, NONE):
@@ -95,17 +95,17 @@ class RemixCLI(TrainCLI):
         adapts = self.config.data.mixtures is not None
         return [BankReport(), *([adapting.patience(self.config.data.epochs_per_round)] if adapts else [])]
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         for name in ("init", "teacher"):
             if self.config[name] == NONE:
                 self.config[name] = None
-        if self.config.init and (not self.config.teacher or is_recipe(self.config.teacher)):
+        if self.config.init and (not self.config.teacher or is_config_file(self.config.teacher)):
             self.config.teacher = self.config.init  # what has been taught needs none to be trained
-        if is_recipe(self.config.teacher):
-            self.config.teacher = found(self.config.teacher, self.files)
+        if is_config_file(self.config.teacher):
+            self.config.teacher = resolve_path(self.config.teacher, self.files)
 
-    def check(self) -> None:
-        super().check()
+    def validate(self) -> None:
+        super().validate()
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
         slots, known = self.config.model.num_sources, self.initial.get("hyper_parameters", {}).get("num_sources", 0)
@@ -113,21 +113,21 @@ class RemixCLI(TrainCLI):
             raise ValueError(f"--init has {known} slots: --model.num_sources {slots} needs a --teacher with as many")
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
             return
-        if is_recipe(self.config.teacher):
-            _ = self.recipe
+        if is_config_file(self.config.teacher):
+            _ = self.teacher_config
         elif self.config.data.mixtures is None:
             scale = load(self.config.teacher).source_scale
             if scale != self.corpus.source_scale:
                 raise ValueError(f"--data.source_scale must be that of the teacher, {scale}")
 
     @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """Options to train a teacher by: those of a file, where there is one, and what given pictures say."""
+    def teacher_config(self) -> dict[str, Any]:
+        """Options to train a teacher with: those of its file, if there is one, else those that suit the mixtures."""
         slots = f"--model.num_sources={self.config.model.num_sources}"
-        path = self.config.teacher if is_recipe(self.config.teacher) else None
+        path = self.config.teacher if is_config_file(self.config.teacher) else None
         if path and self.config.ckpt and self.typed["teacher"] is None:
-            check_recipe(path)
-        return Recipe(path, self.corpus, slots).config.as_dict()
+            check_teacher_config(path)
+        return TeacherCLI(path, self.corpus, slots).config.as_dict()
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
@@ -136,7 +136,7 @@ class RemixCLI(TrainCLI):
 
 
 def remix(cli: RemixCLI) -> None:
-    """Train as the options say, the teacher first where there is none."""
+    """Train a student as the options say; a missing teacher is trained first."""
     run, data = Run(cli.command, cli.trainer, cli.folder), cli.datamodule
     run.prepare(data)
     if cli.config.init:
@@ -145,40 +145,40 @@ def remix(cli: RemixCLI) -> None:
             initial = initial.grown(slots)
         take_weights(cli.model, initial, cli.config.init)
     if data.corpus.given:
-        run.say(assumed(cli))
+        run.say(assumptions_message(cli))
     run.begin()
     path = None if run.is_dry else run.folder / "bank.pt"
     data.banks = BankMaker(data, cli.model.model, lambda: teacher(cli, run), path)
     run.fit(cli.model, data, cli.config.ckpt)
     if data.corpus.given and run.trainer.is_global_zero and not run.is_dry:
-        tell(cli, run)
+        print_summary(cli, run)
 
 
-def assumed(cli: TrainCLI) -> str:
-    """What is taken for granted of given mixtures, which nobody knows."""
+def assumptions_message(cli: TrainCLI) -> str:
+    """Return a message that states what is assumed about user-supplied mixtures."""
     corpus, scale = cli.datamodule.corpus, cli.datamodule.corpus.source_scale
     number = len(corpus.splits.test)
     if corpus.modality.audible:
         seconds = corpus.splits.test.sound.shape[-1] / corpus.modality.rate
-        return f"{seconds:.0f} seconds of sound, {by(cli)} teaches"
+        return f"{seconds:.0f} seconds of sound, {teacher_name(cli)} teaches"
     lines = [
-        f"{number} mixtures, {by(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
+        f"{number} mixtures, {teacher_name(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
         "(--data.source_scale)"
     ]
     if number < adapting.FEW:
-        lines.append(f"So few mixtures teach little beyond what {by(cli) or 'it'} knows; 200 are enough")
+        lines.append(f"So few mixtures teach little beyond what {teacher_name(cli) or 'it'} knows; 200 are enough")
     return "\n".join(lines)
 
 
-def by(cli: TrainCLI) -> str | None:
-    """Name of the teacher, if it need not be trained."""
-    return None if is_recipe(cli.config.teacher) else cli.config.teacher
+def teacher_name(cli: TrainCLI) -> str | None:
+    """Return the name of the teacher, or None if it has to be trained."""
+    return None if is_config_file(cli.config.teacher) else cli.config.teacher
 
 
-def tell(cli: TrainCLI, run: Run) -> None:
-    """How sure the student is of held-out mixtures, how sure its teacher was, and how to go on."""
+def print_summary(cli: TrainCLI, run: Run) -> None:
+    """Print and draw how teacher and student separate held-out mixtures: their confidence, and both results."""
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
-    asked = {"before": load(name)} if (name := by(cli)) else {}
+    asked = {"before": load(name)} if (name := teacher_name(cli)) else {}
     for label, separator in (asked | {"after": cli.model.model.cpu()}).items():
         found = through(separator.separate, data.corpus.seen_by(separator), rows["mixture"])
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
@@ -189,21 +189,21 @@ def tell(cli: TrainCLI, run: Run) -> None:
 
 
 def teacher(cli: RemixCLI, run: Run) -> Separator:
-    """That of the options, or one trained now, on the run's device."""
-    separator = load(name) if (name := by(cli)) else train_teacher(cli, run)
+    """Return the teacher that the options name, or train one now, on the run's device and in eval mode."""
+    separator = load(name) if (name := teacher_name(cli)) else train_teacher(cli, run)
     return separator.to(run.trainer.strategy.root_device).eval()
 
 
 def train_teacher(cli: RemixCLI, run: Run) -> Separator:
-    """A VAE with as many slots, in a folder of its own; goes on where it was stopped."""
+    """Train a VAE with as many slots in a folder of its own; a training that was stopped there is resumed."""
     folder = run.folder / "teacher"
     run.say(f"Training a teacher into {short(folder)}")
     try:
-        model, mixtures = untrained(cli)
+        model, mixtures = build_teacher(cli)
     except ValueError as error:
-        file = f"{cli.config.teacher}: " if is_recipe(cli.config.teacher) else ""
+        file = f"{cli.config.teacher}: " if is_config_file(cli.config.teacher) else ""
         raise ValueError(file + first_line(error)) from error
-    epochs = cli.config.teacher_epochs or cli.recipe["trainer"]["max_epochs"]
+    epochs = cli.config.teacher_epochs or cli.teacher_config["trainer"]["max_epochs"]
     length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
     callbacks = (Scores(), SeparationPictures())
     trainer = side_trainer(cli, folder, *callbacks, **length, reload_dataloaders_every_n_epochs=0)
@@ -212,16 +212,16 @@ def train_teacher(cli: RemixCLI, run: Run) -> Separator:
     return model.model
 
 
-def untrained(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
-    """A VAE to teach with as many slots, and the mixtures to train it on."""
-    own, student, data = cli.recipe["data"], cli.model.model, cli.datamodule
+def build_teacher(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
+    """Build a VAE with as many slots as the student, and the mixtures to train it on."""
+    own, student, data = cli.teacher_config["data"], cli.model.model, cli.datamodule
     options = {name: data.hparams[name] for name in OPTIONS} | {name: own[name] for name in PICTURED_BY}
     shared: dict[str, Any] = {name: data.hparams[name] for name in ("num_mixed", "val_mixtures", "num_workers", "seed")}
     mixtures = MNISTMixtures(**own | options | shared | {"source": revised(data.corpus, options)})
     known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
     known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
     known["faintest"] = student.faintest
-    return VAEBSS(**cli.recipe["model"] | known), mixtures
+    return VAEBSS(**cli.teacher_config["model"] | known), mixtures
 
 
 def main(args: list[str] | None = None) -> int:

@@ -127,7 +127,7 @@ def trusted_options(saved: dict[str, Any], typed: dict[str, Any], path: str) -> 
     return {name: value for name, value in saved.items() if name not in doubtful}
 
 
-def check_recipe(path: str | Path) -> None:
+def check_teacher_config(path: str | Path) -> None:
     """Raise a CheckpointError if a file of options that a checkpoint names may have something imported."""
     refuse_explosive(text := Path(path).read_text(), path)
     for name, part in importable(flatten(yaml.safe_load(text))).items():

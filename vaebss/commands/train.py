@@ -127,7 +127,7 @@ class TrainCLI(LightningCLI):
         if lacking := [name for name in known if name not in options]:
             raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
         opened = None if options.ckpt else self.opened(options)
-        proposed = self.proposed(options, opened) if opened else {}
+        proposed = self.default_options(options, opened) if opened else {}
         if path := options.ckpt or proposed.get("init", options.init):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
@@ -139,17 +139,17 @@ class TrainCLI(LightningCLI):
         self.config = parser.parse_args(args)
         if options.ckpt:
             self.resume(configuration(self.initial, options.ckpt, known))
-        self.settle()
+        self.resolve()
         refuse_others(saved, dumped(parser, self.config, known))
         corpus = revised(opened, corpus_options(self.config.data)) if opened else self.opened(self.config)
         self.corpus = parser.corpus = corpus
-        self.check()
+        self.validate()
 
     def opened(self, options: Any) -> Corpus:
         """Return the corpus that options describe; its files are read once, here."""
         return open_corpus(held_out=options.data.val_mixtures, **corpus_options(options.data))
 
-    def proposed(self, options: Any, corpus: Corpus) -> dict[str, Any]:
+    def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
         """Return defaults that suit the corpus and what was typed; options that were typed stay as they are."""
         return {}
 
@@ -161,11 +161,11 @@ class TrainCLI(LightningCLI):
         if self.config.data.source == AUTO:
             self.config.data.source = begun.get("data.source", AUTO)
 
-    def settle(self) -> None:
-        """Say in full what was typed in short, as a run to be resumed has it."""
+    def resolve(self) -> None:
+        """Resolve short values, such as `--teacher none`, to the values that a resumed run expects."""
 
-    def check(self) -> None:
-        """Refuse what would only show once an epoch is over."""
+    def validate(self) -> None:
+        """Raise a ValueError about options that would otherwise fail only after an epoch."""
         seed, slots, data = self.config.seed_everything, self.config.model.num_sources, self.config.data
         if seed is True or not 0 <= seed <= LARGEST_SEED:
             raise ValueError(f"--seed_everything must be a number from 0 to {LARGEST_SEED}")
