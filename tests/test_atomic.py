@@ -5,9 +5,11 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from vaebss.atomic import atomic_write
+from vaebss.atomic import atomic_write, write_json
 from vaebss.data.remixes import Bank
+from vaebss.figures.files import save_figure
 from vaebss.training.callbacks import WholeCheckpoints
 
 resource = pytest.importorskip("resource")
@@ -29,10 +31,18 @@ def of_numpy(path, number):
         np.savez(file, numbers=np.full(number, 1.0))
 
 
+def of_figure(path, number):
+    figure = Figure(figsize=(1, 1) if number < 10 else (9, 9))
+    figure.subplots().imshow(np.random.default_rng(0).random((90, 90)))
+    save_figure(figure, path)
+
+
 WRITERS = {
     "a bank": lambda path, number: Bank(torch.ones(number, 1, 2, 2), (1, 2), 0).save(path),
     "a checkpoint": lambda path, number: WholeCheckpoints().save_checkpoint({"weights": torch.ones(number)}, path),
     "an array": of_numpy,
+    "JSON": lambda path, number: write_json(["results"] * number, path),
+    "a figure": of_figure,
 }
 
 
@@ -64,3 +74,10 @@ def test_what_goes_wrong_otherwise_is_told_as_it_is(error, tmp_path):
     with pytest.raises(type(error)):
         fail()
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "file").symlink_to("theirs")
+    write_json(3, tmp_path / "file")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"theirs": "kept", "file": "3\n"}

@@ -87,3 +87,15 @@ def test_a_hub_out_of_reach_is_a_line(monkeypatch):
     monkeypatch.setattr(hub, "snapshot_download", refuse)
     with pytest.raises(vaebss.CheckpointError, match=r"^hf://a/b cannot be fetched: no network$"):
         vaebss.load("hf://a/b")
+
+
+def test_weights_and_card_are_written_together_or_not_at_all(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    folder = vaebss.save(vaebss.load("vae-k2"), tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("vaebss.pretrained.catalogue.write_json", full)
+    with pytest.raises(OSError, match="no space"):
+        vaebss.save(vaebss.load("remix-k2"), tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

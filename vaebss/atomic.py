@@ -1,11 +1,13 @@
 """Files that are written whole or not at all."""
 
 import errno
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vaebss.errors import first_line
 
@@ -34,3 +36,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file of text, see `atomic_write`."""
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a file of JSON, see `atomic_write`."""
+    write_text(json.dumps(value, indent=2) + "\n", path)

@@ -35,6 +35,20 @@ def test_a_file_that_differs_is_refused(tmp_path, monkeypatch, checkpoint):
         onnx.export(vaebss.load(checkpoint), tmp_path / "model.onnx")
 
 
+def test_a_link_and_a_file_of_before_stay_where_the_export_fails(tmp_path, monkeypatch, checkpoint, capsys):
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "model.onnx").symlink_to("theirs")
+    args = ["--ckpt", str(checkpoint), "--out", str(tmp_path / "model.onnx")]
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx, "TOLERANCE", -1)
+        assert export.main(args) == 2
+    assert "differs" in capsys.readouterr().err
+    assert (tmp_path / "model.onnx").read_text() == "kept"
+    assert export.main(args) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "theirs"]
+    assert (tmp_path / "theirs").read_text() == "kept"
+
+
 def test_the_printed_example_runs(tmp_path, checkpoint, capsys):
     assert export.main(["--ckpt", str(checkpoint), "--out", str(tmp_path / "model.onnx")]) == 0
     example = capsys.readouterr().out.split("To use it:")[1]

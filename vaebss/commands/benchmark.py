@@ -3,7 +3,6 @@
 Machines are noisy, so ratios are of turns that lie next to each other: their median and quartiles.
 """
 
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning import seed_everything
 
+from vaebss.atomic import write_json
 from vaebss.commands.contenders import Contender, fitting, naive, remixing, separating
 from vaebss.commands.fit import DEFAULT_EPOCHS
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
@@ -116,7 +116,7 @@ def run(args: list[str]) -> None:
     print(report(figures))
     out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(figures, out / "benchmark.json")
     print(f"Written: {out / 'benchmark.json'}")
 
 

@@ -10,6 +10,7 @@ A VAE of three or four slots begins with five, keeps the busiest after half of t
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from jsonargparse.typing import Path_fr
 from tqdm.auto import tqdm
 
+from vaebss.atomic import write_json, write_text
 from vaebss.baselines.methods import (
     BEGIN_WITH,
     METHODS,
@@ -160,7 +162,7 @@ def compare(options: Any) -> None:
     data = _data(options)
     out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "comparison.md").touch()  # a folder that cannot be written to shows before any training
+    tempfile.TemporaryFile(dir=out).close()  # a folder that cannot be written to shows before any training
     started = time.perf_counter()
     comparison: dict[str, Any] = {
         "kind": options.kind,
@@ -190,8 +192,8 @@ def compare(options: Any) -> None:
             comparison["results"].append(result)
             comparison["seconds"] = time.perf_counter() - started
             shown[f"{method}, K = {num_sources}"] = _apart(answer, first, setting.modality, setting.source_scale)
-            (out / "comparison.json").write_text(json.dumps(without_nan(comparison), indent=2) + "\n")
-            (out / "comparison.md").write_text(table(comparison))
+            write_json(without_nan(comparison), out / "comparison.json")
+            write_text(table(comparison), out / "comparison.md")
     given = next(iter(shown.values()))
     estimates = {label: taken.estimates for label, taken in shown.items()}
     figures = {"comparison.png": comparison_figure(given.signals, given.sources, estimates, data.modality.figure)}

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from vaebss.atomic import atomic_write
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.paths import expanded
 
@@ -18,13 +19,14 @@ print(sources.shape, active.sum(1))  # (5, {slots}, {shape}), and how many sourc
 
 
 def export(ckpt: str, path: Path) -> None:
-    """Write a model as ONNX, and show how to use the file."""
+    """Write a model as ONNX, and show how to use the file, which replaces an earlier one once it is complete."""
     from vaebss.checkpoints import load
     from vaebss.models import onnx
 
     model = load(ckpt)
     path.parent.mkdir(parents=True, exist_ok=True)
-    difference = onnx.export(model, path)
+    with atomic_write(path) as part:
+        difference = onnx.export(model, part)
     print(f"Written: {path}, {path.stat().st_size / 2**20:.1f} MiB, within {difference:.1g} of torch. To use it:")
     shape = ", ".join("any" if side is None else str(side) for side in model.accepts)
     print(EXAMPLE.format(name=path, shape=shape, scale=model.source_scale, slots=model.num_sources))

@@ -1,6 +1,5 @@
 """The command line of evaluation: scores a checkpoint on fixed test mixtures, as a table, a file and a picture."""
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vaebss.atomic import write_json
 from vaebss.checkpoints import build, read
 from vaebss.commands.data_options import corpus_options
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
@@ -135,7 +135,7 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
     figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
     if has_counts(results):
         figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
-    (out / "results.json").write_text(json.dumps(without_nan(results), indent=2) + "\n")
+    write_json(without_nan(results), out / "results.json")
     for name, figure in figures.items():
         save_figure(figure, out / name)
     sounds = [write_sounds(shown, data.modality, out / "examples")] if data.modality.audible else []

@@ -2,23 +2,25 @@
 
 import io
 from pathlib import Path
-from typing import BinaryIO
 
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vaebss.atomic import atomic_write
+
 MARGIN = 0.05  # inches around a figure
 
 
-def save_figure(figure: Figure, file: Path | BinaryIO) -> None:
-    """As PNG, without empty margins."""
-    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=MARGIN)
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG without empty margins, see `atomic_write`."""
+    with atomic_write(path) as part:
+        part.write_bytes(as_png(figure))
 
 
 def as_png(figure: Figure) -> bytes:
     """What a file of the figure would hold."""
     file = io.BytesIO()
-    save_figure(figure, file)
+    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=MARGIN)
     return file.getvalue()
 
 

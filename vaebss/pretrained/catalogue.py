@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebss.atomic import atomic_write, write_json
+
 if TYPE_CHECKING:  # names are known at once, weights take PyTorch
     import torch
 
@@ -91,11 +93,21 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     Raises:
         ValueError: the name is not one.
     """
-    from vaebss.pretrained import weights
-
     check_name(name)
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    weights.write(checkpoint["state_dict"], folder / f"{name}.safetensors")
-    (folder / f"{name}.json").write_text(json.dumps(described(checkpoint) | facts, indent=2) + "\n")
-    return folder / f"{name}.safetensors"
+    return write(checkpoint, facts, folder / f"{name}.safetensors", folder / f"{name}.json")
+
+
+def write(checkpoint: dict[str, Any], facts: dict[str, Any], weights_path: Path, card_path: Path) -> Path:
+    """Write a model's weights and its card, which also holds `facts`: both files or neither; return the weights' path.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    from vaebss.pretrained import weights
+
+    with atomic_write(weights_path) as part:
+        weights.write(checkpoint["state_dict"], part)
+        write_json(described(checkpoint) | facts, card_path)
+    return weights_path

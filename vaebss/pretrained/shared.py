@@ -21,9 +21,8 @@ def write(checkpoint: dict[str, Any], folder: str | Path) -> Path:
     """The contents of a checkpoint, its weights in half precision, as a folder that `read` opens; its path."""
     folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights.write(checkpoint["state_dict"], folder / WEIGHTS)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}
-    (folder / CARD).write_text(json.dumps(catalogue.described(checkpoint) | known, indent=2) + "\n")
+    catalogue.write(checkpoint, known, folder / WEIGHTS, folder / CARD)
     return folder
 
 
