@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from vaebss import MNISTMixtures
 from vaebss.commands import fit
-from vaebss.data.corpora import digits
+from vaebss.data.corpora import image_sets
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -55,8 +55,8 @@ def digits_module() -> MNISTMixtures:
 @pytest.fixture
 def no_network(monkeypatch) -> None:
     """Mirrors that nobody answers at, as on a machine without network."""
-    for name, files in digits._SETS.items():
-        monkeypatch.setitem(digits._SETS, name, replace(files, mirrors=("http://127.0.0.1:1/",)))
+    for name, files in image_sets.IMAGE_SETS.items():
+        monkeypatch.setitem(image_sets.IMAGE_SETS, name, replace(files, mirrors=("http://127.0.0.1:1/",)))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torchvision import datasets
 
 from vaebss import DataError
 from vaebss.data.corpora import digits as digits_file
+from vaebss.data.corpora import image_sets
 from vaebss.data.corpora.digits import load_digits
 
 NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist-digits": "EMNIST"}
@@ -35,14 +36,14 @@ def write_set(root: Path, source: str = "mnist", train: int = 24, test: int = 6)
     folder = root / NAMES[source] / "raw"
     folder.mkdir(parents=True)
     splits = [torch.randint(256, (number, 28, 28), dtype=torch.uint8) for number in (train, test)]
-    for name, images in zip(digits_file._SETS[source].names, splits, strict=True):
+    for name, images in zip(image_sets.IMAGE_SETS[source].names, splits, strict=True):
         (folder / name).write_bytes(idx(images))
     return splits[0], splits[1]
 
 
 def pack(monkeypatch, root: Path, source: str = "mnist") -> Path:
     """Put a small set into archives, whose MD5 sums then count as official; the folder."""
-    files, folder = digits_file._SETS[source], root / NAMES[source] / "raw"
+    files, folder = image_sets.IMAGE_SETS[source], root / NAMES[source] / "raw"
     packed = {name: gzip.compress((folder / name).read_bytes()) for name in files.names}
     for name, content in packed.items():
         (folder / name).unlink()
@@ -53,12 +54,12 @@ def pack(monkeypatch, root: Path, source: str = "mnist") -> Path:
             (folder / f"{name}.gz").write_bytes(content)
     archives = [folder / files.archive.format(name) for name in files.names]
     md5 = tuple(hashlib.md5(archive.read_bytes()).hexdigest() for archive in archives)
-    monkeypatch.setitem(digits_file._SETS, source, replace(files, md5=md5))
+    monkeypatch.setitem(image_sets.IMAGE_SETS, source, replace(files, md5=md5))
     return folder
 
 
 def set_mirrors(monkeypatch, *urls: str) -> None:
-    monkeypatch.setitem(digits_file._SETS, "mnist", replace(digits_file._SETS["mnist"], mirrors=urls))
+    monkeypatch.setitem(image_sets.IMAGE_SETS, "mnist", replace(image_sets.IMAGE_SETS["mnist"], mirrors=urls))
 
 
 class Mirror(SimpleHTTPRequestHandler):
@@ -102,7 +103,7 @@ def test_sets_are_read_from_torchvisions_layout(source, packed, tmp_path, no_net
 
 @pytest.mark.parametrize("source", NAMES)
 def test_archives_are_those_that_torchvision_fetches(source):
-    ours, theirs = digits_file._SETS[source], getattr(datasets, NAMES[source])
+    ours, theirs = image_sets.IMAGE_SETS[source], getattr(datasets, NAMES[source])
     assert ours.folder == theirs.__name__
     urls = [[mirror + ours.archive.format(name) for mirror in ours.mirrors] for name in ours.names]
     if source == "emnist-digits":
@@ -186,7 +187,7 @@ PATIENCE = 4
 
 
 def test_a_name_that_is_looked_up_for_long_costs_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits_file, "NETWORK_TIMEOUT", 0.1)
+    monkeypatch.setattr(image_sets, "NETWORK_TIMEOUT", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(HANG))
     started = time.monotonic()
     with pytest.raises(DataError, match=r"is missing and cannot be fetched .*no answer within 0\.1 s"):
@@ -210,7 +211,7 @@ def test_a_mirror_that_does_not_deliver_costs_no_time(reply, tmp_path, monkeypat
         connection.close()
 
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(digits_file, "NETWORK_TIMEOUT", 0.1)
+    monkeypatch.setattr(image_sets, "NETWORK_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, daemon=True).start()
         set_mirrors(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}/")

@@ -5,6 +5,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from vaebss import MNISTMixtures
 from vaebss.data.corpora import notes
+from vaebss.data.corpora.note_splits import SPLITS, NoteSplits
 from vaebss.data.plans import SILENT, draw_plan, draw_voices
 from vaebss.modalities.audio import Audio
 
@@ -196,8 +197,8 @@ def test_too_few_given_mixtures_are_refused(tmp_path):
 def test_no_mixture_holds_a_note_twice(monkeypatch, split):
     """Five notes, of which two would often be one."""
     five = torch.eye(5, Audio.samples).half()
-    labels = {name: torch.zeros(5, 2) for name in notes.SPLITS}
-    monkeypatch.setattr(notes, "load_notes", lambda *_: notes.NoteSplits(five, five, five, five, labels, "made up"))
+    labels = {name: torch.zeros(5, 2) for name in SPLITS}
+    monkeypatch.setattr(notes, "load_notes", lambda *_: NoteSplits(five, five, five, five, labels, "made up"))
     data = MNISTMixtures(source="notes", epoch_size=100, batch_size=50, val_mixtures=50, test_mixtures=50)
     data.setup()
     for batch in getattr(data, f"{split}_dataloader")():

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vaebss.data.corpora import notes
-from vaebss.data.corpora.notes import RANGES, SAMPLES, SPLITS, UNHEARD, cut, distinct, groups, load_notes, split_notes
+from vaebss.data.corpora.note_splits import SPLITS, UNHEARD, NoteSplits, groups, split_notes
+from vaebss.data.corpora.notes import RANGES, SAMPLES, cut, distinct, load_notes
 from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.errors import DataError
 
@@ -21,12 +22,12 @@ def tone(hertz: float, delay: int = 0, samples: int = SAMPLES) -> torch.Tensor:
 EVERY = torch.tensor([(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)])
 
 
-def split(labels: torch.Tensor, recordings: torch.Tensor) -> notes.NoteSplits:
+def split(labels: torch.Tensor, recordings: torch.Tensor) -> NoteSplits:
     """Notes that are their numbers."""
     return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, recordings, "made up")
 
 
-def numbers(found: notes.NoteSplits, name: str) -> set[int]:
+def numbers(found: NoteSplits, name: str) -> set[int]:
     return set(getattr(found, name)[:, 0].tolist())
 
 

@@ -14,7 +14,7 @@ import torch
 from scipy.io import wavfile
 from torch import Tensor
 
-from vaebss.data.corpora.notes import SPLITS, NoteSplits
+from vaebss.data.corpora.note_splits import SPLITS, NoteSplits
 from vaebss.demo.html import block, data_url, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match

@@ -3,7 +3,6 @@
 # N notes, T samples
 
 import hashlib
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.signal import resample_poly
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
 from vaebss.atomic import atomic_write
+from vaebss.data.corpora.note_splits import NoteSplits, groups, split_notes
 from vaebss.data.corpora.soundfont import Sound, SoundFont
 from vaebss.data.corpora.sounds import SingleSounds
 from vaebss.data.corpus import Splits
 from vaebss.errors import DataError
-from vaebss.seeding import generator
 
-SPLITS = ("train", "val", "test", "unheard")
 RATE = 16_000  # samples a second
 SAMPLES = 16_128  # T, just over a second
 RENDERED_RATE = 48_000  # at which notes are rendered, so that little aliases
@@ -32,10 +28,6 @@ VELOCITY = 100  # one for all: two are nearly one sound once both are as loud
 ONSET, LEAD = 0.02, 80  # a note begins so many samples before it first reaches this share of its peak
 SILENT = 1e-4  # root mean square of a rendering with nothing in it
 ALIKE = 0.85  # correlation from which on two notes of one pitch are one recording
-TEST, VALIDATION = 0.15, 0.05  # shares of notes
-MOST_HELD_OUT = 0.4  # of a program's notes: less, and none would know what it sounds like
-SPLIT_SEED = 2021
-UNHEARD = (19, 25, 42, 57, 71)  # church organ, steel guitar, cello, trombone, clarinet: in no other split
 KEPT = ("sounds", "labels", "recordings")  # arrays of a cache
 RENDERER = 2  # raised whenever notes are rendered or kept in another way
 
@@ -86,22 +78,6 @@ RANGES = {
 }
 
 
-@dataclass(frozen=True)
-class NoteSplits:
-    """Notes (N, T) float16 of root mean square 1, and what they are: (N, 2), program and pitch of each.
-
-    No recording is in two splits, see `split_notes`. `unheard` are all notes of instruments of which no other split has
-    any. Labels are for whoever checks that; separators learn without.
-    """
-
-    train: Tensor
-    val: Tensor
-    test: Tensor
-    unheard: Tensor
-    labels: dict[str, Tensor]
-    source: str
-
-
 class Notes(SingleSounds):
     """Notes of the instruments of a SoundFont.
 
@@ -148,71 +124,6 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSpl
     cache = Path(root) / f"notes-{_checksum(font)}.npz"
     sounds, labels, recordings = _kept(cache) or _keep(cache, *_render(font))
     return split_notes(sounds, labels, recordings, font.stem)
-
-
-def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str) -> NoteSplits:
-    """Split notes so that no recording is in two splits.
-
-    Whole groups of notes that share recordings are held out at random, of the programs first of which least has been
-    held out yet. Most notes of every program stay in the training part: one whose notes are all of one recording stays
-    there whole. Groups in which an instrument of UNHEARD plays are no part of train, val and test; notes of other
-    instruments in such groups are dropped.
-
-    Args:
-        sounds: (N, T).
-        labels: (N, 2), program and pitch of each.
-        recordings: (N,) int64, equal for notes that share a recording, see `groups`.
-        source: name of the font.
-    """
-    programs, program = labels[:, 0].unique(return_inverse=True)
-    group = recordings.unique(return_inverse=True)[1]
-    counts = torch.zeros(int(group.max()) + 1 if len(group) else 0, len(programs))
-    counts.index_put_((group, program), torch.ones(len(group)), accumulate=True)  # of notes, by group and program
-    unheard = torch.isin(programs, torch.tensor(UNHEARD))
-    split_of = _hold_out(counts, counts[:, unheard].any(1))
-    split = split_of[group]
-    split[(split == SPLITS.index("unheard")) & ~unheard[program]] = len(SPLITS)  # in none
-    places = {name: (split == number).nonzero()[:, 0] for number, name in enumerate(SPLITS)}
-    parts = {name: sounds[places[name]] for name in SPLITS}
-    return NoteSplits(**parts, labels={name: labels[places[name]] for name in SPLITS}, source=source)
-
-
-def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:
-    """The split of each of G groups of notes, (G,), a place in SPLITS.
-
-    Args:
-        counts: notes of each group, by program, (G, P).
-        unheard: which groups are held out anyway, (G,) bool.
-    """
-    split = torch.where(unheard, SPLITS.index("unheard"), SPLITS.index("train"))
-    order = torch.randperm(len(counts), generator=generator(SPLIT_SEED))
-    free = counts * ~unheard.unsqueeze(1)
-    size, held = free.sum(0).clamp(min=1), torch.zeros(counts.shape[1])
-    for name, share in (("test", TEST), ("val", VALIDATION)):
-        own, number = torch.zeros_like(held), SPLITS.index(name)
-        while own.sum() < share * free.sum():
-            possible = (split == SPLITS.index("train")) & (free.sum(1) > 0)
-            possible &= ~((held + free > MOST_HELD_OUT * size) & (free > 0)).any(1)
-            if not possible.any():
-                break
-            already = torch.where(free > 0, own / size, 0).amax(1)  # of a group's programs: the largest share held out
-            group = order[torch.where(possible, already, torch.inf)[order].argmin()]
-            split[group] = number
-            own, held = own + free[group], held + free[group]
-    return split
-
-
-def groups(played: list[set[int]]) -> Tensor:
-    """Number groups of notes that share recordings, also through others, (N,) int64.
-
-    Args:
-        played: numbers of the recordings from which each of N notes sounds.
-    """
-    notes = [note for note, numbers in enumerate(played) for _ in numbers]
-    found = [number for numbers in played for number in numbers]
-    size = (len(played), 1 + max(found, default=0))
-    share: Any = csr_array((np.ones(len(notes)), (notes, found)), shape=size)
-    return torch.from_numpy(connected_components(share @ share.T, directed=False)[1]).long()
 
 
 def _render(font: Path) -> tuple[Tensor, Tensor, Tensor]:

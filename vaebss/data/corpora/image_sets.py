@@ -1,0 +1,177 @@
+"""Files of image sets in torchvision's layout: fetched once, verified and read."""
+
+# N images, H x W pixels
+
+import gzip
+import hashlib
+import shutil
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vaebss.atomic import atomic_write
+from vaebss.errors import DataError
+
+NETWORK_TIMEOUT = 5.0  # seconds until a mirror that does not answer counts as out of reach
+IDX_IMAGES = 0x0803  # how an IDX file of bytes in three dimensions starts
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Files of a set as torchvision names them; pairs are of training and test images."""
+
+    folder: str  # <root>/<folder>/raw
+    mirrors: tuple[str, ...]
+    md5: tuple[str, str]  # of the archives
+    names: tuple[str, str] = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")  # of the extracted files
+    archive: str = "{}.gz"  # of an extracted file; a zip archive has it as gzip/<name>.gz
+    transposed: bool = False  # stored with rows and columns exchanged
+
+
+IMAGE_SETS = {
+    "mnist": ImageSet(
+        "MNIST",
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "9fb629c4189551a2d022fa330f9573f3"),
+    ),
+    "fashion-mnist": ImageSet(
+        "FashionMNIST",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "bef4ecab320f06d8554ea6380940ec79"),
+    ),
+    "kmnist": ImageSet(
+        "KMNIST",
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        ("bdb82020997e1d708af4cf47b453dcf7", "5c965bf0a639b31b8f53240b1b52f4d7"),
+    ),
+    "emnist-digits": ImageSet(
+        "EMNIST",
+        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        ("58c8d27c78d21e728a6bc7b3cc06412e", "58c8d27c78d21e728a6bc7b3cc06412e"),
+        ("emnist-digits-train-images-idx3-ubyte", "emnist-digits-test-images-idx3-ubyte"),
+        "gzip.zip",
+        transposed=True,
+    ),
+}
+
+
+class MissingError(DataError):
+    """Images that are neither at hand nor to be fetched."""
+
+
+def read_set(source: str, root: Path) -> tuple[Tensor, Tensor]:
+    """Return the training and the test images (N, H, W) uint8 of a set, which is fetched into `root` if it is missing.
+
+    Raises:
+        MissingError: The set is neither in `root` nor can it be fetched.
+        DataError: Files are damaged or cannot be read.
+    """
+    files = IMAGE_SETS[source]
+    folder = root / files.folder / "raw"
+    try:
+        train, test = (_read(files, folder, *pair) for pair in zip(files.names, files.md5, strict=True))
+    except OSError as error:
+        raise DataError(f"cannot read {source}: {error}") from error
+    return (train.mT, test.mT) if files.transposed else (train, test)
+
+
+def _read(files: ImageSet, folder: Path, name: str, md5: str) -> Tensor:
+    """Images (N, H, W) from the archive, which can be verified; where there is none, from the extracted file."""
+    extracted, archive = folder / name, folder / files.archive.format(name)
+    path = archive if archive.is_file() or not extracted.is_file() else extracted
+    if path is archive and not _is_whole(archive, md5):
+        _fetch(archive, md5, files.mirrors)
+    try:
+        return _parse(_content(path, name))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): delete it") from error
+
+
+def _is_whole(archive: Path, md5: str) -> bool:
+    if not archive.is_file():
+        return False
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+
+
+def _content(path: Path, name: str) -> bytes:
+    """The extracted file of that name, which `path` is or holds."""
+    match path.suffix:
+        case ".gz":
+            return gzip.decompress(path.read_bytes())
+        case ".zip":
+            with ZipFile(path) as archive:
+                return gzip.decompress(archive.read(f"gzip/{name}.gz"))
+    return path.read_bytes()
+
+
+def _parse(content: bytes) -> Tensor:
+    """Images (N, H, W) of an IDX file: four big-endian numbers, the last three of them N, H, W, then the pixels.
+
+    Raises:
+        ValueError: it is none, or is cut short.
+    """
+    magic, *shape = np.frombuffer(content, ">u4", 4).tolist()
+    if magic != IDX_IMAGES:
+        raise ValueError("no images in IDX format")
+    return torch.from_numpy(np.frombuffer(content, np.uint8)[16:].reshape(shape).copy())
+
+
+def _fetch(archive: Path, md5: str, mirrors: tuple[str, ...]) -> None:
+    """Put an archive in place, from the first mirror that has it; a damaged one that lies there stays until then.
+
+    Raises:
+        DataError: no mirror has it.
+    """
+    failures = []
+    for mirror in mirrors:
+        try:
+            return _download(mirror + archive.name, archive, md5)
+        except (OSError, HTTPException, ValueError) as error:
+            failures.append(f"{mirror}: {error}")
+    failed = f"cannot be fetched ({'; '.join(failures)})"
+    if archive.is_file():
+        raise DataError(f"{archive} is damaged (wrong MD5 sum) and {failed}; delete it")
+    raise MissingError(f"{archive} is missing and {failed}")
+
+
+def _download(url: str, archive: Path, md5: str) -> None:
+    with _answer(url) as answer:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(archive) as part:
+            with part.open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
+                shutil.copyfileobj(content, file)
+            if not _is_whole(part, md5):
+                raise ValueError("what it sends has another MD5 sum")
+
+
+def _answer(url: str) -> HTTPResponse:
+    """What a server answers, in time. In a thread, since looking up a name knows no time limit.
+
+    Raises:
+        OSError: it cannot be reached, does not answer in time or does not have it.
+        HTTPException: it speaks something else.
+    """
+    request = Request(url, headers={"User-Agent": "vaebss"})  # there are servers that refuse Python's own
+    answer: Future[HTTPResponse] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(urlopen(request, timeout=NETWORK_TIMEOUT))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answer.result(NETWORK_TIMEOUT)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {NETWORK_TIMEOUT:g} s") from error
