@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from vaebss.atomic import atomic_write, write_json
 from vaebss.data.remixes import Bank
 from vaebss.figures.files import save_figure
-from vaebss.training.callbacks import WholeCheckpoints
+from vaebss.training.checkpointing import WholeCheckpoints
 
 resource = pytest.importorskip("resource")
 

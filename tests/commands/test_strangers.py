@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vaebss import CheckpointError
 from vaebss.commands import fit, remix
 from vaebss.commands.fit import FitCLI
-from vaebss.commands.resuming import CLASSES, importable, trusted_options
+from vaebss.commands.resuming import CLASSES, MOVED, importable, trusted_options
 from vaebss.commands.teacher_config import TeacherCLI
 from vaebss.data.corpora.digits import Digits
 
@@ -253,3 +253,15 @@ def test_the_file_of_a_teacher_is_judged_where_a_checkpoint_names_it(trap):
     cli.config.ckpt, cli.config.teacher, cli.typed = "last.ckpt", "teacher.yaml", {"teacher": None}
     with pytest.raises(CheckpointError, match=r"teacher\.yaml.*trap_of_a_stranger\.Module.*--teacher"):
         _ = cli.teacher_config
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_run_of_before_a_class_was_moved_goes_on(old, new, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=1"]
+    assert fit.main([*run, f"--trainer.plugins={{class_path: {new}}}"]) == 0
+    checkpoint = Path("lightning_logs/version_0/checkpoints/last.ckpt")
+    contents = torch.load(checkpoint, weights_only=True)
+    assert new in contents["config"]
+    torch.save(contents | {"config": contents["config"].replace(new, old)}, checkpoint)
+    assert fit.main(["--gpus=0", f"--ckpt={checkpoint}"]) == 0

@@ -14,7 +14,7 @@ from conftest import REPOSITORY, SHORT_RUN
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
 from vaebss.data.mixtures import MNISTMixtures
-from vaebss.training.callbacks import RunCheckpoints
+from vaebss.training.checkpointing import RunCheckpoints
 
 RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
 REMIX = ["--gpus=0", "--data.source=bundled", "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32"]

@@ -26,7 +26,7 @@ from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.training import adapting, statistics
 from vaebss.training.banks import BankMaker
-from vaebss.training.callbacks import BankReport, SeparationPictures
+from vaebss.training.reports import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS

@@ -6,6 +6,7 @@ and `trainer.plugins`. Only those of a fixed list are imported; all others must 
 
 import re
 from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ CLASSES = frozenset(  # that a checkpoint may name; no prefixes, as torch and Li
         "lightning_fabric.plugins.environments.LightningEnvironment",
         "lightning_fabric.plugins.environments.SLURMEnvironment",
         "lightning_fabric.plugins.environments.TorchElasticEnvironment",
-        "vaebss.training.callbacks.WholeCheckpoints",
+        "vaebss.training.checkpointing.WholeCheckpoints",
     )
 )
+MOVED = {"vaebss.training.callbacks.WholeCheckpoints": "vaebss.training.checkpointing.WholeCheckpoints"}  # since 0.2.0
 WORD = re.compile(r"[a-z0-9_:-]*")  # names neither a class nor a module nor, as a rule, a file
 SECTIONS = ("trainer", "data", "model", "config")  # as a plain string, each would be the path of another file
 
@@ -78,8 +80,9 @@ def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
         CheckpointError: it is not a mapping in YAML.
     """
     try:
-        refuse_explosive(checkpoint["config"], "config")
-        options = yaml.safe_load(checkpoint["config"])
+        text = str(reduce(lambda text, moved: text.replace(*moved), MOVED.items(), checkpoint["config"]))
+        refuse_explosive(text, "config")
+        options = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has options that cannot be read: {first_line(error)}") from error
     if not isinstance(options, dict):

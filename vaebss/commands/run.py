@@ -21,7 +21,7 @@ from vaebss.commands.terminal import TERMINATED, call, short
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.paths import expanded
-from vaebss.training.callbacks import RunCheckpoints
+from vaebss.training.checkpointing import RunCheckpoints
 
 LOGS = "lightning_logs"
 CHECKPOINTS = "checkpoints"

@@ -14,6 +14,7 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.io import CheckpointIO
 
 from vaebss.checkpoints import read
 from vaebss.commands.data_options import corpus_options
@@ -34,14 +35,9 @@ from vaebss.errors import CheckpointError, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
 from vaebss.training.bar import RunBar
-from vaebss.training.callbacks import (
-    FiniteTraining,
-    RunCard,
-    RunCheckpoints,
-    RunConfig,
-    SeparationPictures,
-    WholeCheckpoints,
-)
+from vaebss.training.checkpointing import FiniteTraining, RunCheckpoints, WholeCheckpoints
+from vaebss.training.provenance import RunCard, RunConfig
+from vaebss.training.reports import SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.system import System
 
@@ -218,8 +214,10 @@ class TrainCLI(LightningCLI):
 
     @property
     def plugins(self) -> list[Any]:
-        """The Trainer's."""
-        return [*(self.config_init["trainer"].plugins or []), WholeCheckpoints()]
+        """Trainer plugins: the user's, and WholeCheckpoints unless one of them writes checkpoints."""
+        typed = self.config_init["trainer"].plugins or []
+        typed = typed if isinstance(typed, list) else [typed]
+        return typed if any(isinstance(plugin, CheckpointIO) for plugin in typed) else [*typed, WholeCheckpoints()]
 
 
 def dumped(parser: LightningArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:

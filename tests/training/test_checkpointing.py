@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from vaebss import VAEBSS, MNISTMixtures
-from vaebss.training.callbacks import FiniteTraining, RunCheckpoints, WholeCheckpoints
+from vaebss.training.checkpointing import FiniteTraining, RunCheckpoints, WholeCheckpoints
 
 
 class Worsening(BoringModel):
