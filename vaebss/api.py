@@ -12,8 +12,8 @@ from torch import Tensor
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
 from vaebss.modalities.files import each_array, find
-from vaebss.modalities.kinds import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.modalities.modality import Channels, Modality, through
+from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vaebss.errors import CheckpointError, first_line
-from vaebss.modalities.kinds import check_modality
+from vaebss.modalities.registry import check_modality
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE

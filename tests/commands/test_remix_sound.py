@@ -13,7 +13,7 @@ from vaebss.commands import remix, separate, test
 from vaebss.data.bank import Bank
 from vaebss.data.corpora import notes
 from vaebss.data.remixes import Remixes
-from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.registry import modality_of
 
 pytest.importorskip("pretty_midi")
 soundfile = pytest.importorskip("soundfile")

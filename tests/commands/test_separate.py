@@ -11,7 +11,7 @@ from vaebss.commands import separate
 from vaebss.commands.output_folder import OutputFolder
 from vaebss.figures.contact_sheet import ContactSheet
 from vaebss.modalities.image_files import read_images
-from vaebss.modalities.kinds import modality_of
+from vaebss.modalities.registry import modality_of
 from vaebss.separation import Separation
 
 

@@ -21,8 +21,8 @@ from vaebss.errors import CheckpointError
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
 from vaebss.metrics.images import mixture_psnr_paper
-from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import through
+from vaebss.modalities.registry import modality_of
 
 FEW = {0: (55, 80), 40: (60, 80), 73: (60, 84)}
 

@@ -9,7 +9,8 @@ def test_quality_counts_and_bound_are_drawn_against_the_slots():
         },
         "mixit": {2: {"psnr_paper": 22.5, "count": 1.0}},
     }
-    quality, counts, bound = slots_figure(scores).axes
+    quality, counts, bound = slots_figure(scores, "psnr_paper", "PSNR, dB").axes
+    assert quality.get_ylabel() == "PSNR, dB"
     assert quality.lines[0].get_xydata().tolist() == [[2, 23], [3, 22]]
     assert counts.lines[0].get_xydata().tolist() == [[2, 1], [3, 0.5]]
     assert bound.lines[0].get_xydata().tolist() == [[2, -8], [3, -9]]

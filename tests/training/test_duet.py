@@ -15,8 +15,8 @@ from vaebss.data.corpora.notes import RATE, RENDERED_RATE, _at_rate, _bundled_fo
 from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import through
+from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 
 BEGINNING = os.environ.get("VAEBSS_INIT")  # a checkpoint of remix.py, else a new student has a shipped teacher

@@ -14,6 +14,7 @@ from conftest import REPOSITORY, SHORT_RUN
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
 from vaebss.data.mixtures import MNISTMixtures
+from vaebss.metrics.images import METRICS
 from vaebss.training.checkpointing import RunCheckpoints
 
 RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
@@ -147,5 +148,5 @@ def test_ctrl_c_while_nothing_is_trained_is_one_line(tmp_path, monkeypatch, caps
 
 def test_the_end_names_what_is_known():
     found = {"val/elbo": torch.tensor(-305.12), "val/psnr_paper": 29.1}
-    assert final(found, 754.4) == "ELBO -305.12 nats, PSNR 29.10 dB (paper scale), after 0:12:34"
-    assert final({}, 1) == "Nothing validated, after 0:00:01"
+    assert final(found, METRICS[0], 754.4) == "ELBO -305.12 nats, PSNR 29.10 dB (paper scale), after 0:12:34"
+    assert final({}, METRICS[0], 1) == "Nothing validated, after 0:00:01"

@@ -36,7 +36,7 @@ from vaebss.baselines.methods import (
     trained,
 )
 from vaebss.baselines.published import published
-from vaebss.commands.comparison import table
+from vaebss.baselines.table import table
 from vaebss.commands.data_options import corpus_options
 from vaebss.commands.resuming import flatten
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
@@ -197,8 +197,9 @@ def compare(options: Any) -> None:
     given = next(iter(shown.values()))
     estimates = {label: taken.estimates for label, taken in shown.items()}
     figures = {"comparison.png": comparison_figure(given.signals, given.sources, estimates, data.modality.figure)}
-    if len(options.num_sources) > 1 and options.kind == Images.kind:
-        figures["slots.png"] = slots_figure(_by_slots(comparison["results"]))
+    if len(options.num_sources) > 1:
+        main = data.modality.metrics[0]
+        figures["slots.png"] = slots_figure(_by_slots(comparison["results"]), main.name, main.label)
     for name, figure in figures.items():
         save_figure(figure, out / name)
     print(f"\n{table(comparison)}\nWritten: {out}/comparison.md, comparison.json, {', '.join(figures)}")

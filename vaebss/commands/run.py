@@ -20,18 +20,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from vaebss.commands.terminal import TERMINATED, call, short
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
+from vaebss.metrics.metric import Metric
 from vaebss.paths import expanded
 from vaebss.training.checkpointing import RunCheckpoints
 
 LOGS = "lightning_logs"
 CHECKPOINTS = "checkpoints"
 RUN = "VAEBSS_RUN"  # environment variable that tells a run's other processes its folder
-FIGURES = {
-    "val/elbo": "ELBO {:.2f} nats",
-    "val/confidence": "confidence {:.3f}",
-    "val/psnr_paper": "PSNR {:.2f} dB (paper scale)",
-    "val/si_sdr": "SI-SDR {:.2f} dB",
-}
+FIGURES = {"val/elbo": "ELBO {:.2f} nats", "val/confidence": "confidence {:.3f}"}
 
 
 class RunFolder:
@@ -146,7 +142,9 @@ class Run:
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         if self.checkpoints.trained:
-            self.say(f"\n{final(self.trainer.callback_metrics, time.monotonic() - self.began)}")
+            self.say(
+                f"\n{final(self.trainer.callback_metrics, data.modality.metrics[0], time.monotonic() - self.began)}"
+            )
         else:
             self.say(f"\nNothing is left to train: all {self.trainer.current_epoch} epochs are done")
         self._tell(data.hparams.get("mixtures"), data.corpus.has_truth)
@@ -169,9 +167,10 @@ class Run:
                 self.say(f"Watch it:   {shlex.join(['tensorboard', '--logdir', logs])}")
 
 
-def final(found: Mapping[str, Any], seconds: float) -> str:
-    """What a run came to on validation mixtures, and how long it took."""
+def final(found: Mapping[str, Any], main: Metric, seconds: float) -> str:
+    """Return a line with the figures of validation mixtures, among them the main metric, and the time it took."""
     told = [words.format(float(found[tag])) for tag, words in FIGURES.items() if tag in found]
+    told += [main.text(float(found[tag])) for tag in (f"val/{main.name}",) if tag in found]
     return f"{', '.join(told) or 'Nothing validated'}, after {timedelta(seconds=round(seconds))}"
 
 

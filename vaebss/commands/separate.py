@@ -131,7 +131,7 @@ def takers(
     Yields:
         Each taker and its files, with the names that their sources are written under.
     """
-    from vaebss.modalities.kinds import kind_of, modality_of_files
+    from vaebss.modalities.registry import kind_of, modality_of_files
 
     named = list(zip(files, own_names(files), strict=True))
     kinds = [""] if stated else sorted(set(map(kind_of, files)), reverse=True)  # images first
@@ -284,7 +284,7 @@ def files_of(inputs: list[str], model: "Separator | None", piped: Path) -> tuple
     What comes through a pipe is put into a folder. Archives of several arrays are as many files.
     """
     from vaebss.modalities.files import each_array, find
-    from vaebss.modalities.kinds import SUFFIXES, modality_of
+    from vaebss.modalities.registry import SUFFIXES, modality_of
 
     suffixes = modality_of(model).suffixes if model else SUFFIXES
     files: list[Path] = []

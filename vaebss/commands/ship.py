@@ -1,6 +1,8 @@
 """The command line of shipping: a checkpoint becomes a model of the package, with a card of how it scores."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,6 @@ LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 NOTES = 1_000  # pairs that score a model of sound
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
 OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled", "compression", "add", "level")
-SCORES = ("psnr_paper", "psnr_paper_worst_decile", "psnr", "ssim", "si_sdr", "si_sdr_median", "si_sdr_worst_decile")
-SCORES += ("si_sir", "si_sar", "count", "psnr_paper_by_count", "si_sdr_by_count", "confusion")
 
 
 def parse(args: list[str]) -> Any:
@@ -36,7 +36,6 @@ def ship(options: Any) -> None:
     """Halve a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
     from vaebss.checkpoints import FORMAT, mean, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
-    from vaebss.pretrained.lineage import knows_mnist
     from vaebss.pretrained.weights import halved, restored
 
     every = [read(path) for path in options.ckpt]
@@ -54,18 +53,37 @@ def ship(options: Any) -> None:
         "licence_of_the_data": options.licence,
     }
     kept = catalogue.opened(restored(halved(checkpoint["state_dict"])), catalogue.described(checkpoint))
-    refinement = {"refine_steps": options.refine_steps}
-    if catalogue.is_of_sound(checkpoint):
-        font = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
-        facts["trained_on"] = f"notes of {Path(data.get('soundfont') or 'TimGM6mb').stem}"
-        facts["split_of_the_notes"] = "by recording"
-        facts["scores_on_held_out_notes"] = scores(kept, refinement, **font)
-        facts["scores_on_instruments_never_heard"] = scores(kept, refinement, unheard=True, **font)
-    else:
-        facts["scores_on_mnist_test_mixtures"] = scores(kept, refinement, source="mnist", root=options.root)
-        seen = "training_" if knows_mnist(checkpoint) else ""
-        facts[f"scores_on_bundled_{seen}digits"] = scores(kept, **BUNDLED)
+    if (kind := catalogue.kind_of(checkpoint)) not in SCORED:
+        raise ValueError(f"no test mixtures of {kind} are known to score the model on: only of {', '.join(SCORED)}")
+    facts |= SCORED[kind](checkpoint, partial(scores, kept), options)
     print("Written:", catalogue.ship(options.name, checkpoint, facts))
+
+
+def of_notes(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any) -> dict[str, Any]:
+    """Return the facts of a model of sound: its font, and its scores on held-out notes and on unheard instruments."""
+    data = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
+    data["refinement"] = {"refine_steps": options.refine_steps}
+    font = checkpoint.get("datamodule_hyper_parameters", {}).get("soundfont") or "TimGM6mb"
+    return {
+        "trained_on": f"notes of {Path(font).stem}",
+        "split_of_the_notes": "by recording",
+        "scores_on_held_out_notes": score(**data),
+        "scores_on_instruments_never_heard": score(**data, unheard=True),
+    }
+
+
+def of_digits(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any) -> dict[str, Any]:
+    """Return the scores of a model of pictures on MNIST and on the bundled digits."""
+    from vaebss.pretrained.lineage import knows_mnist
+
+    seen, refinement = "training_" if knows_mnist(checkpoint) else "", {"refine_steps": options.refine_steps}
+    return {
+        "scores_on_mnist_test_mixtures": score(refinement, source="mnist", root=options.root),
+        f"scores_on_bundled_{seen}digits": score(**BUNDLED),
+    }
+
+
+SCORED = {"images": of_digits, "audio": of_notes}  # what a card says of a model, by its kind
 
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
@@ -84,9 +102,10 @@ def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None,
     model = build(checkpoint, "the checkpoint")
     results = evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement or {})
     columns = [column for column in ("masked", "refined") if column in results]
-    chosen = {
-        column: {score: results[column][score] for score in SCORES if score in results[column]} for column in columns
-    }
+    metrics = data.modality.metrics
+    names = [*(metric.key(part) for metric in metrics for part in metric.rows)]
+    names += ["count", f"{metrics[0].name}_by_count", "confusion"]
+    chosen = {column: {name: results[column][name] for name in names} for column in columns}
     return {"n": data.hparams.test_mixtures, "num_mixed": data.hparams.num_mixed} | chosen
 
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vaebss.figures.files import save_figure
 from vaebss.figures.scores import confusion_figure
 from vaebss.figures.separations import separation_figure
 from vaebss.hardware import one_device
+from vaebss.metrics.metric import Metric
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
@@ -27,25 +29,8 @@ from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
-ROWS = {
-    "psnr_paper": "PSNR (paper scale), dB",
-    "psnr_paper_median": "  median",
-    "psnr_paper_worst_decile": "  worst decile",
-    "psnr": "PSNR, dB",
-    "psnr_median": "  median",
-    "psnr_worst_decile": "  worst decile",
-    "ssim": "SSIM",
-    "si_sdr": "SI-SDR, dB",
-    "si_sdr_median": "  median",
-    "si_sdr_worst_decile": "  worst decile",
-    "si_sir": "SI-SIR, dB",
-    "si_sar": "SI-SAR, dB",
-    "count": "count right",
-}
 
 KNOWN = "The bundled digits are MNIST training digits, which this model was trained on: this is no test score."
-BY_COUNT = "_by_count"
-SHORT = {"psnr_paper": "PSNR (paper)", "si_sdr": "  SI-SDR, dB"}
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -96,9 +81,9 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
         results["digits_known_from_training"] = True
     results |= evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement)
     results |= mean_nats(model, data.test_dataloader()) if isinstance(model, VAE) else {}
-    print(table(results))
+    print(table(results, data.modality.metrics))
     if has_counts(results):
-        print(count_table(results.get("refined", results["masked"])))
+        print(count_table(results.get("refined", results["masked"]), data.modality.metrics[0]))
     print("Written:", ", ".join(map(str, write(results, model, data, out))))
 
 
@@ -155,27 +140,26 @@ def has_counts(results: dict[str, Any]) -> bool:
     return sum(map(any, results["masked"]["confusion"])) > 1
 
 
-def table(results: dict[str, Any]) -> str:
-    """Results as lines of text."""
+def table(results: dict[str, Any], metrics: Sequence[Metric]) -> str:
+    """Return results as lines of text, with a row for each statistic of the metrics."""
     columns = [name for name in ("raw", "masked", "refined") if name in results]
     lines = ["\n" + " " * 24 + "".join(f"{name:>10}" for name in columns)]
-    for name, label in ROWS.items():
-        if name in results[columns[0]]:
-            lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
+    rows = {metric.key(part): f"  {part.replace('_', ' ')}" for metric in metrics for part in metric.rows}
+    rows |= {metric.name: metric.label for metric in metrics} | {"count": "count right"}
+    for name, label in rows.items():
+        lines.append(f"{label:24}" + "".join(f"{results[column][name]:10.3f}" for column in columns))
     nats = ", ".join(f"{name} {results[name]:.2f}" for name in OBJECTIVE if name in results)
     return "\n".join([*lines, f"{nats} nats per mixture\n" if nats else ""])
 
 
-def count_table(scores: dict[str, Any]) -> str:
-    """Scores of each true number of sources: how many mixtures, PSNR, and their share taken for each number."""
-    slots = len(scores["confusion"][0])
-    main = next(name for name in scores if name.endswith(BY_COUNT))
-    label = SHORT[main.removesuffix(BY_COUNT)]
-    lines = [f"true number  mixtures  {label}  taken for" + "".join(f"{number:8}" for number in range(slots))]
-    for number, psnr in scores[main].items():
+def count_table(scores: dict[str, Any], main: Metric) -> str:
+    """Return, for each true number of sources, its mixtures, their main metric, and the numbers that were found."""
+    slots, width = len(scores["confusion"][0]), len(main.label) + 2
+    lines = [f"true number  mixtures  {main.label}  taken for" + "".join(f"{number:8}" for number in range(slots))]
+    for number, quality in scores[f"{main.name}_by_count"].items():
         taken = scores["confusion"][number]
         shares = "".join(f"{100 * times / sum(taken):7.1f}%" for times in taken)
-        lines.append(f"{number:11}{sum(taken):10}{psnr:14.3f}{'':11}{shares}")
+        lines.append(f"{number:11}{sum(taken):10}{quality:{width}.3f}{'':11}{shares}")
     return "\n".join([*lines, ""])
 
 

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from vaebss.data.batches import Batch, GivenMixtures, MixtureDataset
 from vaebss.data.conditions import IDEAL, Conditions
 from vaebss.data.plans import FIXED_SEED, VAL, draw_plan
-from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
+from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 

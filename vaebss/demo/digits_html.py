@@ -16,8 +16,8 @@ from torch import Tensor
 from vaebss.demo.html import block, data_url, refusal
 from vaebss.matching import match, with_silence
 from vaebss.metrics.images import qualities
-from vaebss.modalities.kinds import modality_of, modality_of_files
 from vaebss.modalities.modality import through
+from vaebss.modalities.registry import modality_of, modality_of_files
 from vaebss.models.separator import Separator
 from vaebss.separation import active_slots
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vaebss.pretrained.catalogue import DEFAULT_MODEL, available, card, is_of_sound
+from vaebss.pretrained.catalogue import DEFAULT_MODEL, available, card, kind_of
 
 
 def offered(ckpt: str | None) -> tuple[list[str], list[str]]:
@@ -21,8 +21,8 @@ def offered(ckpt: str | None) -> tuple[list[str], list[str]]:
         models = {ckpt: read(ckpt)} | models
     if not models:
         raise ValueError("no model is shipped with this version: give one with --ckpt")
-    sounds = [name for name, known in models.items() if is_of_sound(known)]
-    return [name for name in models if name not in sounds], sounds
+    kinds = {name: kind_of(known) for name, known in models.items()}
+    return [name for name in kinds if kinds[name] == "images"], [name for name in kinds if kinds[name] == "audio"]
 
 
 def separates(card: dict[str, Any]) -> bool:

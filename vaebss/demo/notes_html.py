@@ -19,8 +19,8 @@ from vaebss.demo.html import block, data_url, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality, through
+from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.separation import Separation

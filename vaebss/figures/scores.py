@@ -30,13 +30,15 @@ def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
     return figure
 
 
-def slots_figure(scores: dict[str, dict[int, dict[str, float]]]) -> Figure:
-    """PSNR, the share of counts that are right and, where a method has one, the ELBO against the number of slots.
+def slots_figure(scores: dict[str, dict[int, dict[str, float]]], main: str, label: str) -> Figure:
+    """Draw the main metric, the share of right counts and, where a method has one, the ELBO against the slots.
 
     Args:
-        scores: method -> K -> "psnr_paper" in dB, "count" from 0 to 1, perhaps "elbo" in nats.
+        scores: method -> K -> the main metric, "count" from 0 to 1, perhaps "elbo" in nats.
+        main: Key of the main metric.
+        label: Title of the main metric's axis.
     """
-    panels = {"psnr_paper": "PSNR (paper scale), dB", "count": "count right", "elbo": "ELBO, nats per mixture"}
+    panels = {main: label, "count": "count right", "elbo": "ELBO, nats per mixture"}
     figure = Figure(figsize=(10, 3), layout="constrained", dpi=DPI)
     for axes, (name, label) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for method, by_slots in scores.items():

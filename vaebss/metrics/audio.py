@@ -17,7 +17,8 @@ source that is silent scores -100.
 import torch
 from torch import Tensor
 
-from vaebss.metrics.separation import LARGEST, Quality
+from vaebss.metrics.metric import SPREAD, Metric
+from vaebss.metrics.separation import LARGEST
 
 LIMIT = LARGEST  # dB
 LEAST = 1e-15  # of an energy that is divided by, where all of the estimate is 1
@@ -61,4 +62,8 @@ def _decibels(signal: Tensor, noise: Tensor) -> Tensor:
     return 10 * torch.log10((signal / noise.clamp(min=LEAST)).clamp(10 ** (-LIMIT / 10), 10 ** (LIMIT / 10)))
 
 
-QUALITIES: dict[str, Quality] = {"si_sdr": si_sdr, "si_sir": si_sir, "si_sar": si_sar}  # the main one first
+METRICS = (  # the main one first
+    Metric("si_sdr", si_sdr, "SI-SDR", rows=SPREAD, columns=SPREAD, published="published"),
+    Metric("si_sir", si_sir, "SI-SIR", published="published SIR"),
+    Metric("si_sar", si_sar, "SI-SAR", published="published SAR"),
+)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from vaebss.metrics import audio
+from vaebss.metrics.metric import SPREAD, Metric
 from vaebss.metrics.separation import LARGEST, Quality, of_mixtures
 
 PAPER_SCALE = 0.5  # the brightest pixel of a source there
@@ -60,16 +61,26 @@ def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
     return audio.si_sdr(estimates.flatten(1), sources.flatten(1))
 
 
+def _of_mixtures(quality: Quality, estimates: Tensor, sources: Tensor) -> Tensor:
+    """Apply a quality of images (N, C, H, W) to all sources of mixtures: (B, M, C, H, W) twice -> (B, M)."""
+    return quality(estimates.flatten(0, 1), sources.flatten(0, 1)).unflatten(0, sources.shape[:2])
+
+
+METRICS = (  # the main one first; of sources in [0, PAPER_SCALE]
+    Metric("psnr_paper", partial(_of_mixtures, psnr_paper), "PSNR", "paper scale", rows=SPREAD, published="published"),
+    Metric("psnr", partial(_of_mixtures, psnr), "PSNR", rows=SPREAD),
+    Metric("ssim", partial(_of_mixtures, ssim), "SSIM", unit="", decimals=3, published="published SSIM"),
+    Metric("si_sdr", partial(_of_mixtures, si_sdr), "SI-SDR", rows=SPREAD, columns=()),
+)
+
+
 def qualities(source_scale: float) -> dict[str, Quality]:
-    """What SeparationMetrics averages, of mixtures whose sources' brightest pixel is `source_scale`."""
-    functions = {"psnr_paper": psnr_paper, "psnr": psnr, "ssim": ssim, "si_sdr": si_sdr}
-    return {name: partial(_of_mixtures, quality, PAPER_SCALE / source_scale) for name, quality in functions.items()}
+    """Return the functions of METRICS for mixtures whose sources' brightest pixel is `source_scale`."""
+    return {metric.name: partial(_rescaled, metric.quality, PAPER_SCALE / source_scale) for metric in METRICS}
 
 
-def _of_mixtures(quality: Quality, rescale: float, estimates: Tensor, sources: Tensor) -> Tensor:
-    """A quality of images (N, C, H, W) for all sources of mixtures: (B, M, C, H, W) twice -> (B, M)."""
-    images = (tensor.flatten(0, 1) * rescale for tensor in (estimates, sources))
-    return quality(*images).unflatten(0, sources.shape[:2])
+def _rescaled(quality: Quality, rescale: float, estimates: Tensor, sources: Tensor) -> Tensor:
+    return quality(estimates * rescale, sources * rescale)
 
 
 def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source_scale: float) -> Tensor:

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaebss.figures.rows import Rows, spectrograms_figure
-from vaebss.metrics.audio import QUALITIES
-from vaebss.metrics.separation import Quality
+from vaebss.metrics.audio import METRICS
+from vaebss.metrics.metric import Metric
 from vaebss.modalities import linking, resampling, sound_files, windows
 from vaebss.modalities.blocks import whole
 from vaebss.modalities.modality import Channels, Modality
@@ -62,10 +62,12 @@ class Audio(Modality):
     """
 
     kind: ClassVar[str] = "audio"
+    plural: ClassVar[str] = "sounds"
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
     formats: ClassVar[tuple[str, ...]] = (".wav", ".flac")
     dims: ClassVar[int] = 1
     audible: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
     teachers: ClassVar[tuple[str, ...]] = ("vae-notes",)
 
     rate: int = 16_000
@@ -144,9 +146,6 @@ class Audio(Modality):
         masks = shares.squeeze(2)
         parts = zip(masks.split(AT_ONCE), signals.split(AT_ONCE), strict=True)
         return torch.cat([self.spectrogram.apply(*part) for part in parts])
-
-    def qualities(self, source_scale: float) -> dict[str, Quality]:
-        return QUALITIES
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
         """Return energies of errors over that of the source, or of silence over a hundred times that of the signal.

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
 from vaebss.figures.rows import Rows, curves_figure, rows_figure
-from vaebss.metrics.images import qualities
+from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.separation import Quality
 from vaebss.modalities.arrays import as_images, laid_out
 from vaebss.modalities.brightness import with_channels
@@ -73,15 +73,29 @@ class Images(Modality):
     """
 
     kind = "images"
+    plural = "pictures"
     suffixes = KINDS
     formats = (".png", ".tiff", ".npy")
     dims = 3
     has_white = True
+    metrics = METRICS
     teachers = ("remix-k2", "remix-1to4")
     exponent = 1.0
 
     def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False, white: float | None = None):
         self._shape, self.gain, self.invert, self.white = tuple(shape), gain, invert, white
+
+    @classmethod
+    def of(
+        cls,
+        separator: Separator,
+        source_max: float | None = None,
+        invert: bool | None = None,
+        white: float | None = None,
+    ) -> "Images":
+        """Build the pictures that a separator sees of a user's own, see `registry.modality_of`."""
+        gain = separator.source_scale / (source_max or separator.source_scale)
+        return cls(separator.image_shape, gain, bool(invert), white)
 
     @property
     def shape(self) -> tuple[int, ...]:

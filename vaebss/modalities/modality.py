@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaebss.figures.rows import Rows
+from vaebss.metrics.metric import Metric
 from vaebss.metrics.separation import Quality
 from vaebss.modalities.files import reading
+from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
 Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
@@ -57,11 +59,15 @@ class Part(ABC):
         """
 
 
+MODALITIES: dict[str, type["Modality"]] = {}  # by kind, each from the moment that its class is defined
+
+
 class Modality(ABC):
     """What is being separated. Separators see its pictures, (B, C, H, W), never the modality.
 
     Attributes:
-        kind: its name.
+        kind: its name, under which a checkpoint finds the class again.
+        plural: Word for several signals, for people.
         suffixes: of the files that hold its signals.
         formats: suffixes of the files that it writes, by default the first.
         dims: of a signal, as many as S has.
@@ -71,19 +77,38 @@ class Modality(ABC):
         frequencies: hertz of the centre of each row of a picture, where rows are bands of frequencies.
         voices: whether slots are the same voices in all windows of a signal, or have to be linked.
         has_white: whether signals have a white, a ground and a brightest value of a source, which users may state.
+        metrics: Metrics of estimated signals, the main one first.
         teachers: Names of the shipped models that teach students of this modality, in the order of their slots.
     """
 
     kind: ClassVar[str]
+    plural: ClassVar[str] = "signals"
     suffixes: ClassVar[tuple[str, ...]]
     formats: ClassVar[tuple[str, ...]]
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     has_white: ClassVar[bool] = False
+    metrics: ClassVar[tuple[Metric, ...]]
     teachers: ClassVar[tuple[str, ...]] = ()
     frequencies: tuple[float, ...] = ()
     exponent: float
     voices: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "kind" in vars(cls) and MODALITIES.setdefault(cls.kind, cls).__qualname__ != cls.__qualname__:
+            raise TypeError(f"the kind {cls.kind!r} is that of {MODALITIES[cls.kind].__qualname__}: choose another")
+
+    @classmethod
+    def of(
+        cls,
+        separator: Separator,
+        source_max: float | None = None,
+        invert: bool | None = None,
+        white: float | None = None,
+    ) -> "Modality":
+        """Build the modality of a separator from the options in its checkpoint; see `registry.modality_of`."""
+        return cls(**{name: value for name, value in separator.modality.items() if name != "kind"})
 
     @property
     @abstractmethod
@@ -116,13 +141,13 @@ class Modality(ABC):
         Shares that add up to 1 give signals that add up to the mixture.
         """
 
-    @abstractmethod
     def qualities(self, source_scale: float) -> dict[str, Quality]:
-        """Return the metrics of estimated signals by name, the main one first.
+        """Return the functions of the metrics by their names, for signals of a scale of their own.
 
         Args:
             source_scale: Brightest pixel of a source in the signals' own scale; infinity where it is unknown.
         """
+        return {metric.name: metric.quality for metric in self.metrics}
 
     @abstractmethod
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:

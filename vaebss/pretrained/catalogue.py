@@ -12,8 +12,9 @@ if TYPE_CHECKING:  # names are known at once, weights take PyTorch
     import torch
 
 FOLDER = Path(__file__).parent
-DEFAULT_MODELS = {"images": "remix-1to4", "audio": "vae-notes"}  # by the kind of signal that a user has
-DEFAULT_MODEL = DEFAULT_MODELS["images"]
+IMAGES = "images"  # kind of the models whose card or checkpoint states none
+DEFAULT_MODELS = {IMAGES: "remix-1to4", "audio": "vae-notes"}  # by the kind of signal that a user has
+DEFAULT_MODEL = DEFAULT_MODELS[IMAGES]
 OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # what a user's own data is, and where
 DIGITS = "source"  # which of them a user has; notes are notes
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -54,7 +55,7 @@ def opened(state_dict: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[
 def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the model itself."""
     known = {"modality": checkpoint["modality"]} if "modality" in checkpoint else {}
-    left_out = OF_ITS_MACHINE if is_of_sound(checkpoint) else (*OF_ITS_MACHINE, DIGITS)
+    left_out = (*OF_ITS_MACHINE, DIGITS) if kind_of(checkpoint) == IMAGES else OF_ITS_MACHINE
     data = checkpoint.get("datamodule_hyper_parameters", {})
     return known | {
         "model_class": checkpoint["model_class"],
@@ -63,9 +64,9 @@ def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_of_sound(checkpoint: dict[str, Any]) -> bool:
-    """Whether its mixtures are sounds."""
-    return checkpoint.get("modality", {}).get("kind") == "audio"
+def kind_of(contents: dict[str, Any]) -> str:
+    """Return the kind of the mixtures that a model separates, from its card or the contents of its checkpoint."""
+    return contents.get("modality", {}).get("kind", IMAGES)
 
 
 def _in_json(options: dict[str, Any]) -> dict[str, Any]:

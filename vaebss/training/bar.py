@@ -7,8 +7,6 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
-SHOWN = {"val/psnr_paper": "PSNR", "val/si_sdr": "SI-SDR"}  # what is logged -> its short name
-
 
 class RunBar(TQDMProgressBar):
     """One bar for the whole run, so that the time left is the run's and not the epoch's."""
@@ -41,8 +39,9 @@ class RunBar(TQDMProgressBar):
         return Tqdm(disable=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        found = trainer.progress_bar_metrics
-        return {"loss": self.loss} | {name: found[tag] for tag, name in SHOWN.items() if tag in found}
+        main = trainer.datamodule.modality.metrics[0]  # type: ignore[attr-defined]
+        score = trainer.progress_bar_metrics.get(f"val/{main.name}")
+        return {"loss": self.loss} | ({} if score is None else {main.title: score})
 
     def _batches(self, trainer: Trainer) -> int:
         """Of all epochs, this one among them."""

@@ -9,8 +9,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from vaebss.checkpoints import FORMAT
-from vaebss.modalities.kinds import modality_of
 from vaebss.modalities.modality import Modality
+from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.version import __version__

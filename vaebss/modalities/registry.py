@@ -11,10 +11,10 @@ from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import chosen
 from vaebss.modalities.images import Images
-from vaebss.modalities.modality import Modality, parts_of
+from vaebss.modalities.modality import MODALITIES, Modality, parts_of
 from vaebss.models.separator import Separator
 
-SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that hold mixtures
+SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that the package itself can read
 UNSTATED = {"source_max": None, "invert": None, "white": None}
 LOOKED_AT = 100  # files, whose first pictures tell how all look
 ALIKE = 0.01  # relative difference of brightness that is none
@@ -22,7 +22,8 @@ ALIKE = 0.01  # relative difference of brightness that is none
 
 def kind_of(path: Path) -> str:
     """Name the kind of signals that a file holds, by its suffix."""
-    return Audio.kind if chosen(path)[0].suffix.lower() in Audio.suffixes else Images.kind
+    suffix = chosen(path)[0].suffix.lower()
+    return next((kind for kind, modality in MODALITIES.items() if suffix in modality.suffixes), Images.kind)
 
 
 def modality_of(
@@ -37,17 +38,15 @@ def modality_of(
         white: number that stands for white in numbers of pictures.
 
     Raises:
-        ValueError: the separator is one of sound, and an option of pictures is stated.
+        ValueError: the separator's signals have no white, and an option of those that have one is stated.
     """
-    options: dict[str, Any] = dict(separator.modality)
-    if options.pop("kind") == Audio.kind:
-        stated = {"source_max": source_max, "invert": invert or None, "white": white}
-        for name, value in stated.items():
-            if value is not None:
-                raise ValueError(f"{name} is an option for pictures, and this model separates sounds: leave it out")
-        return Audio(**options)
-    gain = separator.source_scale / (source_max or separator.source_scale)
-    return Images(separator.image_shape, gain, bool(invert), white)
+    modality = MODALITIES[separator.modality["kind"]]
+    stated = {"source_max": source_max, "invert": invert or None, "white": white}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    if stated and not modality.has_white:
+        what = f"{modality.plural}: leave it out"
+        raise ValueError(f"{next(iter(stated))} is an option for pictures, and this model separates {what}")
+    return modality.of(separator, **stated)
 
 
 class Look(NamedTuple):
@@ -101,8 +100,7 @@ def modality_of_files(separator: Separator, files: Sequence[Path], **options: An
 
 def check_modality(separator: Separator) -> None:
     """Raise a ValueError unless a separator's modality is one that is known, with pictures of the separator's shape."""
-    kinds = (Audio.kind, Images.kind)
-    if separator.modality.get("kind") not in kinds:
-        raise ValueError(f"the kind of its modality must be {' or '.join(kinds)}, not {separator.modality.get('kind')}")
+    if (kind := separator.modality.get("kind")) not in MODALITIES:
+        raise ValueError(f"the kind of its modality must be {' or '.join(MODALITIES)}, not {kind}")
     if (shape := modality_of(separator).shape) != separator.image_shape:
         raise ValueError(f"its pictures must be {shape} as its modality says, not {separator.image_shape}")
