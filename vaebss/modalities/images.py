@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError
-from vaebss.figures.rows import Rows, curves_figure, rows_figure
+from vaebss.figures.rows import Rows
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.separation import Quality
 from vaebss.modalities.arrays import as_images, laid_out
@@ -145,19 +145,6 @@ class Images(Modality):
 
     def qualities(self, source_scale: float) -> dict[str, Quality]:
         return qualities(source_scale)
-
-    def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
-        """Mean squared errors of pixels."""
-        differences = self.apply(shares, signals).unsqueeze(1) - sources.unsqueeze(2)
-        return differences.flatten(3).square().mean(3)
-
-    def drawn(self, rows: Rows) -> Figure:
-        grey_lines = all(tuple(images.shape[1:3]) == (1, 1) for images in rows.values())
-        return (
-            curves_figure({label: images.flatten(1) for label, images in rows.items()})
-            if grey_lines
-            else rows_figure(rows)
-        )
 
     def figure(self, rows: Rows) -> Figure:
         """Pictures are as they are, in files that were inverted as they looked."""

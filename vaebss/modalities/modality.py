@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaebss.figures.rows import Rows
+from vaebss.errors import FileError
+from vaebss.figures.rows import Rows, curves_figure, rows_figure
 from vaebss.metrics.metric import Metric
 from vaebss.metrics.separation import Quality
 from vaebss.modalities.files import reading
@@ -68,7 +69,7 @@ class Modality(ABC):
     Attributes:
         kind: its name, under which a checkpoint finds the class again.
         plural: Word for several signals, for people.
-        suffixes: of the files that hold its signals.
+        suffixes: of the files that hold its signals; none by default.
         formats: suffixes of the files that it writes, by default the first.
         dims: of a signal, as many as S has.
         audible: whether signals are to be listened to.
@@ -83,8 +84,8 @@ class Modality(ABC):
 
     kind: ClassVar[str]
     plural: ClassVar[str] = "signals"
-    suffixes: ClassVar[tuple[str, ...]]
-    formats: ClassVar[tuple[str, ...]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    formats: ClassVar[tuple[str, ...]] = ()
     dims: ClassVar[int]
     audible: ClassVar[bool] = False
     has_white: ClassVar[bool] = False
@@ -126,9 +127,11 @@ class Modality(ABC):
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
-    @abstractmethod
     def drawn(self, rows: Rows) -> Figure:
-        """Labelled rows of pictures (N, C, H, W)."""
+        """Draw labelled rows of pictures (N, C, H, W): as curves where all are grey lines."""
+        if all(tuple(pictures.shape[1:3]) == (1, 1) for pictures in rows.values()):
+            return curves_figure({label: pictures.flatten(1) for label, pictures in rows.items()})
+        return rows_figure(rows)
 
     def figure(self, rows: Rows) -> Figure:
         """Labelled rows of signals (N, *S), for a person to look at."""
@@ -149,9 +152,10 @@ class Modality(ABC):
         """
         return {metric.name: metric.quality for metric in self.metrics}
 
-    @abstractmethod
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
-        """How far what each slot gets is from each source, 0 or more: what a mask network learns to make small.
+        """Measure how far each slot's signal is from each source: what a mask network learns to make small.
+
+        It is the mean squared error of samples unless a modality says otherwise.
 
         Args:
             shares: (B, K, C, H, W) of the pictures of
@@ -159,10 +163,13 @@ class Modality(ABC):
             sources: (B, M, *S).
 
         Returns:
-            (B, M, K).
+            (B, M, K), 0 or more.
         """
+        differences = self.apply(shares, signals).unsqueeze(1) - sources.unsqueeze(2)
+        return differences.flatten(3).square().mean(3)
 
-    @abstractmethod
+    # Signals that users have. A modality that leaves these out separates those of a corpus alone.
+
     def taken(
         self, signals: Any, sample_rate: float | None, channels: Channels | None = None
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -181,14 +188,15 @@ class Modality(ABC):
         Raises:
             ValueError: they are no signals; the message is one line.
         """
+        raise ValueError(f"{self.plural} cannot be read from arrays")
 
-    @abstractmethod
     def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Read a file whole; the answer is that of `taken`, as if the file's contents had been an array.
 
         Raises:
             FileError: it cannot be read; the message is one line that names it.
         """
+        raise FileError(f"{path}: {self.plural} cannot be read from files")
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Tell how signals (N, *S) look: `invert` and `source_max`, or nothing of signals that have no white.
@@ -216,25 +224,25 @@ class Modality(ABC):
     def options(self) -> dict[str, Any]:
         """Plain values, `kind` among them, that say in a checkpoint what its mixtures are."""
 
-    @abstractmethod
     def read(self, path: Path) -> Iterator[Part]:
         """The signals of a file, in parts.
 
         Raises:
             FileError: it cannot be read; the message is one line that names it.
         """
+        raise FileError(f"{path}: {self.plural} cannot be read from files")
 
-    @abstractmethod
     def beside(self, signal: Tensor) -> int:
-        """How many such signals (*S) can be seen side by side on a page."""
+        """Return how many such signals (*S) can be seen side by side on a page."""
+        return 4
 
     def note(self, signals: Tensor) -> str:
         """What is done to signals before a separator sees them, in one line; empty if nothing."""
         return ""
 
-    @abstractmethod
     def write(self, signal: Tensor, path: Path) -> None:
-        """One signal (*S) as a file of the kind that its name says."""
+        """Write one signal (*S) as a file of the kind that its name says."""
+        raise FileError(f"{path}: {self.plural} cannot be written to files")
 
 
 def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
