@@ -56,8 +56,9 @@ from vaebss.modalities.modality import Modality
 from vaebss.models.vae import VAE
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import available
-from vaebss.training.scores import Apart, Scorer, apart, examples, mean_nats, score
-from vaebss.training.vae import VAEBSS
+from vaebss.training.examples import SeparatedExamples, examples, separate_examples
+from vaebss.training.scores import Scorer, score
+from vaebss.training.vae import VAEBSS, mean_nats
 
 PICTURED = 8  # mixtures
 NUM_SOURCES = {Images.kind: [2, 3], Audio.kind: [2]}  # K that were published
@@ -178,7 +179,7 @@ def compare(options: Any) -> None:
         "results": [],
     }
     first = examples(data.test_dataloader(), PICTURED)
-    shown: dict[str, Apart] = {}
+    shown: dict[str, SeparatedExamples] = {}
     device = one_device(options.gpus).type
     for num_sources, methods in _plan(options, say=print):
         models: Models = {}
@@ -266,10 +267,10 @@ def _pictured(batches: Iterable[Batch], modality: Modality) -> Iterator[Batch]:
         yield batch | {"mixture": modality.picture(batch["signal"])}
 
 
-def _apart(answer: Estimator, batch: Batch, modality: Modality, source_scale: float) -> Apart:
+def _apart(answer: Estimator, batch: Batch, modality: Modality, source_scale: float) -> SeparatedExamples:
     """A batch and what a method that sees it so found in it."""
     (pictured,) = _pictured([batch], modality)
-    return apart(answer(pictured), pictured, modality, source_scale)
+    return separate_examples(answer(pictured), pictured, modality, source_scale)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -25,7 +25,9 @@ from vaebss.models.vae import VAE
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import available
 from vaebss.pretrained.lineage import knows_mnist
-from vaebss.training.scores import Apart, apart, evaluate, examples, mean_nats
+from vaebss.training.examples import SeparatedExamples, examples, separate_examples
+from vaebss.training.scores import evaluate
+from vaebss.training.vae import mean_nats
 
 PICTURED = 8  # mixtures
 OBJECTIVE = ("loss", "elbo", "distortion", "rate")  # what a model with a likelihood logs
@@ -116,7 +118,7 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
     """Results as a file and as pictures; their paths."""
     first = examples(data.test_dataloader(), PICTURED)
-    shown = apart(model.separate(first["mixture"]), first, data.modality, model.source_scale)
+    shown = separate_examples(model.separate(first["mixture"]), first, data.modality, model.source_scale)
     figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
     if has_counts(results):
         figures["counts.png"] = confusion_figure(results.get("refined", results["masked"])["confusion"])
@@ -127,7 +129,7 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
     return [out / "results.json", *(out / name for name in figures), *sounds]
 
 
-def write_sounds(shown: Apart, modality: Modality, folder: Path) -> Path:
+def write_sounds(shown: SeparatedExamples, modality: Modality, folder: Path) -> Path:
     """Mixtures, what was found in them and, where known, their true sources, to listen to; the folder."""
     folder.mkdir(exist_ok=True)
     for number, name, sound in shown.named():

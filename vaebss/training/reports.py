@@ -10,7 +10,8 @@ from vaebss.figures.scores import confusion_figure
 from vaebss.figures.separations import separation_figure
 from vaebss.models.vae import VAE
 from vaebss.training.boards import add_figure, add_sound
-from vaebss.training.scores import Apart, BankScores, Scores, apart, examples
+from vaebss.training.examples import SeparatedExamples, examples, separate_examples
+from vaebss.training.scores import BankScores, Scores
 
 
 class SeparationPictures(Callback):
@@ -34,7 +35,7 @@ class SeparationPictures(Callback):
         model: Any = pl_module.model
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = examples(data.val_dataloader(), self.num_mixtures)
-        shown = apart(model.separate(batch["mixture"]), batch, data.modality, model.source_scale)
+        shown = separate_examples(model.separate(batch["mixture"]), batch, data.modality, model.source_scale)
         for tag, figure in self._figures(trainer, model, shown):
             add_figure(trainer, tag, figure)
         if data.modality.audible:
@@ -43,7 +44,7 @@ class SeparationPictures(Callback):
                     add_sound(trainer, f"val/{number}/{name.replace(' ', '_')}", sound, data.modality.rate)
             self.heard_truth = True
 
-    def _figures(self, trainer: Trainer, model: Any, shown: Apart) -> Iterator[tuple[str, Figure]]:
+    def _figures(self, trainer: Trainer, model: Any, shown: SeparatedExamples) -> Iterator[tuple[str, Figure]]:
         modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
         yield "val/separations", separation_figure(*shown, modality.figure)
         report = next((callback.report for callback in trainer.callbacks if isinstance(callback, Scores)), {})  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 # B mixtures, K assumed sources
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -114,3 +114,15 @@ class VAEBSS(System):
             return self.cosine(step)
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         return max(self.hparams.lr_min / self.hparams.lr, self.hparams.lr_decay ** (step // steps_per_epoch))
+
+
+@torch.no_grad()
+def mean_nats(model: VAE, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+    """Return the mean "loss", "elbo", "distortion" and "rate" of mixtures, in nats; true sources are not read."""
+    model, parts = model.at_rest(), []
+    for number, batch in enumerate(batches):
+        noise = generator(model.seed, NOISE["test"], number, 0, device=model.device)
+        bound = model.bound(batch["mixture"].to(model.device), noise)
+        parts.append(torch.stack([-bound.elbo(model.beta), bound.elbo(), bound.distortion, bound.rate.sum(1)]))
+    means = torch.cat(parts, 1).mean(1).tolist()
+    return dict(zip(("loss", "elbo", "distortion", "rate"), means, strict=True))
