@@ -218,9 +218,9 @@ def adapt(
     Raises:
         ValueError: of one line, if the mixtures cannot be.
     """
-    from vaebss.training.adapting import adapt as taught
+    from vaebss.training.adapting import adapt as train_student
 
     teacher = model if isinstance(model, Separator) else load(model)
     images, _ = modality_of(teacher, invert=invert).taken(mixtures, None)
     check_mixture(images, (None, None, None), teacher.num_sources)
-    return taught(images, teacher, seed, steps)
+    return train_student(images, teacher, seed, steps)

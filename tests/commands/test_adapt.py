@@ -20,7 +20,7 @@ from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.looks import estimated_scale
 from vaebss.modalities.modality import through
-from vaebss.training import adapting, statistics
+from vaebss.training import adapting, presets, statistics
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
 
@@ -90,8 +90,8 @@ def test_adapting_is_reproducible_and_leaves_random_numbers_alone(monkeypatch):
 
 
 def quickly(monkeypatch) -> None:
-    monkeypatch.setattr(adapting, "STEPS", {math.inf: 4})
-    monkeypatch.setattr(adapting, "PIXELS", 0)
+    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
+    monkeypatch.setattr(presets, "PIXELS", 0)
 
 
 @pytest.mark.parametrize(
@@ -122,38 +122,38 @@ def test_brightness_is_estimated_and_scales_with_the_mixtures():
 
 @pytest.mark.parametrize(("slots", "name"), [(1, "remix-k2"), (2, "remix-k2"), (3, "remix-1to4"), (5, None)])
 def test_the_teacher_has_slots_enough(slots, name):
-    assert adapting.shipped(slots) == name
+    assert presets.default_teacher(slots) == name
 
 
-@pytest.mark.parametrize("changed", [None, *adapting.SIZES])
+@pytest.mark.parametrize("changed", [None, *presets.SIZES])
 def test_a_student_begins_as_its_teacher_where_it_is_of_the_same_size(changed):
     """As a shipped model by name, and as any other."""
     sizes = {"image_shape": (1, 28, 28), "widths": (24, 48, 96), "bottleneck": 384}
     other = {"image_shape": (1, 28, 30), "widths": (24, 48, 95), "bottleneck": 383}
     sizes |= {changed: other[changed]} if changed else {}
-    assert adapting.is_beginning("remix-k2", *sizes.values()) == (changed is None)
+    assert presets.fits_student("remix-k2", *sizes.values()) == (changed is None)
     torch.manual_seed(1)
     teacher = vaebss.Masker(2, **sizes).eval()
-    student, _ = adapting.pupil(mixtures(20, 28), teacher)
+    student, _ = adapting.build_student(mixtures(20, 28), teacher)
     known, found = teacher.state_dict(), student.model.state_dict()
     same = [torch.equal(known[name], value) for name, value in found.items() if known[name].shape == value.shape]
     assert all(same) == (changed is None)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (1, 96, 96), (1, 1, 300)])
-def test_lessons_know_every_size(shape):
-    lessons = adapting.lessons(shape)
-    steps = 4 * lessons["data"]["epoch_size"] / lessons["data"]["batch_size"]
-    assert lessons["data"]["batch_size"] >= 8
+def test_there_is_a_schedule_for_every_size(shape):
+    schedule = presets.schedule(shape)
+    steps = 4 * schedule["data"]["epoch_size"] / schedule["data"]["batch_size"]
+    assert schedule["data"]["batch_size"] >= 8
     larger = sum(max(shape) > side for side in (40, 80))
-    assert (len(lessons["model"]["widths"]), steps) == ((3, 900), (4, 900), (5, 600))[larger]
+    assert (len(schedule["model"]["widths"]), steps) == ((3, 900), (4, 900), (5, 600))[larger]
 
 
 @pytest.mark.parametrize(("last", "slots", "told"), [(-90.0, 2, "remix-k2"), (-90.0, 6, "best.ckpt"), (-80.2, 2, "")])
 def test_fit_says_when_held_out_mixtures_got_worse(last, slots, told, capsys):
     checkpoints = SimpleNamespace(best_model_score=torch.tensor(-80.0), best_model_path="best.ckpt")
     trainer = SimpleNamespace(callback_metrics={"val/elbo": torch.tensor(last)})
-    fit.warn(SimpleNamespace(checkpoints=checkpoints, trainer=trainer, say=print), adapting.shipped(slots))
+    fit.warn(SimpleNamespace(checkpoints=checkpoints, trainer=trainer, say=print), presets.default_teacher(slots))
     said = capsys.readouterr().out
     assert told in said
     assert said.count("\n") == bool(told)
@@ -189,7 +189,7 @@ def test_a_vae_weighs_given_mixtures_by_how_bright_they_are(tmp_path, monkeypatc
     assert fit.main(["--data.mixtures=given.npy", *one]) == 0
     nothing = ("--init=none", "--teacher_epochs=1", "--data.keep=[0.9]", "--trainer.limit_train_batches=1")
     assert remix.main(["--data.mixtures=given.npy", *SHORT, *nothing]) == 0
-    expected = statistics.of_vae(given, 0.5, 2)["model"]
+    expected = statistics.vae_options(given, 0.5, 2)["model"]
     for folder in ("version_0", "version_1/teacher"):
         model = load(tmp_path / "lightning_logs" / folder / "checkpoints" / "last.ckpt")
         assert {name: getattr(model, name) for name in expected} == expected

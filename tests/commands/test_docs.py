@@ -13,7 +13,7 @@ from PIL import Image
 
 import vaebss
 from vaebss.data.corpora import notes
-from vaebss.training import adapting
+from vaebss.training import presets
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\n|[^`\n#|\"]|\"[^\"]*\")*)")
@@ -89,7 +89,7 @@ def test_a_documented_command_works(command, users_folder):
 )
 def test_documented_python_works(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(adapting, "STEPS", {math.inf: 4})
+    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
     known["model"] = vaebss.load("vae-k2")
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):

@@ -10,6 +10,7 @@ from worlds import BRIGHTNESS, spectra
 from vaebss import VAEBSS
 from vaebss.data.corpora.digits import load_digits
 from vaebss.modalities.images import within
+from vaebss.modalities.looks import estimated_scale
 from vaebss.separation import FAINTEST
 from vaebss.training import statistics
 
@@ -22,9 +23,9 @@ def pairs() -> torch.Tensor:
 
 def test_digits_have_the_numbers_of_digits(pairs):
     known = {"likelihood_scale": VAEBSS().model.likelihood_scale, "faintest": FAINTEST}
-    scale = statistics.source_scale(pairs)
+    scale = estimated_scale(pairs)
     assert scale == pytest.approx(BRIGHTNESS, abs=0.01)
-    options = statistics.of_vae(pairs, scale, 2)
+    options = statistics.vae_options(pairs, scale, 2)
     assert {name: options["model"][name] for name in known} == pytest.approx(known, rel=0.05)
     assert options["data"] == {"max_pixels": 784, "source_scale": scale}
 
@@ -63,7 +64,7 @@ def test_slots_begin_as_bright_together_as_mixtures_are(pairs):
 
 
 def test_black_mixtures_have_some_numbers():
-    options = statistics.of_vae(torch.zeros(3, 1, 8, 8), 1.0, 2)
+    options = statistics.vae_options(torch.zeros(3, 1, 8, 8), 1.0, 2)
     assert options["model"]["likelihood_scale"] > 0
     assert options["model"]["begin"] < 0
 

@@ -46,9 +46,9 @@ def test_adapting_beats_the_teacher(name):
 
 def ceiling(given: torch.Tensor) -> Separator:
     """The same network, taught as long with remixes of the true sources of the given mixtures."""
-    student, data = adapting.pupil(given.sum(1), load("remix-k2"))
+    student, data = adapting.build_student(given.sum(1), load("remix-k2"))
     data.banks = lambda number: Bank(given.flatten(0, 1).half(), (2, 2), number)
-    return adapting.taught(student, data, progress=False)
+    return adapting.train_student(student, data, progress=False)
 
 
 def score(model: Separator, sources: torch.Tensor) -> float:

@@ -20,7 +20,7 @@ from vaebss.data.remixes import Remixes
 from vaebss.hardware import fastest_precision
 from vaebss.models.masker import MOVES
 from vaebss.paths import expanded
-from vaebss.training import adapting
+from vaebss.training import presets
 
 NAIVE, FIT, REMIX, ADAPT = "naive loop", "fit.py", "remix.py, its student", "remix.py --data.mixtures, 200 pictures"
 SEPARATED = {"vae-k2": 5_000, "remix-k2": 1_000, "remix-1to4": 1_000}  # mixtures in a turn
@@ -48,7 +48,7 @@ def ratio(rates: dict[str, list[float]], name: str, other: str) -> dict[str, flo
 
 def benchmark(digits: Digits, rounds: int, steps: int) -> dict[str, Any]:
     """All figures of a run, as written to benchmark.json."""
-    lessons = adapting.lessons(digits.modality.shape)["data"]
+    lessons = presets.schedule(digits.modality.shape)["data"]
     contenders: dict[str, Contender] = {NAIVE: naive(digits, steps), FIT: fitting(digits, steps)}
     contenders |= {REMIX: remixing(digits, steps // 4 + 1), ADAPT: remixing(digits, steps, lessons["batch_size"])}
     contenders |= {name: separating(digits, name, number) for name, number in SEPARATED.items()}

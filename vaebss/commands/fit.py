@@ -18,8 +18,8 @@ from vaebss.data.mixtures import MNISTMixtures, counts_of
 from vaebss.modalities.looks import estimated_scale
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
-from vaebss.training import statistics
-from vaebss.training.adapting import shipped
+from vaebss.training.presets import default_teacher
+from vaebss.training.statistics import vae_options
 from vaebss.training.vae import VAEBSS
 
 DEFAULT_EPOCHS = 60  # 1.8 million mixtures
@@ -55,7 +55,7 @@ class FitCLI(TrainCLI):
         if pictures is None:
             return {}
         scale = estimated_scale(pictures) if corpus.given else corpus.source_scale
-        return flatten(statistics.of_vae(pictures, scale, options.model.num_sources))
+        return flatten(vae_options(pictures, scale, options.model.num_sources))
 
     def validate(self) -> None:
         super().validate()
@@ -73,7 +73,7 @@ def fit(cli: TrainCLI) -> None:
     run.begin()
     run.fit(model, data, cli.config.ckpt)
     if data.corpus.given:
-        warn(run, None if data.modality.audible else shipped(cli.config.model.num_sources))
+        warn(run, None if data.modality.audible else default_teacher(cli.config.model.num_sources))
 
 
 def warn(run: Run, teacher: str | None) -> None:

@@ -24,10 +24,11 @@ from vaebss.modalities.looks import estimated_scale
 from vaebss.modalities.modality import through
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
-from vaebss.training import adapting, statistics
+from vaebss.training import presets
 from vaebss.training.banks import BankMaker
 from vaebss.training.reports import BankReport, SeparationPictures
 from vaebss.training.scores import Scores
+from vaebss.training.statistics import data_options
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
@@ -69,38 +70,37 @@ class RemixCLI(TrainCLI):
         mixtures = corpus.sample_mixtures(options.model.num_sources)
         if mixtures is None:
             return self._sound_options(options)
-        shape, shipped = tuple(mixtures.shape[1:]), adapting.shipped(options.model.num_sources)
-        lessons, scale = adapting.lessons(shape), estimated_scale(mixtures)
-        proposed = flatten(lessons) | flatten(statistics.of_mixtures(mixtures, scale))
-        fits = shipped and adapting.is_beginning(shipped, shape, options.model.widths, options.model.bottleneck)
+        shape, shipped = tuple(mixtures.shape[1:]), presets.default_teacher(options.model.num_sources)
+        defaults = flatten(presets.schedule(shape)) | flatten(data_options(mixtures, estimated_scale(mixtures)))
+        fits = shipped and presets.fits_student(shipped, shape, options.model.widths, options.model.bottleneck)
         if NONE in (options.teacher, options.init):
-            return proposed | {"init": None}
+            return defaults | {"init": None}
         if not options.init and (options.teacher or not fits):
-            return proposed | {"teacher": options.teacher or shipped}
-        del proposed["model.widths"]  # a student has those of its beginning
-        return proposed | {"init": options.init or shipped}
+            return defaults | {"teacher": options.teacher or shipped}
+        del defaults["model.widths"]  # a student has those of its --init
+        return defaults | {"init": options.init or shipped}
 
     def _sound_options(self, options: Any) -> dict[str, Any]:
         """Return a schedule for recordings; a student without --init also gets its sizes and a teacher."""
-        lessons, new = flatten(adapting.SOUND), flatten(adapting.NEW_TO_SOUND)
-        lessons["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
+        schedule, new = flatten(presets.SOUND_SCHEDULE), flatten(presets.NEW_STUDENT_OF_SOUND)
+        schedule["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
         if options.init not in (None, NONE):
-            return lessons
-        teacher = options.teacher or adapting.shipped(options.model.num_sources, Audio.kind)
+            return schedule
+        teacher = options.teacher or presets.default_teacher(options.model.num_sources, Audio)
         if teacher in (None, NONE):
             raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one by")
-        return lessons | new | {"teacher": teacher}
+        return schedule | new | {"teacher": teacher}
 
     def own_callbacks(self) -> list[Callback]:
         adapts = self.config.data.mixtures is not None
-        return [BankReport(), *([adapting.patience(self.config.data.epochs_per_round)] if adapts else [])]
+        return [BankReport(), *([presets.early_stopping(self.config.data.epochs_per_round)] if adapts else [])]
 
     def resolve(self) -> None:
         for name in ("init", "teacher"):
             if self.config[name] == NONE:
                 self.config[name] = None
         if self.config.init and (not self.config.teacher or is_config_file(self.config.teacher)):
-            self.config.teacher = self.config.init  # what has been taught needs none to be trained
+            self.config.teacher = self.config.init  # a trained student is its own teacher
         if is_config_file(self.config.teacher):
             self.config.teacher = resolve_path(self.config.teacher, self.files)
 
@@ -165,7 +165,7 @@ def assumptions_message(cli: TrainCLI) -> str:
         f"{number} mixtures, {teacher_name(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
         "(--data.source_scale)"
     ]
-    if number < adapting.FEW:
+    if number < presets.FEW:
         lines.append(f"So few mixtures teach little beyond what {teacher_name(cli) or 'it'} knows; 200 are enough")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What trainings take from given mixtures, whose sources nobody knows, where digits have numbers of their own."""
+"""Options that trainings take from the pixels of user-supplied mixtures; true sources are not read."""
 
 import math
 from typing import Any
@@ -15,41 +15,41 @@ LIKELIHOOD_SCALE = math.sqrt(0.5)  # that of digits
 
 
 def faintest(mixtures: Tensor, source_scale: float) -> float:
-    """Of sources in mixtures (N, C, H, W): to the mean of these as the faintest digit's to a pair's."""
+    """Return the threshold of active sources in mixtures (N, C, H, W): that of digits, scaled by mean brightness."""
     return _rounded(FAINTEST * float(mixtures.float().mean()) / source_scale / MEAN)
 
 
 def likelihood_scale(pictures: Tensor) -> float:
-    """The scale b of a likelihood with which mixtures (N, C, H, W) are weighed against their latents as digits are.
+    """Return the scale b of a likelihood that balances mixtures (N, C, H, W) and their latents as for digits.
 
-    An explanation costs about as many nats whatever the size, the brightness and the colours of a picture; what it
-    explains, sum |x - x_hat| / b, grows with all of them. So b is to the sum of a mixture's pixels as it is for digits.
+    The rate of a source is about the same whatever the size, brightness and colours of a picture, while its distortion,
+    sum |x - x_hat| / b, grows with all of them. So b / (sum of a mixture's pixels) equals its value for MNIST.
     """
     return _rounded(LIKELIHOOD_SCALE * float(pictures.float().sum((1, 2, 3)).mean()) / INK)
 
 
-def of_mixtures(mixtures: Tensor, source_scale: float) -> dict[str, dict[str, Any]]:
-    """Options of any model, and of its data, for mixtures (N, C, H, W) of sources up to `source_scale`."""
+def data_options(mixtures: Tensor, source_scale: float) -> dict[str, dict[str, Any]]:
+    """Return options of any model and its data for mixtures (N, C, H, W) of sources up to `source_scale`."""
     return {"model": {"faintest": faintest(mixtures, source_scale)}, "data": {"source_scale": source_scale}}
 
 
 def begin(pictures: Tensor, num_sources: int) -> float:
-    """The bias with which so many slots together begin as bright as mixtures (N, C, H, W) are on average.
+    """Return the decoder's bias with which the sum of all slots starts at the mean brightness of (N, C, H, W).
 
-    A sigmoid that begins at 0.5 can be driven to black all over by mixtures of thin lines, from where no way leads on.
+    Mixtures of thin lines can drive a sigmoid that starts at 0.5 to black everywhere, where its gradient vanishes.
     """
     share = (float(pictures.float().mean()) / num_sources) or FAINTEST
     return float(f"{math.log(share / (1 - share)):.3g}")
 
 
-def of_vae(mixtures: Tensor, source_scale: float, num_sources: int) -> dict[str, dict[str, Any]]:
-    """Those of a VAE with so many slots, which sees few pixels and weighs what it sees."""
-    options = of_mixtures(mixtures, source_scale)
+def vae_options(mixtures: Tensor, source_scale: float, num_sources: int) -> dict[str, dict[str, Any]]:
+    """Return options of a VAE and its data for mixtures (N, C, H, W), which it sees at 28 x 28 pixels at most."""
+    options = data_options(mixtures, source_scale)
     seen = Images(within(mixtures.shape[1:], PIXELS)).picture(mixtures.float())
     balance = {"likelihood_scale": likelihood_scale(seen), "begin": begin(seen, num_sources)}
     return {"model": options["model"] | balance, "data": options["data"] | {"max_pixels": PIXELS}}
 
 
 def _rounded(value: float) -> float:
-    """To three digits, as people read it; what nothing can be seen in gets any number."""
+    """Round to three digits; 0, the value of black mixtures, becomes 1."""
     return float(f"{value:.3g}") or 1.0

@@ -1,0 +1,65 @@
+"""Presets for user-supplied mixtures: which shipped model teaches, how large a student is, and how long it trains."""
+
+import math
+from typing import Any
+
+from pytorch_lightning.callbacks import EarlyStopping
+
+from vaebss.modalities.images import Images
+from vaebss.modalities.modality import Modality
+from vaebss.pretrained.catalogue import card
+
+FEW = 50  # mixtures, from which a student learns little
+KEEP = (0.6, 0.8, 0.9, 0.9, 0.95)  # share of the mixtures in the bank of each round
+SIZES = ("image_shape", "widths", "bottleneck")  # options of a mask network that decide the shapes of its weights
+PIXELS = 24 * 28 * 28  # in a batch
+WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # up to a longer side
+STEPS = {80: 900, math.inf: 600}  # in a round, up to a longer side
+SOUND_SCHEDULE = {  # for windows of recordings, remixed at other levels and pitches
+    "model": {"lr": 1e-3, "average_decay": 0.97},
+    "data": {"num_mixtures": 1_000, "val_mixtures": 100, "keep": [0.5, 0.7], "epochs_per_round": 4}
+    | {"batch_size": 48, "epoch_size": 48 * 100, "remix_gains": [0.25, 1.0], "remix_detune": 2.0},
+}
+NEW_STUDENT_OF_SOUND = {  # in addition, for a student that starts from random weights
+    "model": {"view": "bands", "widths": [48, 72, 96, 96], "bottleneck": 256, "lr": 2e-3},
+    "data": {"bands": 192},
+}
+
+
+def default_teacher(slots: int, modality: type[Modality] = Images) -> str | None:
+    """Return the name of the first shipped teacher of a modality with at least so many slots, or None."""
+    return next((name for name in modality.teachers if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
+
+
+def fits_student(name: str, *sizes: Any) -> bool:
+    """Return whether a shipped model has a student's SIZES: starting from its weights then gains 1.4 dB."""
+    known = card(name)["hyper_parameters"]
+    return [known[size] for size in SIZES] == [list(size) if isinstance(size, tuple | list) else size for size in sizes]
+
+
+def schedule(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Return options of RemixSeparator and Remixes for mixtures (C, H, W), whatever their number.
+
+    | longer side | widths | steps of each of five rounds, of the best 60, 80, 90, 90, 95 % |
+    |---|---|---|
+    | up to 40 | 24, 48, 96 | 900 |
+    | up to 80 | 16, 32, 64, 96 | 900 |
+    | more | 12, 24, 48, 96, 96 | 600 |
+
+    A batch has 24 remixes of 28 x 28 pixels, or as many larger ones as have that many pixels, but at least 8.
+    """
+    longer = max(image_shape[1:])
+    widths, steps = (next(of[side] for side in of if longer <= side) for of in (WIDTHS, STEPS))
+    batch = max(8, PIXELS // math.prod(image_shape[1:]))
+    return {
+        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97},
+        "data": {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
+    }
+
+
+def early_stopping(epochs_per_round: int) -> EarlyStopping:
+    """Return a callback that ends a run whose confidence in held-out mixtures has not grown for two rounds.
+
+    It waits that long because confidence lags behind PSNR.
+    """
+    return EarlyStopping("val/confidence", mode="max", patience=2 * epochs_per_round)
