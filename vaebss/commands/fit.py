@@ -4,9 +4,7 @@ from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build
 from vaebss.commands.resuming import flatten
@@ -105,17 +103,6 @@ def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
     shares = ", ".join(f"{number + 1} ({100 * used[number]:.0f} %)" for number in kept)
     run.say(f"Of {model.num_sources} slots these are kept, the busiest on validation mixtures: {shares}")
     return pruning.pruned(model, kept)
-
-
-def side_trainer(cli: TrainCLI, folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
-    """Return a Trainer for a teacher: with a folder and callbacks of its own, else the run's --trainer options."""
-    own = {
-        "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
-        "callbacks": [*cli.base_callbacks(MONITOR, lambda: folder), *callbacks],
-        "plugins": cli.plugins,
-        "enable_model_summary": False,
-    }
-    return Trainer(**(cli.config_init["trainer"].as_dict() | own | options))
 
 
 def main(args: list[str] | None = None) -> int:

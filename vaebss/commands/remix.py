@@ -3,11 +3,12 @@
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build, load
-from vaebss.commands.fit import side_trainer, take_weights
+from vaebss.commands.fit import FitCLI, take_weights
 from vaebss.commands.resuming import check_teacher_config, flatten
 from vaebss.commands.run import Run
 from vaebss.commands.teacher_config import TeacherCLI, is_config_file, resolve_path
@@ -203,10 +204,15 @@ def train_teacher(cli: RemixCLI, run: Run) -> Separator:
     except ValueError as error:
         file = f"{cli.config.teacher}: " if is_config_file(cli.config.teacher) else ""
         raise ValueError(file + first_line(error)) from error
-    epochs = cli.config.teacher_epochs or cli.teacher_config["trainer"]["max_epochs"]
-    length = {"max_epochs": epochs, "max_steps": -1, "max_time": None}
-    callbacks = (Scores(), SeparationPictures())
-    trainer = side_trainer(cli, folder, *callbacks, **length, reload_dataloaders_every_n_epochs=0)
+    own = {
+        "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
+        "callbacks": [*cli.base_callbacks(FitCLI.monitor, lambda: folder), Scores(), SeparationPictures()],
+        "plugins": cli.plugins,
+        "enable_model_summary": False,
+        "max_epochs": cli.config.teacher_epochs or cli.teacher_config["trainer"]["max_epochs"],
+        **{"max_steps": -1, "max_time": None, "reload_dataloaders_every_n_epochs": 0},
+    }
+    trainer = Trainer(**(cli.config_init["trainer"].as_dict() | own))  # else with the run's --trainer options
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
     return model.model

@@ -1,26 +1,26 @@
-"""How far a run is, in one line of a terminal."""
+"""The progress of a run in one line of a terminal."""
 
 import math
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm, convert_inf
+from tqdm import tqdm
 
 
 class RunBar(TQDMProgressBar):
-    """One bar for the whole run, so that the time left is the run's and not the epoch's."""
+    """One progress bar for the whole run: the time left is that of the run, not that of the epoch."""
 
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
-    loss = math.nan  # of the last step looked at: a logger is told more seldom
+    loss = math.nan  # of the last update, as loggers get the loss less often
 
     def on_train_start(self, *args: Any) -> None:
         super().on_train_start(*args)
         trainer: Trainer = args[0]
-        bar, epochs = self.train_progress_bar, trainer.max_epochs or -1
-        bar.initial = bar.n = self._batches(trainer)  # of a resumed run, whose earlier steps took no time in this one
-        bar.total = convert_inf(self.total_train_batches * epochs) if epochs > 0 else None
-        self.on_train_epoch_start(trainer)  # which Lightning leaves out in an epoch that is resumed amid
+        bar, total = self.train_progress_bar, self.total_train_batches * (trainer.max_epochs or -1)
+        bar.initial = bar.n = self._batches(trainer)  # earlier steps of a resumed run took no time in this one
+        bar.total = total if 0 < total < math.inf else None
+        self.on_train_epoch_start(trainer)  # Lightning does not call it in an epoch that is resumed before its end
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         of = f"/{trainer.max_epochs}" if self.train_progress_bar.total else ""
@@ -29,14 +29,14 @@ class RunBar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._should_update(batch_idx + 1, int(self.total_train_batches)):
+        if self.is_enabled and ((batch_idx + 1) % self.refresh_rate == 0 or trainer.is_last_batch):
             self.train_progress_bar.n = self._batches(trainer)
-            self.loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # by which Lightning divides it
+            self.loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning has divided it by that
             self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
 
-    def init_validation_tqdm(self) -> Tqdm:
-        """None: it takes a moment, and would be a second line."""
-        return Tqdm(disable=True)
+    def init_validation_tqdm(self) -> Any:
+        """Return a bar that stays hidden: validation is short, and would take a second line."""
+        return tqdm(disable=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         main = trainer.datamodule.modality.metrics[0]  # type: ignore[attr-defined]
@@ -44,5 +44,5 @@ class RunBar(TQDMProgressBar):
         return {"loss": self.loss} | ({} if score is None else {main.title: score})
 
     def _batches(self, trainer: Trainer) -> int:
-        """Of all epochs, this one among them."""
+        """Return the number of batches so far, over all epochs."""
         return trainer.fit_loop.epoch_loop.total_batch_idx + 1
