@@ -2,14 +2,15 @@ import json
 
 import pytest
 
+from vaebss.baselines import speed
+from vaebss.baselines.speed import ADAPT, FIT, NAIVE, REFINED, REMIX, ratio, take_turns
 from vaebss.commands import benchmark as benchmarking
-from vaebss.commands.benchmark import ADAPT, FIT, NAIVE, REFINED, REMIX, ratio, take_turns
 
 
-def test_contenders_take_turns_in_both_orders():
+def test_workloads_take_turns_in_both_orders():
     order = []
-    contenders = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
-    take_turns(contenders, 2, say=lambda line: None)
+    workloads = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}
+    take_turns(workloads, 2, say=lambda line: None)
     assert "".join(order) == "abccba"
 
 
@@ -19,8 +20,8 @@ def test_ratios_are_within_rounds():
 
 
 def test_a_short_benchmark_is_one_table_and_a_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmarking, "SEPARATED", {"vae-k2": 100, "remix-k2": 4})
-    monkeypatch.setattr(benchmarking, "REFINED_MIXTURES", 4)
+    monkeypatch.setattr(speed, "SEPARATED", {"vae-k2": 100, "remix-k2": 4})
+    monkeypatch.setattr(speed, "REFINED_MIXTURES", 4)
     assert benchmarking.main(["--rounds=1", "--steps=2", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "benchmark.json").read_text())
     rates = figures["mixtures_per_second"]

@@ -9,11 +9,12 @@ from torch.utils.data import DataLoader
 
 import vaebss
 from vaebss.baselines import MixIT
-from vaebss.baselines import methods as records
-from vaebss.baselines.methods import METHODS, Setting, trained
+from vaebss.baselines import comparison as comparing
+from vaebss.baselines.method import Setting
+from vaebss.baselines.methods import METHODS, trained
 from vaebss.baselines.mixit import MixITTraining
-from vaebss.commands import compare as comparing
-from vaebss.commands.compare import main, table
+from vaebss.baselines.table import table
+from vaebss.commands.compare import main
 from vaebss.models import pruning
 from vaebss.training.scores import evaluate
 
@@ -64,7 +65,7 @@ def test_every_method_learns_or_asks_another_or_the_truth():
 
 
 def test_a_method_does_not_depend_on_those_before_it(digits_module, monkeypatch):
-    monkeypatch.setattr(records, "_descend", lambda *_: None)  # what is drawn before training
+    monkeypatch.setattr(Setting, "train", lambda _, training, batches: training.model)  # what is drawn before training
     first = trained("mixit", Setting(2), digits_module).state_dict()
     trained("vae", Setting(2), digits_module)
     for name, value in trained("mixit", Setting(2), digits_module).state_dict().items():
@@ -80,10 +81,11 @@ def trainings(monkeypatch):
     """Of each training: the model, its weights before it, its warm-up and what it would learn from."""
     seen = []
 
-    def note(training, batches, device):
+    def note(setting, training, batches):
         seen.append((training.model, weights(training.model), training.hparams.warmup_steps, [*batches]))
+        return training.model
 
-    monkeypatch.setattr(records, "_descend", note)
+    monkeypatch.setattr(Setting, "train", note)
     return seen
 
 
@@ -110,7 +112,7 @@ def test_other_vaes_begin_with_k(num_sources, begin_with, digits_module, trainin
 
 
 def test_shipped_models_are_scored_in_place_of_training(digits_module, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_descend", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(Setting, "train", lambda *_: pytest.fail("trained"))
     assert main([*QUICK, "--shipped", "--out", str(tmp_path)]) == 0
     comparison = json.loads((tmp_path / "comparison.json").read_text())
     found = {(result["method"], result["num_sources"]): result for result in comparison["results"]}
@@ -136,7 +138,7 @@ def test_training_that_goes_astray_is_said(digits_module):
     training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.inf)
     batches = [next(iter(digits_module.train_dataloader()))]
     with pytest.raises(ValueError, match=r"^MixITTraining went astray"):
-        records._descend(training, DataLoader(batches, batch_size=None), "cpu")
+        Setting(2).train(training, DataLoader(batches, batch_size=None))
 
 
 @pytest.mark.parametrize("num_mixed", [2, 3])

@@ -98,15 +98,15 @@ def test_a_configuration_of_training_is_understood():
             if name not in ("epoch_size", "val_mixtures"):  # a comparison's own
                 found = options[section][name]
                 assert (list(found) if isinstance(found, tuple) else found) == value, name
-    assert options.num_sources == [2]
-    assert options.methods == list(METHODS["audio"])
+    assert options.plan.slots == [2]
+    assert options.plan.chosen == list(METHODS["audio"])
 
 
 def test_what_is_typed_holds_before_the_configuration(tmp_path):
     config = tmp_path / "three.yaml"
     config.write_text("model: {num_sources: 3, latent_dim: 7, seed: 4}\ndata: {source: notes, num_mixed: 3}\n")
     options = parse(["--config", str(config), "--model.latent_dim", "9", "--gpus", "0"])
-    assert (options.num_sources, options.num_mixed, options.model.latent_dim) == ([3], 3, 9)
+    assert (options.plan.slots, options.num_mixed, options.model.latent_dim) == ([3], 3, 9)
 
 
 @pytest.mark.parametrize(

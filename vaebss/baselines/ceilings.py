@@ -6,11 +6,13 @@ Nothing that trains or separates may import this file: a separator knows mixture
 # B mixtures, M true sources, D latent size
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaebss.baselines.method import Method, Models, Setting
 from vaebss.data.bank import Bank
 from vaebss.data.batches import Batch
 from vaebss.data.remixes import Remixes
@@ -80,6 +82,25 @@ def oracle_latents(model: VAE, mixture: Tensor, sources: Tensor, steps: int = 10
     latents = ascend(closeness, torch.zeros(*sources.shape[:2], model.latent_dim, device=model.device), steps)
     with torch.no_grad():
         return model.masked(model.decode(latents).to(mixture.device), mixture)
+
+
+def _oracle_latents(setting: Setting, models: Models, batch: Batch) -> Separation:
+    model: Any = models["vae"]
+    return answer(partial(oracle_latents, model), setting.modality, setting.source_scale, batch)
+
+
+def _ideal_binary(setting: Setting, models: Models, batch: Batch) -> Separation:
+    return answer(ideal_binary_mask, setting.modality, setting.source_scale, batch)
+
+
+def _ideal_ratio(setting: Setting, models: Models, batch: Batch) -> Separation:
+    shares = partial(ideal_ratio_mask, exponent=setting.modality.exponent)
+    return answer(shares, setting.modality, setting.source_scale, batch)
+
+
+ORACLE_LATENTS = Method(answer=_oracle_latents, needs="vae", sees_truth=True)
+IDEAL_BINARY = Method(answer=_ideal_binary, sees_truth=True)
+IDEAL_RATIO = Method(answer=_ideal_ratio, sees_truth=True)
 
 
 class TrueRemixes(Remixes):

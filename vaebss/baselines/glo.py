@@ -13,6 +13,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
+from vaebss.baselines.method import Method, Setting
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.hardware import fastest_autocast
 from vaebss.models.networks import Decoder, OutputName
@@ -176,3 +177,12 @@ class GLOTraining(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.decoder.parameters(), lr=self.lr, fused=True)
+
+
+def _learn(setting: Setting, data: MNISTMixtures) -> Separator:
+    sizes = setting.some("latent_dim", "hidden_dims", "output")
+    training = GLOTraining(GLO(**setting.shared, **sizes, seed=setting.seed))
+    return setting.train(training, training.batches(data))
+
+
+METHOD = Method(_learn, only_k=2)

@@ -11,6 +11,8 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from vaebss.baselines.method import Method, Setting
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models.networks import hidden_layers
 from vaebss.models.separator import Separator
 from vaebss.separation import add_up
@@ -151,3 +153,11 @@ class MixITTraining(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _learn(setting: Setting, data: MNISTMixtures) -> Separator:
+    model = MixIT(**setting.shared, **setting.some("hidden_dims"))
+    return setting.train(MixITTraining(model, picture=setting.modality.picture), data.train_dataloader())
+
+
+METHOD = Method(_learn)

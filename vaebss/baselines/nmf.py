@@ -9,6 +9,7 @@ from sklearn.decomposition import MiniBatchNMF
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vaebss.baselines.method import Method, Setting
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models.separator import Separator
 
@@ -64,3 +65,12 @@ class NMF(Separator):
         parts = [(activations * (self.groups == k)) @ self.dictionary.components_ for k in range(self.num_sources)]
         confidence = torch.from_numpy(-np.square(sum(parts) - pixels).sum(1)).float()
         return torch.from_numpy(np.stack(parts, 1)).float().unflatten(2, self.image_shape), confidence
+
+
+def _learn(setting: Setting, data: MNISTMixtures) -> Separator:
+    model = NMF(setting.num_sources, source_scale=setting.source_scale, seed=setting.seed)
+    model.fit(data)
+    return model
+
+
+METHOD = Method(_learn)

@@ -20,7 +20,6 @@ PUBLISHED: dict[str, dict[str, dict[int, dict[str, float]]]] = {
         "ideal-ratio-mask-bins": {2: {"si_sdr": 22.66, "si_sir": 34.39, "si_sar": 23.23}},
     },
 }
-
 ABOUT = {  # kind of modality -> what the reader of a table has to know of its figures
     "images": "PSNR in dB; the paper's scale has sources in [0, 0.5], the other digits in [0, 1]. "
     "Published: Neri et al. 2021, Table II.",
@@ -28,6 +27,11 @@ ABOUT = {  # kind of modality -> what the reader of a table has to know of its f
     "Published: Neri et al. 2021, Table III, whose notes are other notes, of MUMS, and whose ideal masks of bins "
     "beside ours tell how comparable they are.",
 }
+
+
+def published_slots(kind: str) -> list[int]:
+    """Return the numbers of slots K that were published; [2] where nothing was."""
+    return sorted({slots for figures in PUBLISHED.get(kind, {}).values() for slots in figures}) or [MIXED]
 
 
 def published(kind: str, method: str, num_sources: int, num_mixed: int) -> dict[str, float]:

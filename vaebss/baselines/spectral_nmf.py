@@ -5,6 +5,8 @@
 import torch
 from torch import Tensor
 
+from vaebss.baselines import audio_views
+from vaebss.baselines.method import Method
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 
@@ -61,3 +63,8 @@ def _ratio(seen: Tensor, explained: Tensor) -> Tensor:
 
 def _above_zero(tensor: Tensor) -> Tensor:
     return tensor.clamp(min=TINY)
+
+
+METHOD = Method(
+    lambda setting, data: SpectralNMF(**setting.shared, seed=setting.seed), sees=audio_views.magnitudes_of_bins
+)

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from vaebss.baselines.method import Method
 from vaebss.models.separator import Separator
 
 
@@ -60,3 +61,10 @@ class EqualShare(Trivial):
 
     def shares(self) -> Tensor:
         return torch.full((self.num_sources,), 1 / self.num_sources)
+
+
+METHODS = {
+    "silence": Method(lambda setting, data: Silence(**setting.shared)),
+    "one-slot": Method(lambda setting, data: OneSlot(**setting.shared)),
+    "equal-share": Method(lambda setting, data: EqualShare(**setting.shared)),
+}
