@@ -22,6 +22,19 @@ def test_a_folder_lists_what_is_not_hidden(folder, nested, names):
     assert [path.relative_to(folder).as_posix() for path in find(folder, nested)] == names
 
 
+def test_files_are_ordered_as_paths_are_and_links_to_folders_are_not_entered(tmp_path):
+    for name in ("a/z.png", "a b/y.png", "a.png", "a-/x.png", "B.png", "a/b/c.png", "ab.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"not read here")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "folder.png").symlink_to(tmp_path / "a")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    names = ["B.png", "a/b/c.png", "a/z.png", "a b/y.png", "a-/x.png", "a.png", "ab.png", "gone.png"]
+    files = find(tmp_path, nested=True)
+    assert [path.relative_to(tmp_path).as_posix() for path in files] == names
+    assert files == sorted(files)
+
+
 def test_a_folder_whose_images_lie_below_says_so(folder):
     for name in ("10.png", "2.PNG", "deep/1.npy"):
         (folder / name).unlink()

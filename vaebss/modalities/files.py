@@ -1,5 +1,6 @@
 """Which files there are: of a folder by their kinds, and the arrays of an archive, each as if it were a file."""
 
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -42,18 +43,19 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
 
 
 def _in_folder(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> list[Path]:
-    if files := sorted(_visible(folder, "**/*" if nested else "*", suffixes)):
-        return files
-    below = next(_visible(folder, "**/*", suffixes), None)
+    if files := [*_visible(folder, nested, suffixes)]:
+        return [*map(Path, sorted(files, key=lambda file: file.replace(os.sep, "\0")))]  # as paths are ordered
+    below = next(map(Path, _visible(folder, True, suffixes)), None)
     hint = f"; folders below do, such as {below.parent}" if below else ""
     raise FileError(f"{folder} holds no such files; known are {', '.join(suffixes)}{hint}")
 
 
-def _visible(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    for file in folder.glob(pattern):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if file.suffix.lower() in suffixes and not hidden and not file.is_dir():
-            yield file
+def _visible(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> Iterator[str]:
+    for place, below, names in os.walk(folder):
+        below[:] = [name for name in below if nested and not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122  for speed
+                yield os.path.join(place, name)  # noqa: PTH118
 
 
 def chosen(path: Path) -> tuple[Path, str | None]:
