@@ -1,5 +1,6 @@
 """A recording is separated in blocks: what comes out is what comes out of it as a whole."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebss import load
+from vaebss.errors import FileError
 from vaebss.modalities import blocks, recording, resampling, sound_files, windows
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import through
@@ -202,3 +204,10 @@ def test_a_wav_of_more_than_four_gigabytes_says_so_in_its_header(tmp_path, monke
         sound_files.write(noise(2, samples), tmp_path / "a.wav", 16_000)
         assert soundfile.info(tmp_path / "a.wav").format == container
         assert torch.equal(sound_files.read(tmp_path / "a.wav")[0], noise(2, samples))
+
+
+def test_a_pipe_by_the_name_of_a_recording_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    for read in (sound_files.read, sound_files.rate_of, Audio().opened, lambda path: next(Audio().read(path))):
+        with pytest.raises(FileError, match=r"x\.wav is a pipe"):
+            read(tmp_path / "x.wav")

@@ -26,7 +26,7 @@ def test_separate_answers_every_mixture(model, random_mixture):
 
 
 def test_mixtures_brighter_than_the_model_knows_are_warned_of(model, random_mixture):
-    with pytest.warns(UserWarning, match="brighter than 3 sources of 0.5"):
+    with pytest.warns(UserWarning, match=r"pixels exceed 3 x source_scale \(0.5\)\. They are split equally"):
         separation = model.separate(2 * random_mixture)
     torch.testing.assert_close(separation.sources.sum(1), 2 * random_mixture, atol=1e-5, rtol=0)
     model.bounded = False

@@ -88,7 +88,7 @@ def arrays_in(file: Path) -> Any:
 def reading(path: str | Path) -> Iterator[None]:
     """Turn whatever goes wrong meanwhile into a FileError that names the path, which is no pipe and no device."""
     try:
-        _check_kind(path)
+        check_no_pipe(path)
         yield
     except FileError:
         raise
@@ -96,8 +96,8 @@ def reading(path: str | Path) -> Iterator[None]:
         raise FileError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
 
-def _check_kind(path: str | Path) -> None:
-    """Raise a FileError if reading what lies at a path might wait for ever."""
+def check_no_pipe(path: str | Path) -> None:
+    """Raise a FileError if a path is one of a pipe or a device: reading it might wait for ever."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):  # nothing lies there, or nothing that can be looked at

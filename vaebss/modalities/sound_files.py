@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vaebss.errors import FileError
 from vaebss.modalities.blocks import BLOCK
+from vaebss.modalities.files import check_no_pipe
 
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
 LARGEST_WAV = 2**32 - 2**16  # bytes of samples; RF64 is a WAV that may be larger
@@ -60,6 +61,7 @@ def blocks(path: str | Path) -> Iterator[Tensor]:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     soundfile = _soundfile()
+    check_no_pipe(path)
 
     class Stream(soundfile.SoundFile):
         """A file that is read once, from its start to its end, and never sought in: its length may be unknown."""
