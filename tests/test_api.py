@@ -62,6 +62,37 @@ def test_other_sizes_and_colours_add_up():
     np.testing.assert_allclose(answer.numpy().sum(1), signals, atol=1e-5)
 
 
+def test_axes_may_be_stated(digits):
+    signals = np.moveaxis(digits, 0, -1)  # (28, 28, 2) is else grey with alpha
+    answer = vaebss.separate(signals, "remix-k2", axes="HWN")
+    assert answer.sources.shape == (2, 2, 28, 28)
+    torch.testing.assert_close(answer.sources, vaebss.separate(digits, "remix-k2").sources)
+    with pytest.raises(ValueError, match="axes is an option for pictures"):
+        vaebss.separate(np.zeros(9_000), "vae-notes", axes="NW")
+    with pytest.raises(ValueError, match=r"channels is an option for sounds.*axes"):
+        vaebss.separate(digits, "remix-k2", channels="first")
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "many"),
+    [
+        ((9_000,), {}, False),
+        ((1, 9_000), {}, True),
+        ((1, 9_000), {"channels": "first"}, False),
+        ((9_000, 1), {"channels": "last"}, False),
+        ((1, 1, 9_000), {"channels": "first"}, True),
+    ],
+)
+def test_one_sound_is_told_from_many_of_one(shape, options, many):
+    """Where a model has one slot, the shapes of the answers are alike."""
+    audio = Audio()
+    model = VAE(1, hidden_dims=(8, 6), output="softplus", image_shape=audio.shape, source_scale=math.inf)
+    model.modality = audio.options
+    answer = vaebss.separate(np.random.default_rng(0).normal(size=shape), model, **options)
+    assert answer.active.shape == ((1, 1) if many else (1,))
+    assert answer.sources.shape == ((1, 1, *shape[1:]) if many else (1, *shape))
+
+
 def test_what_cannot_be_separated_is_one_line():
     for wrong in (np.zeros((2, 2)), np.full((28, 28), -1.0), np.zeros((3, 28, 28)), np.array(["a"])):
         with pytest.raises(ValueError, match="the array") as error:

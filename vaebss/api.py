@@ -3,7 +3,7 @@
 # B mixtures, K slots, S the shape of a signal
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, overload
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
 from vaebss.modalities.files import each_array, find
-from vaebss.modalities.modality import Channels, Modality, through
+from vaebss.modalities.modality import Channels, Modality, UserSignals, through
 from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
@@ -36,6 +36,7 @@ def separate(
     source_max: float | None = None,
     invert: bool | None = None,
     white: float | None = None,
+    axes: str | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -51,6 +52,7 @@ def separate(
     source_max: float | None = None,
     invert: bool | None = None,
     white: float | None = None,
+    axes: str | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -65,6 +67,7 @@ def separate(
     source_max: float | None = None,
     invert: bool | None = None,
     white: float | None = None,
+    axes: str | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -77,7 +80,8 @@ def separate(
 
     Args:
         signals: a tensor or an array; the path of a file; or a list of paths. Pictures have shape (H, W), (B, H, W),
-            (H, W, 3) or (B, C, H, W). Whole numbers are divided by the largest of their type, so that white is 1.
+            (H, W, 3) or (B, C, H, W), or one that `axes` says. Whole numbers are divided by the largest of their type,
+            so that white is 1.
             Sounds have shape (T,) or (B, T), or one axis more as `channels` says. Files are those that `separate.py`
             reads; in a list, a folder stands for its files.
         model: the name of a shipped model, the path of a checkpoint, or what `vaebss.load` returns. The default is
@@ -86,8 +90,9 @@ def separate(
         source_max: brightest value of a single source, white being 1; by default as the mixtures look.
         invert: whether sources are dark on a white background; by default as the mixtures look.
         white: number that stands for white; by default the largest of a type of whole numbers, and 1.
-        channels: "first" or "last", the axis of one signal that holds its channels, as (C, T) or (T, C). By default
-            sounds have none, and pictures are read as their shape tells.
+        axes: axes of an array of pictures, or of such arrays in files: letters of N, C, H and W, such as "HWN", or "NW"
+            for lines; by default as the shape tells. A shape that leaves a doubt is refused.
+        channels: "first" or "last", the axis of a sound that holds its channels, as (C, T) or (T, C); by default none.
         refine_steps: number of gradient steps on each mixture's latents, for models that have any.
         restarts: number of other starting points to refine; the best objective wins.
         sample_rate: samples a second of an array of sound; by default the model's.
@@ -106,7 +111,7 @@ def separate(
         raise ValueError(f"channels must be 'first' or 'last', not {channels!r}")
     stated = model if isinstance(model, Separator | None) else load(model)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    look = {"source_max": source_max, "invert": invert, "white": white}
+    look = {"source_max": source_max, "invert": invert, "white": white, "axes": axes}
     if isinstance(signals, str | Path) or _are_paths(signals):
         if sample_rate is not None or channels is not None:
             raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
@@ -116,10 +121,10 @@ def separate(
     separator = stated or _default("images" if sample_rate is None else "audio")
 
     def first(modality: Modality) -> Iterable[Tensor]:
-        yield modality.taken(signals, sample_rate, channels)[0][:LOOKED_AT]
+        yield modality.taken(signals, sample_rate, channels).signals[:LOOKED_AT]
 
     modality = _told(as_they_look(separator, look, first))
-    return _separated(separator, modality, *modality.taken(signals, sample_rate, channels), refinement)
+    return _separated(separator, modality, modality.taken(signals, sample_rate, channels), refinement)
 
 
 def _are_paths(signals: Any) -> bool:
@@ -159,7 +164,7 @@ def _of_files(
         separator = stated or _default(kind)
         modality = _told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
         for path in group:
-            found[path] = _separated(separator, modality, *modality.opened(path), refinement)
+            found[path] = _separated(separator, modality, modality.opened(path), refinement)
     return [found[path] for path in paths]
 
 
@@ -176,19 +181,13 @@ def _told(look: Look) -> Modality:
     return look.modality
 
 
-def _separated(
-    separator: Separator,
-    modality: Modality,
-    signals: Tensor,
-    restore: Callable[[Tensor], Tensor],
-    refinement: dict[str, int],
-) -> Separation:
-    """Separate signals (B, *S), whose sources `restore` brings into a user's shape."""
-    whole = through(separator.separate, modality, signals, **refinement)
-    sources = restore(whole.sources)
-    if sources.shape[:2] == whole.active.shape:
-        return Separation(sources, whole.active, whole.confidence)
-    return Separation(sources, whole.active[0], whole.confidence[0])  # of a single signal
+def _separated(separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int]) -> Separation:
+    """Separate signals; the sources are in the user's shape."""
+    found = through(separator.separate, modality, given.signals, **refinement)
+    sources = given.restore(found.sources)
+    if given.several:
+        return Separation(sources, found.active, found.confidence)
+    return Separation(sources, found.active[0], found.confidence[0])
 
 
 def adapt(
@@ -196,6 +195,7 @@ def adapt(
     model: str | Separator = "remix-k2",
     *,
     invert: bool = False,
+    axes: str | None = None,
     seed: int = 0,
     steps: int | None = None,
 ) -> Masker:
@@ -209,6 +209,7 @@ def adapt(
         model: that separates already, though other things: its name, path, or what `vaebss.load` gave. The answer
             has as many slots.
         invert: for dark sources on a white background.
+        axes: axes of the mixtures, as `separate` takes them.
         seed: of all that is random.
         steps: of training, in all; by default what suits their size.
 
@@ -221,6 +222,6 @@ def adapt(
     from vaebss.training.adapting import adapt as train_student
 
     teacher = model if isinstance(model, Separator) else load(model)
-    images, _ = modality_of(teacher, invert=invert).taken(mixtures, None)
+    images = modality_of(teacher, invert=invert, axes=axes).taken(mixtures, None).signals
     check_mixture(images, (None, None, None), teacher.num_sources)
     return train_student(images, teacher, seed, steps)

@@ -86,6 +86,7 @@ OPTIONS = [
     (["--refine-steps", "-1"], "0 or more, not -1"),
     (["--ckpt", "remix-k2", "--refine-steps", "1"], "refine_steps must be 0"),
     (["--gpus", "2"], "0 or 1 here, not 2"),
+    (["--axes", "HWX"], "axes must be distinct letters of N, C, H and W, with a W, such as NHW, not 'HWX'"),
     (["--what"], "unrecognized arguments: --what"),
 ]
 
@@ -154,6 +155,16 @@ def test_arrays_come_back_in_the_shape_and_the_scale_of_what_came_in(tmp_path, c
     assert found.dtype == np.float32
     assert found.shape[1:] == array.shape
     np.testing.assert_allclose(found.sum(0), array, atol=2e-5 * white)
+
+
+def test_axes_of_arrays_may_be_stated(tmp_path, checkpoint, mixtures, capsys):
+    np.save(tmp_path / "a.npy", np.moveaxis(np.concatenate([mixtures, mixtures]), 0, -1))
+    assert run(checkpoint, tmp_path / "a.npy", "--out", tmp_path / "out") == 2
+    assert "a.npy has shape (28, 28, 6), which may be NHW or HWN; name its axes by --axes" in capsys.readouterr().err
+    assert run(checkpoint, tmp_path / "a.npy", "--axes", "HWN", "--out", tmp_path / "out") == 0
+    found = arrays(tmp_path / "out", "a")
+    assert [row["name"] for row in listed(tmp_path / "out")] == [f"a[{number}]" for number in range(6)]
+    np.testing.assert_allclose(found.sum(0), np.load(tmp_path / "a.npy"), atol=1e-5)
 
 
 def test_rows_of_arrays_are_silent_beyond_their_count(tmp_path, checkpoint, mixtures):

@@ -156,3 +156,18 @@ def test_dark_ink_on_white_becomes_bright_on_black(tmp_path, invert):
 def test_what_is_brighter_than_white_cannot_be_inverted(tmp_path):
     with pytest.raises(FileError, match="above 1"):
         open_corpus(mixtures=saved(tmp_path / "bright.npy", 2 * pictures(12, 20, 20)), invert=True)
+
+
+def test_axes_of_mixtures_and_of_their_sources_may_be_stated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources = np.random.default_rng(0).random((2, 20, 9, 12), dtype=np.float32) / 2
+    np.save("mixtures.npy", np.moveaxis(sources.sum(0), 0, -1))
+    for name, array in zip(("a.npy", "b.npy"), sources, strict=True):
+        np.save(name, np.moveaxis(array, 0, -1))
+    named = {"mixtures": "mixtures.npy", "sources": ["a.npy", "b.npy"]}
+    data = MNISTMixtures(**named, axes="HWN")
+    np.testing.assert_allclose(data.corpus.mixtures[:, 0], sources.sum(0), atol=1e-3)
+    np.testing.assert_allclose(data.corpus.sources[:, :, 0].swapaxes(0, 1), sources, atol=1e-3)
+    assert data.hparams.axes == "HWN"
+    with pytest.raises(ValueError, match="axes must be distinct letters"):
+        MNISTMixtures(**named, axes="HWX")

@@ -19,12 +19,16 @@ def told(capsys) -> list[str]:
 
 
 CASES = {
-    "digits": ({"source": "bundled"}, {"soundfont": "a.sf2", "bands": 100, "max_pixels": 9}, {"gains": [0.5, 1.0]}),
+    "digits": (
+        {"source": "bundled"},
+        {"soundfont": "a.sf2", "bands": 9, "axes": "NHW"},
+        {"gains": [0.5, 1.0]},
+    ),
     "notes": ({"source": "notes"}, {"train_size": 9, "invert": True}, {"bands": 100, "detune": 2.0}),
     "mixtures of your own": (
         {"mixtures": "x.npy"},
         {"num_mixed": [1, 3], "gains": [0.5, 1.0], "train_size": 9},
-        {"max_pixels": 64},
+        {"max_pixels": 64, "axes": "NHW"},
     ),
     "single pictures": ({"source": "x.npy"}, {"unheard": True, "level": 0.5}, {"train_size": 9, "noise": 0.1}),
 }

@@ -1,36 +1,84 @@
-"""What the axes of a user's arrays are, where the user says where the channels lie."""
+"""What the axes of a user's arrays are, where the user states them."""
 
 import numpy as np
 import pytest
 
 from vaebss.errors import FileError
 from vaebss.modalities.arrays import as_images
+from vaebss.modalities.image_files import read_images
+from vaebss.modalities.images import Images
 
-COLOUR = [((3, 20, 18), "first"), ((20, 18, 3), "last"), ((5, 3, 20, 18), "first"), ((5, 20, 18, 3), "last")]
-
-
-@pytest.mark.parametrize(("shape", "channels"), COLOUR)
-def test_channels_may_be_named(shape, channels):
-    array = np.random.default_rng(0).random(shape)
-    images, restore = as_images(array, channels=channels)
-    assert images.shape[1:] == (3, 20, 18)
-    np.testing.assert_allclose(restore(images.unsqueeze(1)).sum(len(shape) - 3), array, atol=1e-6)
+SIZES = {"N": 5, "C": 3, "H": 20, "W": 18}
+ORDERS = ["W", "NW", "WN", "HW", "WH", "NHW", "HWN", "HNW", "CHW", "HWC", "NCHW", "NHWC", "CHWN", "HWCN", "WHCN"]
 
 
-def test_alpha_before_the_sides_is_read_once_it_is_said_where_channels_are():
-    array = np.random.default_rng(0).random((5, 2, 20, 18))
-    with pytest.raises(FileError, match="may be images with alpha"):
+def of(axes, **sizes):
+    return np.random.default_rng(0).random([(SIZES | sizes)[axis] for axis in axes], dtype=np.float32)
+
+
+@pytest.mark.parametrize("axes", ORDERS)
+def test_stated_axes_are_read_whatever_the_shape_looks_like(axes, tmp_path):
+    """Axes are swapped one by one, which is another way than that of the program."""
+    array, order = of(axes), list(axes)
+    expected = array
+    for missing in [axis for axis in "NCHW" if axis not in axes]:
+        expected, order = expected[None], [missing, *order]
+    for place, axis in enumerate("NCHW"):
+        expected = np.swapaxes(expected, place, order.index(axis))
+        other = order.index(axis)
+        order[place], order[other] = order[other], order[place]
+    np.save(tmp_path / "a.npy", array)
+    (images,) = read_images(tmp_path / "a.npy", axes=axes)
+    np.testing.assert_array_equal(images, expected)
+    np.testing.assert_array_equal(as_images(array, axes).signals, expected)
+
+
+@pytest.mark.parametrize("axes", ORDERS)
+def test_sources_come_back_in_the_axes_that_are_stated(axes):
+    array = of(axes)
+    images, restore, several = as_images(array, axes)
+    sources = restore(images.unsqueeze(1).repeat(1, 2, 1, 1, 1))
+    assert several == ("N" in axes)
+    first = axes.replace("N", "")
+    for k in range(2):
+        source = sources[:, k] if several else sources[k]
+        expected = np.moveaxis(array, axes.index("N"), 0) if several else array
+        assert source.ndim == len(first) + several
+        np.testing.assert_array_equal(source, expected)
+
+
+AMBIGUOUS = {  # shape -> axes that it may have
+    (3, 28, 28): ["NHW", "CHW"],
+    (28, 28, 100): ["NHW", "HWN"],
+    (500, 784): ["HW"],
+    (9, 2, 28, 28): ["NCHW"],
+    (4, 4): ["HW"],  # too small to be certain
+}
+
+
+@pytest.mark.parametrize("shape", AMBIGUOUS)
+def test_what_is_refused_can_be_read_once_its_axes_are_stated(shape):
+    array = np.ones(shape, np.float32)
+    with pytest.raises(FileError, match="name its axes by --axes, such as"):
         as_images(array)
-    images, _ = as_images(array, channels="first")
-    np.testing.assert_allclose(images[:, 0], array[:, 0] * array[:, 1], atol=1e-6)
+    for axes in AMBIGUOUS[shape]:
+        sizes = dict(zip(axes, shape, strict=True))
+        colours = {1: 1, 2: 1, 3: 3}[sizes.get("C", 1)]
+        expected = [sizes.get("N", 1), colours, sizes["H"], sizes["W"]]
+        assert list(as_images(array, axes).signals.shape) == expected
 
 
-@pytest.mark.parametrize(("shape", "channels"), [((20, 18), "first"), ((5, 20, 18), "last"), ((20, 18, 3), "first")])
-def test_channels_that_a_shape_has_not_are_refused(shape, channels):
-    with pytest.raises(FileError, match=f"channels {channels}"):
-        as_images(np.zeros(shape), channels=channels)
+def test_channels_beside_the_colours_are_alpha():
+    array = of("NCHW", C=2)
+    np.testing.assert_allclose(as_images(array, "NCHW").signals[:, 0], array[:, 0] * array[:, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", ["", "H", "NHWW", "NKHW", "hw", "NHWCX"])
+def test_axes_are_distinct_letters(axes):
+    with pytest.raises(ValueError, match=r"^axes must be distinct letters of N, C, H and W, with a W, such as NHW"):
+        Images((1, 28, 28), axes=axes)
 
 
 def test_white_of_an_array_may_be_stated():
-    images, _ = as_images(np.full((20, 18), 500, np.int64), white=1_000)
+    images, *_ = as_images(np.full((20, 18), 500, np.int64), white=1_000)
     assert (images == 0.5).all()

@@ -104,7 +104,7 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
     paths = [tmp_path / f"{number}.wav" for number in range(separator.num_sources)]
     part.save(found, 0, paths)
 
-    taken, restore = audio.taken(sound, rate, "first")
+    taken, restore, _ = audio.taken(sound, rate, "first")
     whole = through(separator.separate, audio, taken).sources_first()
     assert torch.equal(found.active, whole.active)
     torch.testing.assert_close(found.confidence, whole.confidence)
@@ -152,7 +152,7 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     sound, model = duet(3, rate, 2), load("vae-notes")
     offsets = torch.tensor([[offset], [offset / 2]])
     soundfile.write(tmp_path / "a.wav", (sound + offsets).T.numpy(), rate, "FLOAT")
-    taken, restore = Audio().taken(sound, rate, "first")
+    taken, restore, _ = Audio().taken(sound, rate, "first")
     plain = restore(through(model.separate, Audio(), taken).sources_first().sources)
 
     (part,) = Audio().read(tmp_path / "a.wav")
@@ -163,7 +163,7 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     assert written == pytest.approx((plain + offsets / 2).numpy(), abs=1e-4)
     assert written.sum(0) == pytest.approx((sound + offsets).numpy(), abs=1e-5)
 
-    taken, restore = Audio().taken(sound + offsets, rate, "first")
+    taken, restore, _ = Audio().taken(sound + offsets, rate, "first")
     found = restore(through(model.separate, Audio(), taken).sources_first().sources)
     torch.testing.assert_close(found, plain + offsets / 2, atol=1e-4, rtol=0)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vaebss.separation import Separation
 
 FORMATS = ("png", "tiff", "npy", "wav", "flac")
-OF_PICTURES = ("source_max", "invert", "white")
+OF_PICTURES = ("source_max", "invert", "white", "axes")
 MAGIC = {  # how files begin; what else comes in may be an image
     rb"\x93NUMPY": ".npy",
     rb"PK\x03\x04": ".npz",
@@ -59,6 +59,8 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
     white = "Number that stands for white in arrays of numbers; by default the largest of whole numbers, and 1."
     parser.add_argument("--white", type=float | None, help=white)
+    axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as shapes tell."
+    parser.add_argument("--axes", type=str | None, help=axes)
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Refine latents, if it has any.")
     parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
     parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")

@@ -1,126 +1,113 @@
-"""Arrays of pictures as users have them: what their axes are, which is told by their shape or not at all."""
+"""Arrays of pictures as users have them: which axes they have, by their shape if it leaves no doubt, else as stated."""
 
 # N images, C channels: 1 or 3, or 2 or 4 while there is alpha; K slots
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from vaebss.errors import FileError
 from vaebss.modalities.brightness import as_brightness, opaque, white_of
+from vaebss.modalities.modality import UserSignals
 from vaebss.pictures import MODES
 
-
-class Layout(NamedTuple):
-    """A way to read an array: its axes, and the lengths that fit.
-
-    Where several ways fit, what this one would mean, and how to save an array so that it alone fits.
-    """
-
-    axes: str
-    fits: Callable[..., bool]
-    meaning: str = ""
-    certain: str = ""
-
-
-def _sides(*lengths: int) -> bool:
-    return min(lengths) > 4  # what is shorter may be channels
-
-
-def _line(height: int, width: int) -> bool:
-    return height == 1 and width > 4
-
-
 FLAT = (64, 784)  # lengths of scikit-learn's digits and MNIST as rows
-EACH = "array.reshape(-1, 1, height, width)"
-LAYOUTS = (
-    Layout("HW", _sides, "one image", "array[None]"),
-    Layout("NF", lambda n, f: f in FLAT and 4 < n != f, "flattened images", EACH),
-    Layout("NHW", lambda _, h, w: _sides(h, w) or _line(h, w), "grey images", "array[:, None]"),
-    Layout("CHW", lambda c, h, w: c in (3, 4) and _sides(h, w), "one in colour", "np.moveaxis(array, 0, -1)"),
-    Layout(
-        "HWN",
-        lambda h, w, n: h == w != n and _sides(h, n),
-        "images along the last axis",
-        "np.moveaxis(array, -1, 0)",
-    ),
-    Layout("HWC", lambda h, w, c: c <= 4 and _sides(h, w)),
-    Layout("NHWC", lambda _, h, w, c: c <= 4 and _sides(h, w)),
-    Layout("NCHW", lambda _, c, h, w: c in MODES and (_sides(h, w) or _line(h, w))),
-    Layout("NAHW", lambda _, a, h, w: a in (2, 4) and _sides(h, w), "images with alpha", "np.moveaxis(array, 1, -1)"),
-    Layout("NMHW", lambda _, m, h, w: m in (2, 4) and _sides(h, w), "several grey images each", EACH),
-)
-LINES = (
-    Layout("W", lambda w: w > 4),
-    Layout("NW", lambda _, w: w > 4, "lines", "array[:, None]"),
-    *(layout for layout in LAYOUTS if layout.axes != "HW"),
-)
+CHANNELS = (1, 2, 3, 4)
 KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 or 3 and 5 pixels or more a side"
+REMEDY = "name its axes by --axes, such as NHW, HWN or NCHW"
 
 
 def as_images(
-    signals: Any,
-    lines: bool = False,
-    white: float | None = None,
-    channels: str | None = None,
-    background: float = 0.0,
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    signals: Any, axes: str | None = None, lines: bool = False, white: float | None = None, background: float = 0.0
+) -> UserSignals:
     """Read images that a user has, a tensor or an array, as (N, C, H, W), by the rules for files of arrays.
 
     Args:
         signals: a tensor or an array.
+        axes: its axes, see `axes_of`.
         lines: whether a row of numbers is a picture of one line.
         white: number that stands for white; by default the type's own, see `white_of`.
-        channels: "first" or "last", the axis of one image that holds its channels; None is whichever fits.
         background: brightness that shows through what is transparent.
-
-    Returns:
-        The images, and a function that brings sources (N, K, C, H, W) into the shape of what was given: K comes after
-        N, or first where there is no N.
 
     Raises:
         FileError: as `read_images`.
     """
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
-    axes = axes_of(name, array, lines, channels=channels)
+    axes = axes_of(name, array, axes, lines)
     images = as_brightness(name, in_order(array, axes), white or white_of(name, array.dtype))
-    target = ("NK" if "N" in axes else "K") + axes.replace("N", "")
-
-    def restore(sources: Tensor) -> Tensor:
-        return laid_out(sources, "NKCHW", target)
-
-    return images if images.shape[1] in MODES else opaque(name, images, background), restore
+    images = images if images.shape[1] in MODES else opaque(name, images, background)
+    return UserSignals(images, lambda sources: of_sources(sources, axes), "N" in axes)
 
 
-def axes_of(name: str, array: np.ndarray, lines: bool, hint: str = "", channels: str | None = None) -> str:
-    """Name each axis of an array: N, C, H or W.
+def check_axes(axes: str | None) -> None:
+    """Raise a ValueError unless axes are stated by distinct letters of NCHW, W among them, or not at all."""
+    if axes is not None and not ("W" in axes and set(axes) <= set("NCHW") and len(set(axes)) == len(axes)):
+        raise ValueError(f"axes must be distinct letters of N, C, H and W, with a W, such as NHW, not {axes!r}")
+
+
+def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool = False, hint: str = "") -> str:
+    """Return a letter for each axis of an array: N, C, H or W.
+
+    Args:
+        name: name of the array, for errors.
+        array: the array.
+        stated: what the user says that its axes are; by default they are taken from its shape, see `readings`.
+        lines: whether a row of numbers is a picture of one line.
+        hint: end of errors.
 
     Raises:
-        FileError: its numbers are no brightness; its shape fits no layout, or several.
+        FileError: its numbers are no brightness; its shape does not fit the axes, or fits none or several.
     """
     if array.dtype.kind not in "buif":
         raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")
-    known = LINES if lines else LAYOUTS
-    layouts = [layout for layout in known if len(layout.axes) == array.ndim and layout.fits(*array.shape)]
-    if not layouts or not array.size:
-        raise FileError(f"{name} has shape {array.shape}, not {KNOWN}{hint}")
-    if channels:
-        ends = "HWC" if channels == "last" else ("CHW", "AHW")
-        layouts = [layout for layout in layouts if layout.axes.endswith(ends)]
-        if not layouts:
-            raise FileError(f"{name} has shape {array.shape}, no image with its channels {channels}{hint}")
-    if len(layouts) > 1:
-        readings = " or ".join(f"{layout.meaning} (then save {layout.certain})" for layout in layouts)
-        raise FileError(f"{name} has shape {array.shape}, which may be {readings}{hint}")
-    return layouts[0].axes.replace("A", "C")
+    if stated:
+        check_axes(stated)
+        fits = len(stated) == array.ndim and dict(zip(stated, array.shape, strict=True)).get("C", 1) in CHANNELS
+        if not fits or not array.size:
+            raise FileError(f"{name} has shape {array.shape}, not axes {stated} with C of 1 or 3, or with alpha{hint}")
+        return stated
+    found = readings(array.shape, lines) if array.size else []
+    if not found:
+        raise FileError(f"{name} has shape {array.shape}, not {KNOWN}; {REMEDY}{hint}")
+    if len(found) > 1:
+        raise FileError(f"{name} has shape {array.shape}, which may be {' or '.join(found)}; {REMEDY}{hint}")
+    return found[0]
+
+
+def readings(shape: tuple[int, ...], lines: bool) -> list[str]:
+    """Return the axes that an array of some shape may have; what is shorter than 5 may be channels.
+
+    More than one answer is no answer: some then say in words what the array may hold.
+    """
+    long = [length > 4 for length in shape]
+    match shape:
+        case (_,):
+            fits = {"W": lines and long[0]}
+        case (n, f):
+            flat = {"flattened images (of array.reshape(-1, height, width))": f in FLAT and 4 < n != f}
+            fits = {"NW" if lines else "HW": long[1] and (lines or long[0])} | flat
+        case (n, h, w):
+            fits = {"NHW": long[2] and (long[1] or h == 1), "HWC": long[0] and long[1] and not long[2]}
+            fits |= {"CHW": n in (3, 4) and long[1] and long[2], "HWN": n == h != w and long[0] and long[2]}
+        case (_, c, h, _):
+            fits = {"NCHW": c in MODES and long[3] and (long[2] or h == 1), "NHWC": long[1] and long[2] and not long[3]}
+            alpha = c in (2, 4) and long[2] and long[3]
+            fits |= {"NCHW with alpha": alpha, "several grey images each (of array.reshape(-1, height, width))": alpha}
+        case _:
+            fits = {}
+    return [axes for axes, fit in fits.items() if fit]
 
 
 def in_order(array: np.ndarray, axes: str) -> np.ndarray:
     """An array of such axes -> (N, C, H, W)."""
     ordered = array.transpose([axes.index(axis) for axis in "NCHW" if axis in axes])
     return ordered[tuple(slice(None) if axis in axes else None for axis in "NCHW")]
+
+
+def of_sources(sources: Tensor, axes: str) -> Tensor:
+    """Bring sources (N, K, C, H, W) into the layout of mixtures: K comes after N, or first where there is no N."""
+    return laid_out(sources, "NKCHW", ("NK" if "N" in axes else "K") + axes.replace("N", ""))
 
 
 def laid_out(images: Tensor, axes: str, wanted: str) -> Tensor:

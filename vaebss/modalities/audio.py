@@ -9,7 +9,7 @@ added plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from vaebss.metrics.audio import METRICS
 from vaebss.metrics.metric import Metric
 from vaebss.modalities import linking, resampling, sound_files, windows
 from vaebss.modalities.blocks import whole
-from vaebss.modalities.modality import Channels, Modality
+from vaebss.modalities.modality import Channels, Modality, UserSignals
 from vaebss.modalities.recording import Recording
 from vaebss.modalities.sound_arrays import as_sounds, whole_rate
 from vaebss.modalities.spectrogram import AT_ONCE, Spectrogram
@@ -161,14 +161,12 @@ class Audio(Modality):
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
         return errors / torch.where(own > 0, own, SILENCE * energy.sum((2, 3))).clamp(min=FAINT).unsqueeze(2)
 
-    def taken(
-        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read sounds of any rate, by default `rate`, see `as_sounds`, as (B, C, T') at `rate`, without an offset.
 
-        The function that is returned with them gives the offset back in equal parts.
+        Sources get the offset back in equal parts.
         """
-        sounds, arranged = as_sounds(signals, channels)
+        sounds, arranged, several = as_sounds(signals, channels)
         rate = whole_rate(self.rate if sample_rate is None else sample_rate)
         offsets = resampling.offset_of(resampling.moments(sounds), sounds.shape[-1])
         centred = sounds - offsets
@@ -180,9 +178,9 @@ class Audio(Modality):
             restored = torch.stack([self._restored(*signal, rate) for signal in signals])
             return arranged(restored + offsets.unsqueeze(1) / parts.shape[1])
 
-        return own, restore
+        return UserSignals(own, restore, several)
 
-    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def opened(self, path: Path) -> UserSignals:
         """Read the sound of a file as (1, C, T') at `rate`; sources are (K, C, T), or (K, T) of a single channel."""
         sound, rate = sound_files.read(path)
         return self.taken(sound[0], rate) if len(sound) == 1 else self.taken(sound, rate, "first")

@@ -39,23 +39,21 @@ class Held(NamedTuple):
         return ".tiff" if self.fine or (self.dtype == np.uint16 and channels > 1) else ".png"
 
 
-def read_mixtures(
-    files: Iterable[Path], *, invert: bool = False, white: float | None = None, lines: bool = False
-) -> Tensor:
-    """All mixtures of files, (N, C, H, W) of one shape.
+def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
+    """Read all mixtures of files, (N, C, H, W) of one shape.
 
     They are float16, or float32 if float16 would do more to a number than round it in its eleventh bit.
 
     Args:
         files: one at least.
-        invert: as `read_images` takes it, and so are `white` and `lines`.
+        options: those of `read_held`.
 
     Raises:
         FileError: a file is broken, or its images differ in shape from the others.
     """
     parts: list[Tensor] = []
     for file in files:
-        for part in read_images(file, invert=invert, white=white, lines=lines):
+        for part in read_images(file, **options):
             if parts and part.shape[1:] != parts[0].shape[1:]:
                 shape, expected = tuple(part.shape[1:]), tuple(parts[0].shape[1:])
                 raise FileError(f"{file} has images of shape {shape}, where those before have {expected}")
@@ -64,16 +62,22 @@ def read_mixtures(
     return torch.cat(parts)  # in float32 if one part is
 
 
-def read_images(
+def read_images(path: str | Path, channels: int | None = None, **options: Any) -> Iterator[Tensor]:
+    """Read the images of one file as `read_held` does, with so many channels, 1 or 3; by default as they are."""
+    for images, _ in read_held(path, **options):
+        yield with_channels(images, channels)
+
+
+def read_held(
     path: str | Path,
-    channels: int | None = None,
     at_once: int = 1_000,
     *,
     invert: bool = False,
     white: float | None = None,
     lines: bool = False,
-) -> Iterator[Tensor]:
-    """The images of one file, in parts (N, C, H, W) of float32, 0 or above; of one size in each part.
+    axes: str | None = None,
+) -> Iterator[tuple[Tensor, Held]]:
+    """Read the images of one file, in parts (N, C, H, W) of float32, 0 or above, of one size in each part.
 
     Integers of 8 and 16 bits are divided by their largest value, so that white is 1; floating-point numbers are taken
     as they are. Other integers are refused unless `white` is stated.
@@ -81,49 +85,44 @@ def read_images(
     Args:
         path: an image, of which every frame is one; an array of shape (H, W), (N, H, W) or (N, C, H, W), C being 1 or
             3, or with channels last, 2 and 4 then being with alpha; an archive of arrays, or one as `file.npz[name]`.
-        channels: 1 for grey or 3 for colour, into which images are converted; by default as they are.
         at_once: most images in a part; arrays are read part by part.
         invert: what is transparent is on white, for dark ink, not on black. The images are not inverted themselves.
         white: the number that stands for white, by which all are divided.
         lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one.
+        axes: the axes of an array, such as HWN; by default its shape tells, see `arrays.axes_of`.
+
+    Yields:
+        A part, and how the file holds it.
 
     Raises:
         FileError: broken; or of a shape, type or numbers that might mean something else than what would be read.
     """
-    for images, _ in read_held(path, at_once, invert=invert, white=white, lines=lines):
-        yield with_channels(images, channels)
-
-
-def read_held(
-    path: str | Path, at_once: int = 1_000, *, invert: bool = False, white: float | None = None, lines: bool = False
-) -> Iterator[tuple[Tensor, Held]]:
-    """As `read_images`, and with every part how the file holds it."""
     if white is not None and not 0 < white < np.inf:
         raise ValueError(f"white must be a number above 0, not {white}")
     path = Path(path)
-    for name, images, axes in _arrays(path, lines) if is_array(path) else frames_of(path):
-        held = Held(axes, white or white_of(name, images.dtype), images.dtype)
+    for name, images, own in _arrays(path, axes, lines) if is_array(path) else frames_of(path):
+        held = Held(own, white or white_of(name, images.dtype), images.dtype)
         for start in range(0, len(images), at_once):
             part = as_brightness(name, images[start : start + at_once], held.white)
             yield part if part.shape[1] in MODES else opaque(name, part, float(invert)), held
 
 
-def _arrays(path: Path, lines: bool) -> list[tuple[str, np.ndarray, str]]:
+def _arrays(path: Path, axes: str | None, lines: bool) -> list[tuple[str, np.ndarray, str]]:
     """Names, arrays (N, C, H, W) and the axes that they have in the file."""
     file, asked = chosen(path)
     archive = arrays_in(file)
     names = [name for name in dict.fromkeys(archive) if asked in (None, name)]
     if not names:
         raise FileError(f"{path} names no array; {file} holds {', '.join(archive) or 'none'}")
-    return [_member(f"{file}[{name}]" if name else str(file), archive, name, lines) for name in names]
+    return [_member(f"{file}[{name}]" if name else str(file), archive, name, axes, lines) for name in names]
 
 
-def _member(full: str, archive: Any, name: str, lines: bool) -> tuple[str, np.ndarray, str]:
+def _member(full: str, archive: Any, name: str, axes: str | None, lines: bool) -> tuple[str, np.ndarray, str]:
     hint = f"; to read another alone, name it as here: {', '.join(archive)}" if len(archive) > 1 else ""
     with reading(full):
         array = np.asarray(archive[name])
-    axes = axes_of(full, array, lines, hint)
-    return full, in_order(array, axes), axes
+    own = axes_of(full, array, axes, lines, hint)
+    return full, in_order(array, own), own
 
 
 def write_held(images: Tensor, path: Path, held: Held) -> None:

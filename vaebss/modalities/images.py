@@ -17,12 +17,12 @@ from vaebss.errors import FileError
 from vaebss.figures.rows import Rows
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.separation import Quality
-from vaebss.modalities.arrays import as_images, laid_out
+from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, reading
-from vaebss.modalities.image_files import read_held, write_held
+from vaebss.modalities.image_files import Held, read_held, write_held
 from vaebss.modalities.looks import describe, single_brightness
-from vaebss.modalities.modality import Channels, Modality, Part, through
+from vaebss.modalities.modality import Channels, Modality, Part, UserSignals, through
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -70,6 +70,7 @@ class Images(Modality):
         gain: what a picture is multiplied by to be as bright as the separator's mixtures.
         invert: whether files show dark sources on white.
         white: number that stands for white in files of numbers.
+        axes: axes of arrays, see `arrays.axes_of`.
     """
 
     kind = "images"
@@ -82,8 +83,16 @@ class Images(Modality):
     teachers = ("remix-k2", "remix-1to4")
     exponent = 1.0
 
-    def __init__(self, shape: tuple[int, ...], gain: float = 1.0, invert: bool = False, white: float | None = None):
-        self._shape, self.gain, self.invert, self.white = tuple(shape), gain, invert, white
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        gain: float = 1.0,
+        invert: bool = False,
+        white: float | None = None,
+        axes: str | None = None,
+    ):
+        check_axes(axes)
+        self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
 
     @classmethod
     def of(
@@ -92,10 +101,11 @@ class Images(Modality):
         source_max: float | None = None,
         invert: bool | None = None,
         white: float | None = None,
+        axes: str | None = None,
     ) -> "Images":
         """Build the pictures that a separator sees of a user's own, see `registry.modality_of`."""
         gain = separator.source_scale / (source_max or separator.source_scale)
-        return cls(separator.image_shape, gain, bool(invert), white)
+        return cls(separator.image_shape, gain, bool(invert), white, axes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,14 +121,14 @@ class Images(Modality):
         """Their size is the separator's."""
         return {"kind": self.kind}
 
-    def taken(
-        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
-        images, restore = as_images(signals, self.of_lines, self.white, channels, float(self.invert))
-        return 1 - images if self.invert else images, restore
+        if channels is not None:
+            raise ValueError("channels is an option for sounds: name the axes of pictures by axes, such as NCHW")
+        read = as_images(signals, self.axes, self.of_lines, self.white, float(self.invert))
+        return read._replace(signals=self.as_they_looked(read.signals))
 
     def picture(self, signals: Tensor) -> Tensor:
         """(B, c, h, w) of any size, grey or colour -> (B, C, H, W)."""
@@ -167,21 +177,23 @@ class Images(Modality):
 
     def read(self, path: Path) -> Iterator[Part]:
         """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
-        for images, held in read_held(path, invert=self.invert, white=self.white, lines=self.of_lines):
+        for images, held in self._held(path):
             suffix = ".npy" if is_array(path) else held.suffix(images.shape[1])
             write = partial(write_held, held=held)
             yield Pictures(self, self.as_they_looked(images), write, suffix, "N" in held.axes)
 
-    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def _held(self, path: Path) -> Iterator[tuple[Tensor, Held]]:
+        return read_held(path, invert=self.invert, white=self.white, lines=self.of_lines, axes=self.axes)
+
+    def opened(self, path: Path) -> UserSignals:
         """Read the pictures of a file of one size, (N, C, h, w); sources are laid out as the file has its pictures."""
         with reading(path):
-            parts = list(read_held(path, invert=self.invert, white=self.white, lines=self.of_lines))
+            parts = list(self._held(path))
         if len({images.shape[1:] for images, _ in parts}) > 1:
             raise FileError(f"{path} holds pictures of different sizes; separate.py takes such files")
         images, axes = torch.cat([images for images, _ in parts]), parts[0][1].axes
-        several = "N" in axes or len(images) > 1
-        wanted = ("NK" if several else "K") + axes.replace("N", "")
-        return self.as_they_looked(images), lambda sources: laid_out(sources, "NKCHW", wanted)
+        axes = axes if len(images) == 1 or "N" in axes else f"N{axes}"
+        return UserSignals(self.as_they_looked(images), lambda sources: of_sources(sources, axes), "N" in axes)
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""

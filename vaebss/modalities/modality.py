@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -19,6 +19,21 @@ from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
 Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
+
+
+class UserSignals(NamedTuple):
+    """Signals that a user has, and the way back.
+
+    Attributes:
+        signals: (B, *S).
+        restore: function that brings sources (B, K, *S) into the shape of what was given: K comes after B, or first
+            where there is no B.
+        several: whether there is a B in what was given, else it is one signal.
+    """
+
+    signals: Tensor
+    restore: Callable[[Tensor], Tensor]
+    several: bool
 
 
 class Part(ABC):
@@ -107,6 +122,7 @@ class Modality(ABC):
         source_max: float | None = None,
         invert: bool | None = None,
         white: float | None = None,
+        axes: str | None = None,
     ) -> "Modality":
         """Build the modality of a separator from the options in its checkpoint; see `registry.modality_of`."""
         return cls(**{name: value for name, value in separator.modality.items() if name != "kind"})
@@ -170,27 +186,20 @@ class Modality(ABC):
 
     # Signals that users have. A modality that leaves these out separates those of a corpus alone.
 
-    def taken(
-        self, signals: Any, sample_rate: float | None, channels: Channels | None = None
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read signals that a user has, a tensor or an array of one signal or many, as (B, *S).
 
         Args:
             signals: a tensor or an array.
             sample_rate: samples a second of sound; None is the modality's own.
-            channels: which axis of one signal holds its channels; None is no axis of sound, and of pictures whichever
-                fits.
-
-        Returns:
-            The signals (B, *S), and a function that brings sources (B, K, *S) into the shape of what was given: K comes
-            after B, or first where there is no B.
+            channels: which axis of one sound holds its channels; None is no axis.
 
         Raises:
             ValueError: they are no signals; the message is one line.
         """
         raise ValueError(f"{self.plural} cannot be read from arrays")
 
-    def opened(self, path: Path) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def opened(self, path: Path) -> UserSignals:
         """Read a file whole; the answer is that of `taken`, as if the file's contents had been an array.
 
         Raises:

@@ -15,7 +15,7 @@ from vaebss.modalities.modality import MODALITIES, Modality, parts_of
 from vaebss.models.separator import Separator
 
 SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that the package itself can read
-UNSTATED = {"source_max": None, "invert": None, "white": None}
+UNSTATED = {"source_max": None, "invert": None, "white": None, "axes": None}
 LOOKED_AT = 100  # files, whose first pictures tell how all look
 ALIKE = 0.01  # relative difference of brightness that is none
 
@@ -27,7 +27,11 @@ def kind_of(path: Path) -> str:
 
 
 def modality_of(
-    separator: Separator, source_max: float | None = None, invert: bool | None = None, white: float | None = None
+    separator: Separator,
+    source_max: float | None = None,
+    invert: bool | None = None,
+    white: float | None = None,
+    axes: str | None = None,
 ) -> Modality:
     """Build the modality of a separator, with a user's own scale where signals have one.
 
@@ -36,12 +40,13 @@ def modality_of(
         source_max: brightest value of a single source, of pictures; by default the separator's own.
         invert: whether pictures show dark sources on white.
         white: number that stands for white in numbers of pictures.
+        axes: axes of arrays of pictures, see `arrays.axes_of`.
 
     Raises:
         ValueError: the separator's signals have no white, and an option of those that have one is stated.
     """
     modality = MODALITIES[separator.modality["kind"]]
-    stated = {"source_max": source_max, "invert": invert or None, "white": white}
+    stated = {"source_max": source_max, "invert": invert or None, "white": white, "axes": axes}
     stated = {name: value for name, value in stated.items() if value is not None}
     if stated and not modality.has_white:
         what = f"{modality.plural}: leave it out"

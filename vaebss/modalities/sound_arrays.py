@@ -3,14 +3,13 @@
 # B sounds, C channels, K slots, T samples
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaebss.modalities.modality import Channels
+from vaebss.modalities.modality import Channels, UserSignals
 
 RATES = (100, 1_000_000)  # samples a second that can be resampled
 SCALES = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}  # of whole numbers, as readers of WAV files divide them
@@ -19,17 +18,13 @@ KNOWN = 'shape (T,) or (B, T), with channels="first" (C, T) or (B, C, T), with c
 SHORT = 64  # samples: fewer of them are rather channels
 
 
-def as_sounds(signals: Any, channels: Channels | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def as_sounds(signals: Any, channels: Channels | None = None) -> UserSignals:
     """Read sounds that a user has, a tensor or an array of one sound or many, as (B, C, T) float32 on the CPU.
 
     Args:
         signals: floats, or whole numbers of 8, 16 or 32 bits, which are scaled to [-1, 1) as soundfile scales those
             of files.
         channels: which axis of one sound holds its channels; None is no axis.
-
-    Returns:
-        The sounds, and a function that brings parts (B, K, C, T) into the layout of what was given: K comes after B, or
-        first where there is no B.
 
     Raises:
         ValueError: they are no sounds; the message is one line.
@@ -48,7 +43,7 @@ def as_sounds(signals: Any, channels: Channels | None = None) -> tuple[Tensor, C
         laid_out = parts.squeeze(2) if channels is None else parts.mT if channels == "last" else parts
         return laid_out[0] if single else laid_out
 
-    return batch.contiguous(), arranged
+    return UserSignals(batch.contiguous(), arranged, not single)
 
 
 def whole_rate(rate: Any) -> int:

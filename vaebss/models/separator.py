@@ -154,8 +154,8 @@ class Separator(nn.Module, ABC):
     def _warn_of_brightness(self, mixture: Tensor) -> None:
         if self.bounded and mixture.max() > self.num_sources * self.source_scale * (1 + ROUNDING):
             warnings.warn(
-                f"Some pixels exceed {self.num_sources} x source_scale ({self.source_scale:g}). They are split equally. "
-                "Set source_max (--source-max) to change this.",
+                f"Some pixels exceed {self.num_sources} x source_scale ({self.source_scale:g}). "
+                "They are split equally. Set source_max (--source-max) to change this.",
                 stacklevel=4,  # separate, its no_grad, and whoever called it
             )
 

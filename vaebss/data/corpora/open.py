@@ -12,6 +12,7 @@ from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_no
 from vaebss.data.corpora.sounds import audio_of
 from vaebss.data.corpus import Corpus
 from vaebss.errors import FileError
+from vaebss.modalities.arrays import check_axes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
 from vaebss.paths import expanded
@@ -39,6 +40,7 @@ def open_corpus(
     sources: list[str] | None = None,
     max_pixels: int | None = None,
     invert: bool | None = None,
+    axes: str | None = None,
     held_out: int = 1_000,
 ) -> Corpus:
     """Return the corpus that options describe.
@@ -72,6 +74,8 @@ def open_corpus(
         max_pixels: Most pixels that a separator sees of one's own pictures: larger ones are shrunk for it, and its
             masks grown back. By default it sees all.
         invert: Whether the files show dark sources on white; by default as they look.
+        axes: Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as their shape
+            tells.
         held_out: Most mixtures of one's own to validate on.
 
     Raises:
@@ -83,6 +87,7 @@ def open_corpus(
         return source
     if sources and not mixtures:
         raise ValueError("data.sources are those of --data.mixtures, which are not given")
+    check_axes(axes)
     kind, files = kind_of(source, mixtures)
     corpus = kind.kind(**applicable(kind.kind, options) | kind.signals(options, files))
     corpus.source = source
@@ -155,18 +160,19 @@ def unused(corpus: Corpus, options: Mapping[str, Any]) -> list[str]:
     if corpus.contents is None:
         return []
     known = parameters(type(corpus)) | {"source", "mixtures", *OF_ALL}
+    known |= {"axes"} if "invert" in known else set()  # both say how files of pictures are read
     return [name for name, value in options.items() if name not in known and value != OPTIONS[name]]
 
 
 def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-    pictures, inverted = read_pictures(options["source"], files, options["invert"])
+    pictures, inverted = read_pictures(options["source"], files, options["invert"], options["axes"])
     return {"pictures": pictures, "name": options["source"], "invert": inverted}
 
 
 def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-    mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"])
-    known = options["sources"]
-    sources = read_sources(known, mixtures, inverted, options["mixtures"]) if known else None
+    known, axes = options["sources"], options["axes"]
+    mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes)
+    sources = read_sources(known, mixtures, inverted, options["mixtures"], axes) if known else None
     return {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
 
 

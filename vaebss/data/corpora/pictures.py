@@ -148,13 +148,16 @@ def viewed(pictures: Tensor, max_pixels: int | None) -> Images:
     return Images(within(shape, max_pixels) if max_pixels else shape)
 
 
-def read_pictures(path: str | Path, files: Iterable[Path], invert: bool | None = None) -> tuple[Tensor, bool]:
+def read_pictures(
+    path: str | Path, files: Iterable[Path], invert: bool | None = None, axes: str | None = None
+) -> tuple[Tensor, bool]:
     """Read all pictures of files, bright on black: (N, C, H, W) of one shape.
 
     Args:
         path: File or folder that they were found in; a single file of one array (N, L) holds N lines.
         files: The files, see `files.find`.
         invert: Whether the files show dark ink on white; by default as they look.
+        axes: Axes of arrays, see `arrays.axes_of`.
 
     Returns:
         The pictures, and whether they were inverted.
@@ -162,14 +165,14 @@ def read_pictures(path: str | Path, files: Iterable[Path], invert: bool | None =
     Raises:
         FileError: A file is broken, differs in shape from the others, or cannot be inverted.
     """
-    pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file())
+    pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
     on_white = describe(pictures).on_white if invert is None else invert
     if on_white and pictures.max() > 1:
         raise FileError(f"{path} holds numbers above 1, white, and so cannot be inverted")
     return 1 - pictures if on_white else pictures, on_white
 
 
-def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | Path) -> Tensor:
+def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | Path, axes: str | None = None) -> Tensor:
     """Read the true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
 
     Args:
@@ -178,13 +181,14 @@ def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | P
         mixtures: The mixtures that they belong to.
         invert: whether the files show dark ink on white.
         path: the file or folder of the mixtures.
+        axes: axes of arrays, which are those of the mixtures' arrays.
 
     Raises:
         FileError: they are not as many, or not as large, as the mixtures, or do not add up to them.
     """
     sources, every = [], [paired(part, path) for part in (path, *paths)]
     for part, own in zip(paths, every[1:], strict=True):
-        pictures, _ = read_pictures(part, own, invert)
+        pictures, _ = read_pictures(part, own, invert, axes)
         if pictures.shape != mixtures.shape:
             shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
             raise FileError(f"{part} has sources of shape {shape}, where the mixtures have {expected}")
