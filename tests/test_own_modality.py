@@ -1,5 +1,7 @@
 """A user's own modality, with a metric of its own, trains and is scored without a change of the package."""
 
+import re
+
 import pytest
 import torch
 from conftest import quiet
@@ -11,6 +13,7 @@ from vaebss.baselines.table import table as compared
 from vaebss.commands.test import table
 from vaebss.modalities.modality import Modality
 from vaebss.modalities.registry import modality_of
+from vaebss.training.examples import examples, separate_examples
 from vaebss.training.scores import Scores, evaluate
 
 
@@ -44,6 +47,15 @@ def test_its_own_metric_is_logged_and_shown_in_all_tables(trained):
     facts = {"kind": "pulses", "num_mixed": 2, "of": "pulses", "test_mixtures": 20, "seconds": 1, "shipped": True}
     text = compared(facts | {"results": [row | {"train_seconds": 1.0, "separate_seconds": 1.0}]})
     assert f"| vae | {results['masked']['timing']:.2f} |" in text
+
+
+def test_captions_of_examples_have_the_metrics_unit(trained):
+    model, data, _ = trained
+    batch = examples(data.test_dataloader(), 3)
+    shown = separate_examples(model.separate(batch["mixture"]), batch, data.modality, 0.5)
+    assert shown.estimates.shape == (3, 2, 48)
+    assert all(re.search(r"^-\d+\.\d samples$", caption, re.MULTILINE) for caption in shown.captions)
+    assert data.modality.figure({"mixture": shown.signals}).axes
 
 
 def test_the_metric_measures_time():

@@ -45,7 +45,7 @@ def separate_examples(found: Separation, batch: Batch, modality: Modality, sourc
         lines[0] = [f"{here} of {count}" for here, count in zip(found_here, batch["count"].tolist(), strict=True)]
         _, quality = main_quality(modality, source_scale)
         scores = of_mixtures(quality, heard.float(), batch["sources"].float(), batch["count"])
-        lines.append([f"{score:.1f} dB" for score in scores.tolist()])
+        lines.append([f"{score:.1f} {modality.metrics[0].unit}".rstrip() for score in scores.tolist()])
     return SeparatedExamples(
         batch["signal"], heard, batch.get("sources"), ["\n".join(column) for column in zip(*lines, strict=True)]
     )
