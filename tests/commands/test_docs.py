@@ -65,7 +65,7 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         picture = np.zeros((28, 28), np.uint8)
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
-    (tmp_path / "FluidR3_GM.sf2").symlink_to(notes._bundled_font())
+    (tmp_path / "FluidR3_GM.sf2").symlink_to(notes.bundled_font())
     soundfile.write(tmp_path / "duet.wav", rng.normal(size=12 * 16_000) / 10, 16_000)
     for folder, number, seconds in (("my_recordings", 2, 6), ("my_notes", 20, 1)):
         (tmp_path / folder).mkdir()

@@ -116,7 +116,7 @@ def test_devices_share_an_epoch_without_overlap(monkeypatch):
     data = module(batch_size=40)
     parts = []
     for rank in (0, 1):
-        monkeypatch.setattr(MNISTMixtures, "_world", (2, rank))
+        monkeypatch.setattr(MNISTMixtures, "world", (2, rank))
         parts.append(epoch(data)["mixture"].split(40))
     together = torch.cat([part for step in zip(*parts, strict=True) for part in step])
     assert torch.equal(together, whole)

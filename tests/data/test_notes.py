@@ -171,7 +171,7 @@ def test_a_font_is_rendered_without_duplicates(kept):
 
 def test_no_recording_of_a_real_font_is_in_two_splits():
     pytest.importorskip("pretty_midi")
-    font = SoundFont(notes._bundled_font())
+    font = SoundFont(notes.bundled_font())
     played = [font.recordings(program, pitch, notes.VELOCITY) for program, pitch in EVERY.tolist()]
     found = split(EVERY, groups(played))
     heard = {name: set().union(*[played[number] for number in numbers(found, name)]) for name in SPLITS}
@@ -181,7 +181,7 @@ def test_no_recording_of_a_real_font_is_in_two_splits():
 
 def test_what_was_kept_is_what_was_rendered(kept, monkeypatch):
     rendered, cache = kept
-    monkeypatch.setattr(notes, "_render", None)  # not again
+    monkeypatch.setattr(notes, "render", None)  # not again
     again = load_notes(cache.parent)
     assert all(torch.equal(getattr(again, split), getattr(rendered, split)) for split in SPLITS)
 

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from vaebss import load
 from vaebss.commands import remix
-from vaebss.data.corpora.notes import RATE, RENDERED_RATE, _at_rate, _bundled_font
+from vaebss.data.corpora.notes import RATE, RENDERED_RATE, at_rate, bundled_font
 from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
@@ -42,7 +42,7 @@ def line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator) -
         step = int(np.clip(step + rng.integers(-2, 3), 0, 9))
         length = int(rng.choice([0.3, 0.6, 0.6, 1.2]) * RATE)
         pitch = lowest + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
-        note = _at_rate(font.play(program, pitch, 100, length * RENDERED_RATE // RATE, RENDERED_RATE))[:length]
+        note = at_rate(font.play(program, pitch, 100, length * RENDERED_RATE // RATE, RENDERED_RATE))[:length]
         note = note[: len(sound) - place]
         note[-400:] *= torch.linspace(1, 0, 400)[-len(note) :]
         sound[place : place + len(note)] += note
@@ -61,7 +61,7 @@ def in_a_room(sound: Tensor, rng: np.random.Generator) -> Tensor:
 
 def duet(name: str) -> Tensor:
     """Its stems, (2, S)."""
-    font, rng = SoundFont(_bundled_font()), np.random.default_rng(0)
+    font, rng = SoundFont(bundled_font()), np.random.default_rng(0)
     return torch.stack([in_a_room(line(font, *voice, rng), rng) for voice in DUETS[name]])
 
 
@@ -74,7 +74,7 @@ def score(model: Separator, stems: Tensor) -> float:
 
 def test_lines_differ_and_are_as_long_and_loud_as_they_say():
     pytest.importorskip("pretty_midi")
-    font, rng = SoundFont(_bundled_font()), np.random.default_rng(0)
+    font, rng = SoundFont(bundled_font()), np.random.default_rng(0)
     sound = line(font, 73, 72, rng)
     assert sound.shape == (SECONDS * RATE,)
     torch.testing.assert_close(sound.square().mean().sqrt(), torch.tensor(0.1))

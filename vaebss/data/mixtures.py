@@ -119,7 +119,7 @@ class MNISTMixtures(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         hparams, signals = self.hparams, self.corpus.splits.train
-        world_size, rank = self._world
+        world_size, rank = self.world
         if hparams.epoch_size < hparams.batch_size * world_size and world_size > 1:
             raise ValueError(f"data.epoch_size {hparams.epoch_size} leaves no batch for some of {world_size} devices")
         sizes = (len(signals), hparams.epoch_size, self.counts, hparams.seed, hparams.batch_size)
@@ -164,7 +164,7 @@ class MNISTMixtures(LightningDataModule):
 
     def _fixed_loader(self, split: Split, num_mixtures: int, number: int) -> DataLoader:
         plan: Any = self.corpus.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
-        return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self._world))
+        return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self.world))
 
     def _loader(self, split: Split, plans: DistributedSampler) -> DataLoader:
         dataset = self.corpus.dataset(split, self.modality)
@@ -173,10 +173,10 @@ class MNISTMixtures(LightningDataModule):
     @property
     def is_first_process(self) -> bool:
         """Whether this process is the one that writes files."""
-        return self._world[1] == 0
+        return self.world[1] == 0
 
     @property
-    def _world(self) -> tuple[int, int]:
+    def world(self) -> tuple[int, int]:
         """Number of devices and which of them this is."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 

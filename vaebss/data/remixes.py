@@ -89,7 +89,7 @@ class Remixes(MNISTMixtures):
         if bank.counts[1] > (slots := trainer.lightning_module.model.num_sources):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
         sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
-        plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self._world)
+        plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self.world)
         plans.set_epoch(epoch, seen)
         dataset = RemixDataset(self.played(bank.sources, epoch), 1.0, self.modality, conditions=self.remixed)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)

@@ -120,27 +120,28 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSpl
     Raises:
         DataError: there is no such font, or it cannot be read.
     """
-    font = Path(soundfont) if soundfont else _bundled_font()
+    font = Path(soundfont) if soundfont else bundled_font()
     cache = Path(root) / f"notes-{_checksum(font)}.npz"
-    sounds, labels, recordings = _kept(cache) or _keep(cache, *_render(font))
+    sounds, labels, recordings = _kept(cache) or _keep(cache, *render(font))
     return split_notes(sounds, labels, recordings, font.stem)
 
 
-def _render(font: Path) -> tuple[Tensor, Tensor, Tensor]:
+def render(font: Path) -> tuple[Tensor, Tensor, Tensor]:
     """Render notes (N, T) float16, without those that are silent or have been heard from another program.
 
     Beside them are labels (N, 2) and `groups` of notes that share recordings (N,).
     """
     played = SoundFont(font)
     every = [(program, pitch) for program, (low, high) in RANGES.items() for pitch in range(low, high + 1)]
-    sounds = torch.stack([cut(_at_rate(played.play(*note, VELOCITY, RENDERED, RENDERED_RATE))) for note in every])
+    sounds = torch.stack([cut(at_rate(played.play(*note, VELOCITY, RENDERED, RENDERED_RATE))) for note in every])
     labels = torch.tensor(every)
     new = distinct(sounds, labels[:, 1])
     recordings = groups([played.recordings(program, pitch, VELOCITY) for program, pitch in labels[new].tolist()])
     return sounds[new].half(), labels[new], recordings
 
 
-def _at_rate(sound: Sound) -> Tensor:
+def at_rate(sound: Sound) -> Tensor:
+    """Resample sound from RENDERED_RATE to RATE."""
     return torch.from_numpy(resample_poly(sound, RATE, RENDERED_RATE)).float()
 
 
@@ -173,7 +174,8 @@ def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
     return new
 
 
-def _bundled_font() -> Path:
+def bundled_font() -> Path:
+    """Return the path of the SoundFont that comes with pretty_midi, if that is installed."""
     found = find_spec("pretty_midi")
     if found is None or found.origin is None:
         raise DataError("the default SoundFont comes with pretty_midi: pip install 'vaebss[audio]'")
