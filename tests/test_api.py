@@ -100,6 +100,13 @@ def test_what_cannot_be_separated_is_one_line():
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["source_max", "white"])
+def test_what_stands_for_a_brightness_is_above_zero(name, value, digits):
+    with pytest.raises(ValueError, match=f"^{name} must be above 0, not {value}$"):
+        vaebss.separate(digits / 255, "vae-k2", **{name: value})
+
+
 def test_sounds_come_at_any_rate_one_or_many():
     torch.manual_seed(0)
     audio = Audio()

@@ -142,6 +142,10 @@ def test_malformed_contents_raise_a_checkpoint_error_of_one_line(kind, tmp_path,
         {"modality": {"kind": "smells"}},
         {"modality": {"kind": "audio", "bands": 130}},
         {"state_dict": {"encoder": 3}},
+        {"state_dict": {"encoder": torch.eye(2).to_sparse()}},
+        {"state_dict": {"encoder": torch.eye(2) + 0j}},
+        {"datamodule_hyper_parameters": {"source": {"class_path": "a.Module"}}},
+        {"datamodule_hyper_parameters": {"source": None}},
         {"config": 3},
     ],
 )
@@ -150,8 +154,9 @@ def test_a_part_of_a_wrong_type_is_named(change, tmp_path):
     with pytest.raises(CheckpointError) as error:
         vaebss.load(tmp_path / "bad.ckpt")
     (name,) = change
-    named = {"modality": ("kind", "pictures"), "state_dict": ("state_dict",)}.get(name, (name,))
-    assert any(word in str(error.value) for word in named)
+    named = {"modality": ("kind", "pictures"), "state_dict": ("state_dict",)}
+    named["datamodule_hyper_parameters"] = ("source of",)
+    assert any(word in str(error.value) for word in named.get(name, (name,)))
 
 
 def test_memory_is_not_taken_for_weights_that_a_checkpoint_lacks(tmp_path, monkeypatch):

@@ -60,11 +60,18 @@ def _checked(checkpoint: Any, path: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{foreign}: {name} must be of type {kind.__name__}, not {found}")
     if checkpoint["model_class"] not in MODELS:
         raise CheckpointError(f"{foreign}: model_class must be {' or '.join(MODELS)}, not {checkpoint['model_class']}")
-    if not all(isinstance(value, torch.Tensor) for value in checkpoint["state_dict"].values()):
-        raise CheckpointError(f"{foreign}: state_dict must hold tensors alone")
+    if not all(_is_weight(value) for value in checkpoint["state_dict"].values()):
+        raise CheckpointError(f"{foreign}: state_dict must hold dense tensors of real numbers alone")
+    source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "")
+    if not isinstance(source, str):
+        raise CheckpointError(f"{foreign}: the source of its data must be of type str, not {type(source).__name__}")
     if checkpoint.get("format", 0) > FORMAT:
         raise CheckpointError(f"{path} was written by vaebss {checkpoint.get('vaebss')}: this version cannot read it")
     return checkpoint
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex()
 
 
 def load(path: str | Path) -> Separator:

@@ -49,8 +49,11 @@ def test_a_link_and_a_file_of_before_stay_where_the_export_fails(tmp_path, monke
     assert (tmp_path / "theirs").read_text() == "kept"
 
 
-def test_the_printed_example_runs(tmp_path, checkpoint, capsys):
-    assert export.main(["--ckpt", str(checkpoint), "--out", str(tmp_path / "model.onnx")]) == 0
+@pytest.mark.parametrize("name", ["a run", "vae-k3", "remix-k2", "remix-notes"])
+def test_the_printed_example_runs(name, tmp_path, checkpoint, capsys):
+    ckpt = str(checkpoint) if name == "a run" else name
+    assert export.main(["--ckpt", ckpt, "--out", str(tmp_path / "model.onnx")]) == 0
     example = capsys.readouterr().out.split("To use it:")[1]
     result = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
-    assert result.stdout.startswith("(5, 2, 1, 28, 28)"), result.stderr
+    model = vaebss.load(ckpt)
+    assert result.stdout.startswith(str((5, model.num_sources, *model.image_shape))), result.stderr

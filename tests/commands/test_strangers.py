@@ -265,3 +265,22 @@ def test_a_run_of_before_a_class_was_moved_goes_on(old, new, tmp_path, monkeypat
     assert new in contents["config"]
     torch.save(contents | {"config": contents["config"].replace(new, old)}, checkpoint)
     assert fit.main(["--gpus=0", f"--ckpt={checkpoint}"]) == 0
+
+
+@pytest.mark.parametrize("way", ["--init", "--ckpt"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hyper_parameters": {"hidden_dims": [10**9]}},
+        {"hyper_parameters": {"beta": "x"}},
+        {"state_dict": {}},
+    ],
+)
+def test_weights_that_do_not_fit_their_options_are_refused_before_a_network_is_built(change, way, begun, trap, capsys):
+    contents = torch.load(begun, weights_only=True)
+    for part, values in change.items():
+        contents[part] = contents[part] | values if values else {}
+    torch.save(contents, "unfit.ckpt")
+    assert code(["--gpus=0", "--data.source=bundled", "--trainer.max_steps=1", OWN, way, "unfit.ckpt"]) == 2
+    assert "unfit.ckpt does not fit its own model" in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1

@@ -158,13 +158,15 @@ ODD = {
     ),
     "white unknown": (lambda path: tifffile.imwrite(path, numbers("i8", (), 1)), "int64, of which"),
     "NaN": (lambda path: tifffile.imwrite(path, numbers("f8", (3,), 1) * np.nan, photometric="rgb"), "NaN"),
-    "colour of 16 bits with LZW": (lambda path: lzw(path), "16 bits"),
+    "colour of 16 bits with LZW": (lambda path: lzw(path, "u2", (3,)), "uint16 compressed by LZW: convert"),
+    "colour of floats with LZW": (lambda path: lzw(path, "f4", (3,)), "float32 compressed by LZW: convert"),
+    "doubles with LZW": (lambda path: lzw(path, "f8", ()), "float64 compressed by LZW: convert"),
 }
 
 
-def lzw(path) -> None:
-    """Write 16-bit colour in planes, then claim LZW: Pillow would read 8 bits of it."""
-    tifffile.imwrite(path, numbers("u2", (3,), 1), photometric="rgb")
+def lzw(path, dtype, channels) -> None:
+    """Write a page of what Pillow cannot read as it is, then claim LZW, which tifffile cannot read."""
+    tifffile.imwrite(path, numbers(dtype, channels, 1)[0], photometric="rgb" if channels else "minisblack")
     with tifffile.TiffFile(path, mode="r+") as file:
         file.pages[0].tags["Compression"].overwrite(5)
 

@@ -1,5 +1,6 @@
 """The command line of export: a model as an ONNX file."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{name}")
-mixture = np.random.rand(5, {shape}).astype(np.float32) / 2  # a source's brightest pixel is {scale}
+mixture = np.random.rand(5, {shape}).astype(np.float32) / 2  # {brightness}
 sources, active = session.run(None, {{"mixture": mixture}})
 print(sources.shape, active.sum(1))  # (5, {slots}, {shape}), and how many sources each mixture has
 """
@@ -27,9 +28,14 @@ def export(ckpt: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         difference = onnx.export(model, part)
-    print(f"Written: {path}, {path.stat().st_size / 2**20:.1f} MiB, within {difference:.1g} of torch. To use it:")
-    shape = ", ".join("any" if side is None else str(side) for side in model.accepts)
-    print(EXAMPLE.format(name=path, shape=shape, scale=model.source_scale, slots=model.num_sources))
+    sizes = ", for any height and width" if None in model.accepts[1:] else ""
+    print(
+        f"Written: {path}, {path.stat().st_size / 2**20:.1f} MiB{sizes}, within {difference:.1g} of torch. To use it:"
+    )
+    scale = model.source_scale
+    brightness = f"a source's brightest pixel is {scale}" if math.isfinite(scale) else "of any brightness"
+    shape = ", ".join(map(str, model.image_shape))
+    print(EXAMPLE.format(name=path, shape=shape, brightness=brightness, slots=model.num_sources))
 
 
 def run(args: list[str]) -> None:

@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from vaebss.checkpoints import read
+from vaebss.checkpoints import build, read
 from vaebss.commands.data_options import corpus_options
 from vaebss.commands.resuming import (
     configuration,
@@ -128,6 +128,7 @@ class TrainCLI(LightningCLI):
             self.initial = read(path)
             if self.initial["model_class"] != self.model_type.__name__:
                 raise CheckpointError(f"{path} is not a checkpoint of {program(self.command)}")
+            build(self.initial, path)  # is refused here, before memory is taken for a network of its options
         self.typed = dumped(parser, options, known)
         saved = saved_options(self.initial, options.ckpt, known) if options.ckpt else {}
         trusted = trusted_options(saved, self.typed, options.ckpt)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vaebss.errors import FileError
+from vaebss.errors import FileError, check_above_zero
 from vaebss.figures.rows import Rows
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.separation import Quality
@@ -103,7 +103,12 @@ class Images(Modality):
         white: float | None = None,
         axes: str | None = None,
     ) -> "Images":
-        """Build the pictures that a separator sees of a user's own, see `registry.modality_of`."""
+        """Build the pictures that a separator sees of a user's own, see `registry.modality_of`.
+
+        Raises:
+            ValueError: a number is not above 0.
+        """
+        check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
         gain = separator.source_scale / (source_max or separator.source_scale)
         return cls(separator.image_shape, gain, bool(invert), white, axes)
 

@@ -64,6 +64,9 @@ def wide_pages(path: Path, most: int | None) -> tuple[list[int], dict[int, np.nd
         whole = whole or [0]  # a page alone is no copy of another
         if most and any(pages[number].imagewidth * pages[number].imagelength > most for number in whole):
             raise FileError(too_large(path, most))
+        if packed := [pages[number] for number in whole if _is_packed(pages[number])]:
+            how = COMPRESSION(packed[0].compression).name
+            _refuse(path, f"{packed[0].dtype} compressed by {how}")
         return whole, {number: _pixels(path, pages[number]) for number in whole if _is_wide(pages[number])}
 
 
@@ -84,9 +87,19 @@ def too_large(path: Path, most: int | None) -> str:
 
 def _is_wide(page: TiffPage) -> bool:
     """Return whether Pillow may misread a page, and tifffile decodes it without a further package."""
-    if page.dtype is None or page.compression not in PLAIN or page.predictor not in PREDICTORS:
+    return page.dtype is not None and _is_plain(page) and (page.bitspersample in WIDE or page.dtype == np.int8)
+
+
+def _is_packed(page: TiffPage) -> bool:
+    """Return whether nobody reads a page: tifffile not its compression, and Pillow not such numbers."""
+    if page.dtype is None or page.bitspersample not in WIDE or _is_plain(page):
         return False
-    return page.bitspersample in WIDE or page.dtype == np.int8
+    return page.samplesperpixel > 1 or page.dtype.itemsize == 8 or page.dtype == np.float16
+
+
+def _is_plain(page: TiffPage) -> bool:
+    """Return whether tifffile decompresses a page without a further package."""
+    return page.compression in PLAIN and page.predictor in PREDICTORS
 
 
 def _pixels(path: Path, page: TiffPage) -> np.ndarray:
