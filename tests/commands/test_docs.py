@@ -87,8 +87,7 @@ def test_a_documented_command_works(command, users_folder):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name
 )
-def test_documented_python_works(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_documented_python_works(page, users_folder, monkeypatch):
     monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
     known["model"] = vaebss.load("vae-k2")
