@@ -34,7 +34,7 @@ def fonts() -> list[Path]:
 def glyph(size: int, draw: random.Random) -> np.ndarray:
     """A letter of any font, (H, W) from 0 to 1, at most as large as the picture."""
     image = Image.new("L", (size, size))
-    font = ImageFont.truetype(draw.choice(fonts()), round(size * draw.uniform(0.65, 0.95)))
+    font = ImageFont.truetype(str(draw.choice(fonts())), round(size * draw.uniform(0.65, 0.95)))
     place = tuple(size * draw.uniform(0.42, 0.58) for _ in range(2))
     ImageDraw.Draw(image).text(place, draw.choice(GLYPHS), 255, font, anchor="mm")
     return np.asarray(image, np.float32) / 255

@@ -3,6 +3,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image, ImageFile
@@ -160,7 +161,6 @@ RIGHT = {
     "pages of a TIFF": (frames("a.tiff"), {}, FRAMES),
     "pages in colour and in grey": (pages("a.tif", ALL_REDS, ALL_GREYS), {}, REDS_AND_GREYS),
     "pages in float": (frames("a.tiff", "F"), {"white": 255}, FRAMES),
-    "a JPEG's preview": (frames("a.jpg", "RGB", format="MPO", quality=100), {"channels": 1}, FRAMES[:1]),
     # arrays, by type
     "bool": (array(RAMP > 99), {}, RAMP > 99),
     "uint8": (array(RAMP), {}, GREY),
@@ -201,6 +201,8 @@ RIGHT = {
     "archive of one": (saved({"x": MANY}, "a.npz"), {}, MANY),
     "all of an archive": (saved({"x": MANY, "y": LAST[:2]}, "a.npz"), {}, np.concatenate([MANY, MANY[:2]])),
 }  # fmt: skip
+if tuple(map(int, PIL.__version__.split(".")[:2])) >= (11, 3):  # earlier ones write small MPO files that are broken
+    RIGHT["a JPEG's preview"] = (frames("a.jpg", "RGB", format="MPO", quality=100), {"channels": 1}, FRAMES[:1])
 
 
 @pytest.mark.parametrize("case", RIGHT)

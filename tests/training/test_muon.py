@@ -57,6 +57,7 @@ def test_a_convolution_steps_as_far_as_the_learning_rate_says():
     assert moved == pytest.approx(0.8 * 0.01, rel=0.2)
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 def test_a_convolution_steps_as_pytorchs_own_muon_steps_a_matrix():
     """PyTorch's, with Nesterov's momentum, whose steps are scaled to 0.2 of the learning rate, not 0.8."""
     mine, other = nn.Conv2d(8, 16, 3, bias=False), nn.Linear(72, 16, bias=False)

@@ -162,11 +162,11 @@ def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
     """
     new = torch.zeros(len(sounds), dtype=torch.bool)
     audible, length = sounds.any(1), sounds.shape[1]
-    for pitch in pitches.unique():
+    for pitch in pitches[audible].unique():
         places = (audible & (pitches == pitch)).nonzero()[:, 0]
         spectra = torch.fft.rfft(sounds[places].float())
-        heard: list[int] = []
-        for number, spectrum in enumerate(spectra):
+        heard = [0]
+        for number, spectrum in enumerate(spectra[1:], start=1):
             correlations = torch.fft.irfft(spectra[heard] * spectrum.conj(), length) / length
             if not (correlations.abs() > ALIKE).any():
                 heard.append(number)
