@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebss.commands.separate import main
+from vaebss.commands.terminal import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("separate"))

@@ -1,7 +1,8 @@
 """One console command for all of scripts/: vaebss fit, vaebss test and so on."""
 
 import sys
-from importlib import import_module
+
+from vaebss.commands.terminal import start
 
 COMMANDS = {
     "fit": "train a separator on mixtures alone",
@@ -26,7 +27,7 @@ def main() -> int:
         print(f"vaebss: error: no command {name!r}; known are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     sys.argv = [f"vaebss {name}", *sys.argv[2:]]
-    return import_module(f"vaebss.commands.{name}").main()  # what it needs is imported only now
+    return start(name)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def test_help_lists_every_command(monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_each_of_its_options(command, monkeypatch, capsys):
-    code, printed = answer(monkeypatch, capsys, command, "--help")
+    code, printed = answer(monkeypatch, capsys, command, "--help.all")
     assert code == 0
     assert printed.startswith(f"usage: vaebss {command} ")
     ours = printed.split("Customize every aspect of training")[0]  # Lightning's own come after, and explain themselves
@@ -39,7 +39,7 @@ def test_every_command_explains_each_of_its_options(command, monkeypatch, capsys
 
 @pytest.mark.parametrize(("command", "own"), [("fit", "--init"), ("remix", "--teacher")])
 def test_our_own_options_come_before_lightnings(command, own, monkeypatch, capsys):
-    _, printed = answer(monkeypatch, capsys, command, "--help")
+    _, printed = answer(monkeypatch, capsys, command, "--help.all")
     options = re.findall(r"^  (--[\w.]+)", printed, flags=re.MULTILINE)
     assert {own, "--gpus", "--ckpt", "--model.num_sources", "--data.batch_size", "--trainer.max_epochs"} <= {*options}
     lightnings = [option.startswith("--trainer") for option in options]

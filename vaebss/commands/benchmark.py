@@ -16,8 +16,8 @@ def run(args: list[str]) -> None:
     """Benchmark as the options say; prints a table and writes benchmark.json."""
     about = "Measure how fast this machine's CPU trains, separates and adapts, on pairs of digits."
     parser = OneLineErrors(prog=program("benchmark"), description=about)
-    parser.add_argument("--rounds", type=int, default=3, help="Turns of every workload.")
-    parser.add_argument("--steps", type=int, default=60, help="Training steps of a turn.")
+    parser.add_argument("--rounds", type=int, default=3, help="Number of turns of every workload.")
+    parser.add_argument("--steps", type=int, default=60, help="Training steps in a turn.")
     parser.add_argument("--out", type=str, default="benchmark", help="Folder for benchmark.json.")
     options = parser.parse_args(args)
     if options.rounds < 1 or options.steps < 2:

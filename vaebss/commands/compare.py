@@ -42,21 +42,22 @@ RENAMED = {"data.num_mixed": "num-mixed", "model.num_sources": "num-sources"}
 def parse(args: list[str]) -> Any:
     """Options; whatever can be refused without looking at the data is refused here."""
     parser = OneLineErrors(prog=program("compare"), description="Train and score every method of Table II, or III.")
-    config = "Of fit.py: its data and model sections hold unless options are typed. beta rises as in the table."
+    config = "Configuration of fit.py, whose data and model sections hold unless options are typed. "
+    config += "The warm-up of beta is that of the table."
     parser.add_argument("--config", type=Path_fr | None, help=config)  # type: ignore[operator]
-    known = "; ".join(f"of {kind}: {', '.join(methods)}" for kind, methods in METHODS.items())
-    parser.add_argument("--methods", type=str | list[str] | None, help=f"One or a list; all by default, {known}.")
-    parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, sources in a mixture.")
-    slots = "K, or a list of them; by default those that were published."
+    known = "; ".join(f"For {kind}: {', '.join(methods)}" for kind, methods in METHODS.items())
+    parser.add_argument("--methods", type=str | list[str] | None, help=f"Method or list; by default all. {known}.")
+    parser.add_argument("--num-mixed", "--num_mixed", type=int, default=2, help="M, number of sources in a mixture.")
+    slots = "K, the number of sources that models assume, or a list. By default as published."
     parser.add_argument("--num-sources", "--num_sources", type=int | list[int] | None, help=slots)
-    parser.add_argument("--budget", type=int, default=400_000, help="Mixtures that each method sees in training.")
-    begin = "Slots of a VAE that is to have 3 or 4: it keeps the K busiest after half the budget. 0: it begins with K."
+    parser.add_argument("--budget", type=int, default=400_000, help="Number of mixtures that each method trains on.")
+    begin = "Slots at the start of a VAE of 3 or 4, which keeps the K busiest after half the budget; 0 starts with K."
     parser.add_argument("--begin-with", "--begin_with", type=int, default=BEGIN_WITH, help=begin)
-    best = f"Score models that come with the package ({', '.join(SHIPPED)}) in place of training, whatever its options."
+    best = f"Shipped models ({', '.join(SHIPPED)}) are scored, and none is trained. Options of training have no effect."
     parser.add_argument("--shipped", action="store_true", help=best)
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
-    parser.add_argument("--gpus", type=int | None, help="0 is the CPU, 1 a GPU. By default what there is.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the training mixtures and all that is drawn.")
+    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 or 1. By default what there is.")
+    parser.add_argument("--seed", type=int, default=0, help="Random seed.")
     parser.add_class_arguments(MNISTMixtures, "data", skip=OWN["data"])
     parser.add_class_arguments(VAEBSS, "model", skip=OWN["model"])
     typed = [option for path in configurations(args) for option in _options_of(path)]

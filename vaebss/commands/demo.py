@@ -15,7 +15,7 @@ def parse(args: list[str]) -> Any:
     root = "Folder for MNIST, whose test digits are picked, and for rendered notes; filled where they are missing."
     parser.add_argument("--data.root", type=str, default="data", help=root)
     parser.add_argument("--port", type=int | None, help="Port of the page; by default a free one from 7860.")
-    parser.add_argument("--share", type=bool, default=False, help="Whether to ask Gradio for a public address.")
+    parser.add_argument("--share", type=bool, default=False, help="Public address of the page, from Gradio.")
     return parser.parse_args(args)
 
 

@@ -43,8 +43,8 @@ def run(args: list[str]) -> None:
     parser = OneLineErrors(
         prog=program("export"), description="Turn a model into an ONNX file, checked by onnxruntime."
     )
-    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or a shipped model's name.")
-    parser.add_argument("--out", type=str, default="model.onnx", help="The file.")
+    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or name of a shipped model.")
+    parser.add_argument("--out", type=str, default="model.onnx", help="ONNX file to write.")
     options = parser.parse_args(args)
     export(options.ckpt, expanded(options.out))
 

@@ -54,12 +54,12 @@ class RemixCLI(TrainCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         teacher = (
-            "Checkpoint, or shipped model, that makes the first bank; by default --init's if that is given, else for "
-            "--data.mixtures the shipped one of as many slots; none: it is trained; a .yaml file of fit.py's options, "
-            "here or beside --config's: it is trained by those, unless there is --init."
+            "Checkpoint, or name of a shipped model, whose estimates make the first bank. A .yaml file of fit.py's "
+            "options, here or beside --config's, trains a VAE as teacher by these, and none by the defaults. By "
+            "default it is --init where that is given, for --data.mixtures a shipped model of as many slots, else none."
         )
         parser.add_argument("--teacher", type=str | None, help=teacher)
-        epochs = "Its training, if it needs any."
+        epochs = "Epochs to train the teacher for, if one has to be trained."
         parser.add_argument("--teacher_epochs", "--teacher-epochs", type=int | None, help=epochs)
         parser.link_arguments("data.exponent", "model.exponent", apply_on="instantiate")
         parser.link_arguments("data.frequencies", "model.frequencies", apply_on="instantiate")

@@ -44,26 +44,27 @@ def parse(args: list[str]) -> Any:
     """Options."""
     description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
     parser = OneLineErrors(prog=program("separate"), description=description)
-    inputs = "Pictures, NPY or NPZ files; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
+    inputs = "Files of pictures, NPY or NPZ; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
     parser.add_argument("inputs", nargs="+", type=str, help=inputs)
-    models = "Checkpoint, or a shipped model's name; by default %s for pictures and %s for sounds."
+    models = "Checkpoint, or name of a shipped model; by default %s for pictures and %s for sounds."
     models %= DEFAULT_MODELS["images"], DEFAULT_MODELS["audio"]
     parser.add_argument("--ckpt", type=str | None, help=models)
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
-    kind = "Of the sources' files. By default as what came in: arrays as NPY, pictures as PNG, of 16 bits where they "
-    kind += "were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
+    kind = "Format of the sources' files. By default that of the input: arrays as NPY, pictures as PNG, of 16 bits "
+    kind += "where they were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
     parser.add_argument("--format", choices=FORMATS, help=kind)
     brightness = "Brightest value of a single source in the input, white being 1; by default as the mixtures look."
     parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
-    invert = "For dark sources on a white background; by default as the mixtures look."
+    invert = "Inversion of pictures that show dark sources on white; by default as the mixtures look."
     parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
-    white = "Number that stands for white in arrays of numbers; by default the largest of whole numbers, and 1."
+    white = "Number that stands for white in arrays; by default the largest of their type for whole numbers, else 1."
     parser.add_argument("--white", type=float | None, help=white)
     axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
-    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Refine latents, if it has any.")
-    parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
-    parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
+    steps = "Steps that refine the latents of a VAE; 60 are plenty."
+    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help=steps)
+    parser.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
+    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
     options = parser.parse_args(args)
     if options.source_max is not None and not 0 < options.source_max < math.inf:
         raise ValueError(f"--source-max must be above 0, not {options.source_max}")

@@ -19,14 +19,14 @@ OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled
 def parse(args: list[str]) -> Any:
     """Options."""
     parser = OneLineErrors(prog=program("ship"), description="Put a trained model into the package, with its card.")
-    ckpt = "Checkpoint of fit.py or remix.py. Of several that went on from the same weights the mean is shipped."
+    ckpt = "Checkpoint of fit.py or remix.py, or several that started from the same weights, whose mean is shipped."
     parser.add_argument("--ckpt", required=True, type=str, nargs="+", help=ckpt)
-    parser.add_argument("--name", required=True, type=str, help="Of the model, such as vae-k2.")
-    parser.add_argument("--command", required=True, type=str, help="What made it, for the card.")
-    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Score it refined as well.")
-    parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST or of notes, which score it.")
-    parser.add_argument("--soundfont", type=str | None, help="Of the notes; by default the font that pretty_midi has.")
-    parser.add_argument("--licence", type=str, default=LICENCE, help="Of what it was trained on.")
+    parser.add_argument("--name", required=True, type=str, help="Name of the model, such as vae-k2.")
+    parser.add_argument("--command", required=True, type=str, help="Command that trained it, for the card.")
+    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Steps of a refined score.")
+    parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST or of notes, for the scores.")
+    parser.add_argument("--soundfont", type=str | None, help="SoundFont of the notes; by default that of pretty_midi.")
+    parser.add_argument("--licence", type=str, default=LICENCE, help="Licence of the training data.")
     options = parser.parse_args(args)
     catalogue.check_name(options.name)
     return options

@@ -7,13 +7,16 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from vaebss.errors import DataError, first_line
 
+PART, ALL, GROUPS = "--help.", "all", ("data", "model", "trainer")  # options that print help
+SHORT_HELPS = Path(__file__).parent / "help"  # of commands that take seconds to import
 TRACEBACK = "VAEBSS_TRACEBACK"  # environment variable, for those who change the code
 TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # the exit codes that shells give
 CONSOLE = "vaebss "  # how the program's name begins where it is the console command
@@ -28,12 +31,50 @@ FOREIGN = (  # warnings of Lightning that no user can act upon
 
 
 class OneLineErrors(ArgumentParser):
-    """An argument parser that says in one line what is wrong, where others print all their options first."""
+    """An argument parser with errors of one line, where others print all their options first.
+
+    `--help.all` prints the help of all options, and `--help.data` that of the options whose names begin with `--data`.
+    """
+
+    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        for arg in sys.argv[1:] if args is None else args:
+            if arg.startswith(PART):
+                self.print_part(arg.removeprefix(PART))
+                raise SystemExit(0)
+        return super().parse_args(args, *rest, **options)
+
+    def print_part(self, part: str) -> None:
+        """Print the help of the options of a group, or of all options.
+
+        Raises:
+            ValueError: There is no such group.
+        """
+        groups: Any = self._action_groups
+        parts = {action.dest.partition(".")[0]: group for group in groups[::-1] for action in group._group_actions}
+        names = [name for name in GROUPS if name in parts]
+        if part != ALL:
+            if part not in names:
+                raise ValueError(f"{PART}{part} must be one of {', '.join(PART + name for name in (*names, ALL))}")
+            groups[:] = [parts[part]]
+            self.usage, self.description = "%(prog)s [options]", None
+        self.print_help()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         reason = " ".join(message.split())
         print(f"{self.prog}: error: {reason} (--help lists the options)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def start(command: str) -> int:
+    """Run a command with the arguments that were typed, and return its exit code.
+
+    Short help is printed from a file where there is one, before anything is imported that takes seconds.
+    """
+    path = SHORT_HELPS / f"{command}.txt"
+    if {"-h", "--help"} & {*sys.argv[1:]} and path.is_file():
+        print(path.read_text().replace(f"{command}.py", program(command), 1), end="")
+        return 0
+    return import_module(f"vaebss.commands.{command}").main()
 
 
 def program(command: str) -> str:

@@ -38,16 +38,15 @@ KNOWN = "The bundled digits are MNIST training digits, which this model was trai
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     """Options, those of the data from the checkpoint where they are not typed; and the checkpoint."""
     parser = OneLineErrors(prog=program("test"), description="Score a checkpoint on fixed test mixtures.")
-    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or a shipped model's name.")
+    parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or name of a shipped model.")
     parser.add_argument(
         "--out", type=str | None, help="Folder for results; by default the checkpoint's, or ./results/NAME."
     )
-    parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
-    parser.add_argument(
-        "--refine_steps", "--refine-steps", type=int, default=0, help="Also refine latents: 60 are plenty."
-    )
-    parser.add_argument("--restarts", type=int, default=0, help="Other starts to refine; the best objective wins.")
-    bounded = "Whether masked estimates are nowhere brighter than a source can be; by default as in training."
+    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+    steps = "Steps that refine the latents of a VAE; 60 are plenty."
+    parser.add_argument("--refine_steps", "--refine-steps", type=int, default=0, help=steps)
+    parser.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
+    bounded = "Bound on masked estimates: none is brighter than a source can be. By default as in training."
     parser.add_argument("--bounded", type=bool | None, help=bounded)
     parser.add_class_arguments(MNISTMixtures, "data")
     checkpoint = read(parser.parse_args(args).ckpt)

@@ -58,8 +58,9 @@ class TrainParser(OneLineErrors, LightningArgumentParser):
     corpus: Corpus | None = None
 
     def instantiate_classes(self, cfg: Any, **options: Any) -> Any:
-        cfg = cfg.clone()
-        cfg.data.source = self.corpus or cfg.data.source
+        if self.corpus and "data" in cfg:  # absent where only the class of one option is made
+            cfg = cfg.clone()
+            cfg.data.source = self.corpus
         return super().instantiate_classes(cfg, **options)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
@@ -107,11 +108,9 @@ class TrainCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--gpus", type=int | None, help="GPUs to use; 0 is the CPU. By default what there is.")
-        parser.add_argument("--ckpt", type=str | None, help="Checkpoint of a run to resume, in its own folder.")
-        init = (
-            "Checkpoint, or shipped model, to start a new run from; its --model options hold unless others are typed."
-        )
+        parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+        parser.add_argument("--ckpt", type=str | None, help="Checkpoint of the run to resume, in the run's own folder.")
+        init = "Checkpoint, or name of a shipped model, to start a new run from. It sets the other --model options."
         parser.add_argument("--init", type=str | None, help=init)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         for ours, models in {"brightest": "source_scale", "bounded": "bounded", "image_shape": "image_shape"}.items():

@@ -31,13 +31,13 @@ class MNISTMixtures(LightningDataModule):
     metrics and pictures alone, where the true sources are known.
 
     Args:
-        num_mixed: Digits in a mixture, a number or a range such as [1, 4], then drawn for each mixture.
+        num_mixed: Number of digits in a mixture, or a range such as [1, 4] from which it is drawn for each mixture.
         batch_size: Mixtures in a training step, on each device.
         epoch_size: Mixtures in an epoch, rounded down to whole batches.
-        num_mixtures: Train on a fixed list of so many mixtures, as from a folder; by default all are fresh.
-        val_mixtures: Length of the fixed list of validation mixtures, of training digits held out.
+        num_mixtures: Length of a fixed list of training mixtures, as from a folder; by default every mixture is new.
+        val_mixtures: Length of the fixed list of validation mixtures, made from held-out training digits.
         test_mixtures: Length of the fixed list of test mixtures.
-        num_workers: Processes that gather batches. 0 is fastest: a batch is one indexing operation.
+        num_workers: Processes that load batches. 0 is fastest: a batch is one indexing operation.
         seed: Random seed of the training mixtures. On the command line --seed_everything sets it.
         corpus: Options of `open_corpus`: what is mixed.
 

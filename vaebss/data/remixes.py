@@ -23,19 +23,20 @@ class Remixes(MNISTMixtures):
 
     Args:
         num_mixtures: Length of the fixed list of training mixtures that make the banks.
-        keep: Share of the mixtures, the most confident ones, that make each round's bank; its length is the number of
-            rounds.
+        keep: Shares of the mixtures, the most confident ones, that make the bank of each round; there are as many
+            rounds as shares.
         epochs_per_round: Epochs that a student learns from one bank.
-        refine_steps: Refinement of the teacher's latents, if it has any, for the first bank.
-        restarts: Other starts of that refinement.
-        remix_gains: Least and most that a pseudo-source is multiplied by in a remix, such as [0.25, 1.0].
-        remix_detune: Semitones by which pseudo-sources of sound are played lower at most, each anew in every epoch.
-        consistent: Whether mixtures are trusted less where groups of their sources, mixed anew, are counted wrongly.
-        voices: Whether the same voices sound in all of given recordings: then each has a slot of its own, and remixes
-            are of one voice each.
+        refine_steps: Steps of refinement of the teacher's latents, if it has any, for the first bank.
+        restarts: Number of further starts of that refinement.
+        remix_gains: Range from which the gain of each pseudo-source in a remix is drawn, such as [0.25, 1.0].
+        remix_detune: Semitones by which pseudo-sources of sound are detuned downwards at most, anew in every epoch.
+        consistent: Weighting by consistency: mixtures are trusted less where the number of sources in remixed groups of
+            their estimates is not found again.
+        voices: Assumption that the same voices sound in all recordings: each then has a slot of its own, and each remix
+            has one source of each voice.
         batch_size: Remixes in a training step, on each device.
         epoch_size: Remixes in an epoch, rounded down to whole batches.
-        options: Those of MNISTMixtures.
+        options: Options of MNISTMixtures.
 
     Attributes:
         banks: Returns the bank of a round, counted from 0; it is set before training, see `training.banks.BankMaker`.

@@ -34,24 +34,24 @@ class Masker(Separator):
     many opinions, see `label`. Estimates that are not masked lack the bound on their brightness alone.
 
     Args:
-        num_sources: K, slots.
+        num_sources: K, the number of slots.
         widths: Channels at each resolution, the finest first.
-        bottleneck: Units of the fully connected layer at the coarsest.
-        view: What its convolutions see: the "pixels" around each, or the "bands" around each of a spectrogram, in all
-            its frames.
-        average_decay: The network that separates is a running average of the one that learns, which keeps this share
-            of itself in each step.
-        image_shape: (C, H, W) of the mixtures that it learns from. On the command line the data sets it.
+        bottleneck: Units of the fully connected layer at the coarsest resolution.
+        view: View of the convolutions: the "pixels" around each pixel, or the "bands" around each band of a
+            spectrogram, in all its frames.
+        average_decay: Decay of the running average of the network's weights, which is what separates: it keeps this
+            share of itself in each step.
+        image_shape: (C, H, W) of training mixtures. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
-        bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
-            scale nobody knows.
-        exponent: p, pictures of sources add up as (sum_k s_k^p)^(1/p); shares are of p-th powers. On the command line
-            the data sets it.
-        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
-            follows from how bright given mixtures are. Of sound it is a share of a mixture's energy.
+        bounded: Bound on masked estimates: none is brighter than source_scale. On the command line it is on, unless
+            --data.mixtures is given, whose brightest source is unknown.
+        exponent: p: pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p); shares are of p-th
+            powers. On the command line the data sets it.
+        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less is inactive. It
+            follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
         harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as
             [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
-        frequencies: Hertz of the centre of each band, for harmonics. On the command line the data sets it.
+        frequencies: Centre of each band in hertz, for harmonics. On the command line the data sets it.
     """
 
     def __init__(

@@ -31,27 +31,28 @@ class VAE(Separator):
     best objective wins. What ranks answers is log p(x | z) + beta log p(z) at them, in nats.
 
     Args:
-        num_sources: K, sources that the model assumes; spare slots may stay silent.
-        latent_dim: D, size of each source's latent.
+        num_sources: K, the number of sources that the model assumes; spare slots may stay silent.
+        latent_dim: D, the size of each source's latent.
         hidden_dims: Widths of the encoder's layers; the decoder mirrors them.
         prior: Prior of the latents.
-        prior_scale: Its standard deviation (normal) or b (Laplace).
+        prior_scale: Standard deviation (normal) or b (Laplace) of the prior.
         likelihood: Distribution of a mixture's pixels around the sum of the sources.
-        likelihood_scale: Its b (Laplace) or standard deviation (normal). The default gives a Laplace unit variance;
-            of given mixtures it follows from how bright and how large they are.
-        variational: False drops sampling and rate: a plain auto-encoder, the paper's baseline.
+        likelihood_scale: Standard deviation (normal) or b (Laplace) of the likelihood. The default gives a Laplace
+            distribution unit variance; for your own mixtures it follows from their brightness and size.
+        variational: Sampling and the rate; false drops both, which makes a plain auto-encoder, the paper's baseline.
         beta: Weight of the rate in the objective.
-        output: What the decoder ends in: pixels in (0, 1) from a sigmoid, any above 0 from a softplus.
-        begin: Bias of the decoder's last layer at first: what sources look like before anything is learned. Of given
-            mixtures it follows from how bright they are; else it is about 0 (sigmoid) or -2 (softplus).
-        exponent: p, sources add up to the mixture as (sum_k s_k^p)^(1/p). On the command line the data sets it.
+        output: Function that the decoder ends in: a sigmoid (pixels from 0 to 1) or a softplus (any pixels above 0).
+        begin: Initial bias of the decoder's last layer: what sources look like before anything is learned. For your own
+            mixtures it follows from their brightness; else it is about 0 (sigmoid) or -2 (softplus).
+        exponent: p: pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p). On the command line the
+            data sets it.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
-        bounded: Whether masked estimates respect that. On the command line true unless --data.mixtures are given, whose
-            scale nobody knows.
-        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less holds none. It
-            follows from how bright given mixtures are. Of sound it is a share of a mixture's energy.
-        seed: Of the posterior noise. On the command line --seed_everything sets it.
+        bounded: Bound on masked estimates: none is brighter than source_scale. On the command line it is on, unless
+            --data.mixtures is given, whose brightest source is unknown.
+        faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less is inactive. It
+            follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
+        seed: Random seed of the posterior noise. On the command line --seed_everything sets it.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class RemixSeparator(System):
     """A mask network, trained on remixes of another separator's estimates. Holds a Masker as `model`.
 
     Args:
-        lr: Muon's learning rate, falling to lr_min along a cosine until the end of the last round.
+        lr: Learning rate of Muon, falling to lr_min along a cosine until the end of the last round.
         lr_min: Lowest learning rate.
         model: Options of the Masker.
     """

