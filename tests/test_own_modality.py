@@ -82,4 +82,4 @@ def test_it_has_no_files_until_it_says_so(tmp_path):
         with pytest.raises(vaebss.errors.FileError, match="pulses cannot be"):
             ask(tmp_path / "file.txt")
     with pytest.raises(ValueError, match="pulses cannot be read from arrays"):
-        Pulses().taken(torch.zeros(48), None)
+        Pulses().from_user(torch.zeros(48), None)

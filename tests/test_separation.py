@@ -90,7 +90,7 @@ def test_mixtures_that_cannot_be_separated_are_refused(mixture, message):
 def test_slots_without_a_source_give_what_they_have_to_those_with_one(random_mixture, exponent):
     found = mask(torch.rand(5, 3, 1, 28, 28), random_mixture, exponent=exponent)
     active = torch.tensor([[True, False, True]] * 4 + [[False] * 3])
-    settled = Separation(found, active, torch.ones(5)).settled(random_mixture, exponent)
+    settled = Separation(found, active, torch.ones(5)).drop_inactive(random_mixture, exponent)
     assert (settled.sources[:4, 1] == 0).all()
     torch.testing.assert_close(add_up(settled.sources, exponent), random_mixture, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(settled.sources[4], found[4])  # who else should have it

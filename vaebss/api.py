@@ -12,7 +12,7 @@ from torch import Tensor
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
 from vaebss.modalities.files import each_array, find
-from vaebss.modalities.modality import Channels, Modality, UserSignals, through
+from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
 from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
@@ -121,10 +121,10 @@ def separate(
     separator = stated or _default("images" if sample_rate is None else "audio")
 
     def first(modality: Modality) -> Iterable[Tensor]:
-        yield modality.taken(signals, sample_rate, channels).signals[:LOOKED_AT]
+        yield modality.from_user(signals, sample_rate, channels).signals[:LOOKED_AT]
 
     modality = _told(as_they_look(separator, look, first))
-    return _separated(separator, modality, modality.taken(signals, sample_rate, channels), refinement)
+    return _separated(separator, modality, modality.from_user(signals, sample_rate, channels), refinement)
 
 
 def _are_paths(signals: Any) -> bool:
@@ -183,7 +183,7 @@ def _told(look: Look) -> Modality:
 
 def _separated(separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int]) -> Separation:
     """Separate signals; the sources are in the user's shape."""
-    found = through(separator.separate, modality, given.signals, **refinement)
+    found = separate_signals(separator.separate, modality, given.signals, **refinement)
     sources = given.restore(found.sources)
     if given.several:
         return Separation(sources, found.active, found.confidence)
@@ -222,6 +222,6 @@ def adapt(
     from vaebss.training.adapting import adapt as train_student
 
     teacher = model if isinstance(model, Separator) else load(model)
-    images = modality_of(teacher, invert=invert, axes=axes).taken(mixtures, None).signals
+    images = modality_of(teacher, invert=invert, axes=axes).from_user(mixtures, None).signals
     check_mixture(images, (None, None, None), teacher.num_sources)
     return train_student(images, teacher, seed, steps)

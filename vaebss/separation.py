@@ -3,6 +3,7 @@
 # B mixtures, K assumed sources, S the shape of a signal or of its picture
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Separation:
             return self
         return Separation(self.sources[None], self.active[None], self.confidence[None])
 
-    def settled(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
+    def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
         """Of pictures (B, K, C, H, W) and their mixture: what slots without a source have goes to those with one.
 
         In proportion, so that the sources alone add up to the mixture; all stays as it is where there is none.
@@ -76,6 +77,11 @@ class Separation:
         holding = self.active | ~self.active.any(1, keepdim=True)
         estimates = (self.sources + FAINT) * holding[..., None, None, None]
         return Separation(mask(estimates, mixture, exponent=exponent), self.active, self.confidence)
+
+    def settled(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
+        """Call `drop_inactive`, as this method is named since version 0.3.0."""
+        warnings.warn("Separation.settled is now called drop_inactive", DeprecationWarning, stacklevel=2)
+        return self.drop_inactive(mixture, exponent)
 
     def sources_first(self) -> "Separation":
         """The same of a batch, with the slots that hold a source before those that hold none."""

@@ -49,7 +49,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def heard(found, batch, modality=AUDIO) -> torch.Tensor:
-    return modality.heard(found, modality.picture(batch["signal"]), batch["signal"])
+    return modality.to_signals(found, modality.picture(batch["signal"]), batch["signal"])
 
 
 @pytest.mark.parametrize("name", MAKE)

@@ -16,10 +16,10 @@ from vaebss.checkpoints import load
 from vaebss.commands import fit, remix, separate, test
 from vaebss.data.corpora import pictures
 from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.modalities.appearance import estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
-from vaebss.modalities.looks import estimated_scale
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.training import adapting, presets, statistics
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
@@ -171,7 +171,7 @@ def test_any_model_is_scored_on_pairs_of_ones_own(shape, tmp_path, monkeypatch, 
     assert "12 mixtures of mixtures.npy" in capsys.readouterr().out
     scores = json.loads(Path("scored/results.json").read_text())
     teacher, mixtures = load("remix-k2"), sources.sum(1)
-    found = through(teacher.separate, seen_by(teacher, mixtures, 0.5), mixtures).sources
+    found = separate_signals(teacher.separate, seen_by(teacher, mixtures, 0.5), mixtures).sources
     count = torch.full((12,), 2)
     expected = float(mixture_psnr_paper(found, sources, count, 0.5).mean())
     assert abs(scores["masked"]["psnr_paper"] - expected) < 0.05

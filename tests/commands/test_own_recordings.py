@@ -77,7 +77,6 @@ def test_own_notes_are_trained_on_scored_and_compared(users_folder, capsys):
         (["--data.mixtures", "low/0.wav"], "holds 7.0 seconds of sound; 10.1 are the least"),
         (["--data.source", "both"], "keep them apart"),
         (["--data.source", "recordings"], "holds 2 notes; 10 are the least"),
-        (["--data.source", "my_notes", "--data.noise", "0.1"], "is of images alone"),
         (["--data.mixtures", "recordings", "--data.sources", "[low,my_notes]"], "has not as many recordings"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

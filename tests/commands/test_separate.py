@@ -121,7 +121,7 @@ def test_a_picture_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monke
 def test_estimates_are_those_of_the_model(tmp_path, checkpoint, mixtures):
     model = checkpoints.load(checkpoint)
     (images,) = read_images(tmp_path / "three.npy")
-    found = api.through(model.separate, modality_of(model, source_max=0.25), images)
+    found = api.separate_signals(model.separate, modality_of(model, source_max=0.25), images)
     torch.testing.assert_close(found.sources, model.separate(images * 2).sources / 2)
 
 
@@ -250,7 +250,7 @@ def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path,
     with OutputFolder(tmp_path / "out", []) as written:
         ((names, _, found),) = taker.take_apart(tmp_path / "three.npy", "three", written)
         sheet = ContactSheet()
-        sheet.draw_with(lambda rows: drawn.append(rows) or modality.figure(rows), modality.beside)
+        sheet.draw_with(lambda rows: drawn.append(rows) or modality.figure(rows), modality.columns_per_page)
         sheet.add(names, signals, found.sources, found.count)
         sheet.save(tmp_path / "sheet.png")
     assert list(drawn[0]) == ["mixture", "source 1", "source 2"]
@@ -282,5 +282,5 @@ def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
     assert len([*out.glob(rows[1]["written"])]) == max(int(row["count"]) for row in rows[1:])
     model = load(checkpoint)
     images = torch.from_numpy(mixtures)[:, None]
-    confidence = api.through(model.separate, modality_of(model, source_max=0.5), images).confidence
+    confidence = api.separate_signals(model.separate, modality_of(model, source_max=0.5), images).confidence
     assert [float(row["confidence"]) for row in rows[1:]] == pytest.approx(confidence.tolist(), abs=1e-4)

@@ -21,7 +21,7 @@ from vaebss.errors import CheckpointError
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
 from vaebss.metrics.images import mixture_psnr_paper
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 
 FEW = {0: (55, 80), 40: (60, 80), 73: (60, 84)}
@@ -189,7 +189,7 @@ def test_notes_at_random_are_held_out_and_two(library):
 def test_notes_are_heard_apart_and_scored(library):
     model, sources = vaebss.load("vae-notes"), library.sources([(40, 69), (0, 60)])
     html, spectrograms = notes_apart(model, sources)
-    found = through(model.separate, modality_of(model), sources.sum(1), refine_steps=60)
+    found = separate_signals(model.separate, modality_of(model), sources.sum(1), refine_steps=60)
     quality = si_sdr(match(found.sources, sources, torch.tensor([2])), sources).mean()
     assert number(r"SI-SDR ([-\d.]+) dB", html) == pytest.approx(float(quality), abs=0.051)
     mixture, *parts = heard(html)

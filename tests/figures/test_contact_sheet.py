@@ -16,7 +16,7 @@ def sheet(path, *shapes: tuple[int, ...]) -> tuple[list[int], Image.Image]:
         return modality.figure(rows)
 
     made = ContactSheet()
-    made.draw_with(draw, modality.beside)
+    made.draw_with(draw, modality.columns_per_page)
     for number, (many, *shape) in enumerate(shapes):
         sources = torch.rand(many, 3, *shape)
         names = [f"{number}[{place}]" for place in range(many)]

@@ -323,7 +323,7 @@ def test_a_32_bit_png_of_older_pillows_is_of_16_bits(tmp_path, monkeypatch):
     path = saved(Image.fromarray(WORDS[None]))(tmp_path)
     monkeypatch.setattr(ImageFile.ImageFile, "mode", "I", raising=False)
     upright = Image.fromarray(WORDS[None].astype("i4"))
-    monkeypatch.setattr("vaebss.modalities.frames.ImageOps.exif_transpose", lambda image: upright)
+    monkeypatch.setattr("vaebss.modalities.image_frames.ImageOps.exif_transpose", lambda image: upright)
     (images,) = read_images(path)
     np.testing.assert_allclose(images[0, 0], WORDS[None] / 65_535)
 
@@ -331,7 +331,7 @@ def test_a_32_bit_png_of_older_pillows_is_of_16_bits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("mode", "straight", "channels"), [("La", "LA", 1), ("RGBa", "RGBA", 3)])
 def test_colour_that_is_multiplied_by_alpha_already_is_not_again(tmp_path, monkeypatch, mode, straight, channels):
     upright = alpha(*[255] * channels, mode=straight).convert(mode)
-    monkeypatch.setattr("vaebss.modalities.frames.ImageOps.exif_transpose", lambda image: upright)
+    monkeypatch.setattr("vaebss.modalities.image_frames.ImageOps.exif_transpose", lambda image: upright)
     (images,) = read_images(saved(Image.fromarray(RAMP))(tmp_path))
     np.testing.assert_allclose(images[0], [GREY] * channels, rtol=1e-6)
 

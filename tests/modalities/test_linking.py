@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebss.modalities import linking, windows
+from vaebss.modalities import slot_linking, windows
 from vaebss.modalities.audio import Audio
 from vaebss.separation import Separation
 
@@ -87,7 +87,7 @@ def test_channels_of_a_slot_stay_together(stems):
 
 
 def test_silence_is_joined_as_it_is():
-    order = linking.orders(torch.zeros(3, 2, 16), torch.zeros(3, 2, dtype=torch.bool))
+    order = slot_linking.orders(torch.zeros(3, 2, 16), torch.zeros(3, 2, dtype=torch.bool))
     assert order.tolist() == [[0, 1]] * 3
 
 
@@ -96,7 +96,7 @@ def test_a_voice_that_pauses_leaves_its_slot_silent():
     low, high = torch.tensor([8.0, 4, 2, 1, 0, 0, 0, 0]), torch.tensor([0.0, 0, 0, 0, 1, 2, 4, 8])
     silence = torch.zeros(8)
     energies = torch.stack([torch.stack(pair) for pair in ((low, high), (high, low), (silence, high), (high, silence))])
-    ordered = energies.take_along_dim(linking.orders(energies, energies.sum(2) > 0)[..., None], 1)
+    ordered = energies.take_along_dim(slot_linking.orders(energies, energies.sum(2) > 0)[..., None], 1)
     place = int(ordered[0, 1, 7] > 0)  # of the high one
     assert (ordered[:, place] == high).all()
     assert (ordered[2:, 1 - place] == 0).all()
@@ -122,7 +122,7 @@ def spectra(*coefficients: Tensor) -> Tensor:
 def placed(energies: Tensor, voices: Tensor, active: Tensor | None = None) -> Tensor:
     """Which voice is in each place of each window, (N, K), once slots are linked; `voices` are those of the slots."""
     active = torch.ones(voices.shape, dtype=torch.bool) if active is None else active
-    return voices.gather(1, linking.orders(energies, active))
+    return voices.gather(1, slot_linking.orders(energies, active))
 
 
 def alternating(number: int) -> Tensor:
@@ -135,7 +135,7 @@ def test_voices_are_as_many_as_sources_are_together_in_a_quarter_of_the_windows(
     """Of eight windows; in the others each sounds alone, in turn."""
     slots = alternating(8)
     active = torch.tensor([[True, number < together] for number in range(8)])
-    order = linking.orders(spectra(2.0 * slots - 1), active)
+    order = slot_linking.orders(spectra(2.0 * slots - 1), active)
     alone = list(zip(slots[together:, 0].tolist(), order[together:].argmin(1).tolist(), strict=True))
     assert len({voice for voice, _ in alone}) == 2
     assert len({place for _, place in alone}) == voices

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebss.modalities.looks import describe
+from vaebss.modalities.appearance import describe
 
 
 def digits(count, background=0.0):

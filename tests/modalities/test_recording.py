@@ -12,7 +12,7 @@ from vaebss import load
 from vaebss.errors import FileError
 from vaebss.modalities import blocks, recording, resampling, sound_files, windows
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -104,8 +104,8 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
     paths = [tmp_path / f"{number}.wav" for number in range(separator.num_sources)]
     part.save(found, 0, paths)
 
-    taken, restore, _ = audio.taken(sound, rate, "first")
-    whole = through(separator.separate, audio, taken).sources_first()
+    taken, restore, _ = audio.from_user(sound, rate, "first")
+    whole = separate_signals(separator.separate, audio, taken).sources_first()
     assert torch.equal(found.active, whole.active)
     torch.testing.assert_close(found.confidence, whole.confidence)
     torch.testing.assert_close(found.sources, whole.sources, atol=1e-6, rtol=0)
@@ -124,7 +124,7 @@ def test_random_restarts_are_those_of_the_whole(tmp_path, small_blocks, monkeypa
         return model.separate(pictures, refine_steps=2, restarts=2)
 
     (part,) = Audio().read(path)
-    whole = through(answer, Audio(), sound).sources_first()
+    whole = separate_signals(answer, Audio(), sound).sources_first()
     torch.testing.assert_close(part.separated(answer).sources[:, :, 0], whole.sources, atol=1e-6, rtol=0)
 
 
@@ -152,8 +152,8 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     sound, model = duet(3, rate, 2), load("vae-notes")
     offsets = torch.tensor([[offset], [offset / 2]])
     soundfile.write(tmp_path / "a.wav", (sound + offsets).T.numpy(), rate, "FLOAT")
-    taken, restore, _ = Audio().taken(sound, rate, "first")
-    plain = restore(through(model.separate, Audio(), taken).sources_first().sources)
+    taken, restore, _ = Audio().from_user(sound, rate, "first")
+    plain = restore(separate_signals(model.separate, Audio(), taken).sources_first().sources)
 
     (part,) = Audio().read(tmp_path / "a.wav")
     found = part.separated(model.separate)
@@ -163,8 +163,8 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     assert written == pytest.approx((plain + offsets / 2).numpy(), abs=1e-4)
     assert written.sum(0) == pytest.approx((sound + offsets).numpy(), abs=1e-5)
 
-    taken, restore, _ = Audio().taken(sound + offsets, rate, "first")
-    found = restore(through(model.separate, Audio(), taken).sources_first().sources)
+    taken, restore, _ = Audio().from_user(sound + offsets, rate, "first")
+    found = restore(separate_signals(model.separate, Audio(), taken).sources_first().sources)
     torch.testing.assert_close(found, plain + offsets / 2, atol=1e-4, rtol=0)
 
 
@@ -176,7 +176,9 @@ def test_an_offset_goes_to_the_sources_that_are_written(tmp_path):
 
     def answer(pictures: Tensor):
         found = model.separate(pictures)
-        return replace(found, active=found.active & torch.tensor([False, True])).settled(pictures, Audio().exponent)
+        return replace(found, active=found.active & torch.tensor([False, True])).drop_inactive(
+            pictures, Audio().exponent
+        )
 
     (part,) = Audio().read(tmp_path / "a.wav")
     found = part.separated(answer)

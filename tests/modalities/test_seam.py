@@ -6,7 +6,7 @@ import torch
 from vaebss import load
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images, seen_by
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.separation import Separation
 
 MODALITIES = {
@@ -52,7 +52,7 @@ def test_what_is_found_is_heard_and_adds_up(case):
     shares = torch.rand(4, 2, *modality.shape).softmax(1)
     found = shares.pow(1 / modality.exponent) * picture.unsqueeze(1)
     separation = Separation(found, torch.ones(4, 2, dtype=torch.bool), torch.ones(4))
-    torch.testing.assert_close(modality.heard(separation, picture, signals).sum(1), signals, atol=1e-4, rtol=0)
+    torch.testing.assert_close(modality.to_signals(separation, picture, signals).sum(1), signals, atol=1e-4, rtol=0)
 
 
 def test_errors_are_those_of_what_is_heard(case):
@@ -74,7 +74,7 @@ def test_the_same_is_found_in_a_sound_of_any_loudness(loudness):
     time = torch.arange(40_000) / 16_000
     duet = sum(0.25 * torch.sin(2 * torch.pi * hertz * time) for hertz in (440, 1_760))
     signals, model = torch.stack([duet, torch.zeros(40_000)]), load("vae-notes")
-    plain, other = (through(model.separate, Audio(), gain * signals) for gain in (1, loudness))
+    plain, other = (separate_signals(model.separate, Audio(), gain * signals) for gain in (1, loudness))
     torch.testing.assert_close(other.sources, loudness * plain.sources, atol=1e-4 * loudness, rtol=0)
     torch.testing.assert_close(other.sources.sum(1), loudness * signals, atol=1e-5 * loudness, rtol=0)
     assert torch.equal(other.active, plain.active)
@@ -91,10 +91,10 @@ def teacher():
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 64, 40), (3, 48, 48), (3, 1, 30)], ids=str)
-@pytest.mark.parametrize("ask", ["separate", "label"])
+@pytest.mark.parametrize("ask", ["separate", "pseudo_label"])
 def test_answers_through_the_seam_add_up(teacher, shape, ask):
     mixtures = torch.rand(3, *shape)
-    found = through(getattr(teacher, ask), seen_by(teacher, mixtures, 0.5), mixtures)
+    found = separate_signals(getattr(teacher, ask), seen_by(teacher, mixtures, 0.5), mixtures)
     assert found.sources.shape == (3, 2, *shape)
     torch.testing.assert_close(found.sources.sum(1), mixtures, atol=1e-5, rtol=0)
 
@@ -102,8 +102,8 @@ def test_answers_through_the_seam_add_up(teacher, shape, ask):
 def test_a_separator_sees_mixtures_of_its_own_kind_as_they_are(teacher):
     mixtures = torch.rand(3, 1, 28, 28)
     assert seen_by(teacher, mixtures, 0.5).picture(mixtures) is mixtures
-    found = through(teacher.label, seen_by(teacher, mixtures, 0.5), mixtures)
-    assert torch.equal(found.sources, teacher.label(mixtures).sources)
+    found = separate_signals(teacher.pseudo_label, seen_by(teacher, mixtures, 0.5), mixtures)
+    assert torch.equal(found.sources, teacher.pseudo_label(mixtures).sources)
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.6, 1.0])

@@ -32,8 +32,8 @@ def test_parts_come_back_in_the_layout_of_the_sounds(given, channels, restored):
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_channels_are_separated_alike_wherever_they_are(rate):
-    first, restore_first, _ = Audio().taken(SOUND[0], rate, "first")
-    last, restore_last, _ = Audio().taken(SOUND[0].T, rate, "last")
+    first, restore_first, _ = Audio().from_user(SOUND[0], rate, "first")
+    last, restore_last, _ = Audio().from_user(SOUND[0].T, rate, "last")
     assert torch.equal(first, last)
     parts = torch.stack([0.25 * first, 0.75 * first], 1)
     assert torch.equal(restore_first(parts), restore_last(parts).mT)
@@ -92,4 +92,4 @@ def test_rates_are_whole_numbers_of_any_type(rate):
 @pytest.mark.parametrize("rate", [44_100.5, 0, -1, 1e9, float("nan"), float("inf"), "44100"])
 def test_other_rates_are_refused_in_one_line(rate):
     with pytest.raises(ValueError, match=r"^sample_rate must be a whole number from 100 to 1,000,000, not [^\n]*$"):
-        Audio().taken(SOUND[0, 0], rate)
+        Audio().from_user(SOUND[0, 0], rate)

@@ -68,7 +68,7 @@ def test_silence_has_no_source(model):
 def test_labels_prefer_mixtures_that_the_model_explains(model):
     explained = model.sample(12).view(4, 3, 1, 28, 28).sum(1)
     noise = torch.rand(4, 1, 28, 28) * 3
-    assert model.label(explained).confidence.min() > model.label(noise).confidence.max()
+    assert model.pseudo_label(explained).confidence.min() > model.pseudo_label(noise).confidence.max()
 
 
 @pytest.mark.parametrize("options", [{}, {"prior": "laplace"}, {"likelihood": "bernoulli"}, {"variational": False}])
@@ -94,11 +94,11 @@ def test_refinement_repeats_itself_and_leaves_no_gradients(model, random_mixture
 def test_other_starts_find_better_answers_and_another_seed_others(random_mixture):
     torch.manual_seed(0)
     model = VAE(hidden_dims=(32, 16), seed=1).eval()
-    refined = model.label(random_mixture, refine_steps=5).confidence
-    restarted = model.label(random_mixture, refine_steps=5, restarts=6).confidence
+    refined = model.pseudo_label(random_mixture, refine_steps=5).confidence
+    restarted = model.pseudo_label(random_mixture, refine_steps=5, restarts=6).confidence
     assert (restarted > refined).any()
     model.seed = 2
-    assert not torch.equal(model.label(random_mixture, refine_steps=5, restarts=6).confidence, restarted)
+    assert not torch.equal(model.pseudo_label(random_mixture, refine_steps=5, restarts=6).confidence, restarted)
 
 
 def test_refinement_refuses_impossible_numbers(model, random_mixture):

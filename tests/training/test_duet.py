@@ -15,7 +15,7 @@ from vaebss.data.corpora.notes import RATE, RENDERED_RATE, at_rate, bundled_font
 from vaebss.data.corpora.soundfont import SoundFont
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 
@@ -67,7 +67,7 @@ def duet(name: str) -> Tensor:
 
 def score(model: Separator, stems: Tensor) -> float:
     """Mean SI-SDR in dB of what is found in the sum of stems (2, S)."""
-    found = through(model.separate, modality_of(model), stems.sum(0, keepdim=True))
+    found = separate_signals(model.separate, modality_of(model), stems.sum(0, keepdim=True))
     whole = match(found.sources, stems[None], torch.tensor([2]))
     return float(si_sdr(whole, stems[None]).mean())
 

@@ -9,8 +9,8 @@ from worlds import BRIGHTNESS, spectra
 
 from vaebss import VAEBSS
 from vaebss.data.corpora.digits import load_digits
+from vaebss.modalities.appearance import estimated_scale
 from vaebss.modalities.images import within
-from vaebss.modalities.looks import estimated_scale
 from vaebss.separation import FAINTEST
 from vaebss.training import statistics
 

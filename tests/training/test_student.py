@@ -133,7 +133,7 @@ def test_confidence_counts_as_much_as_consistency(consistent, kept, monkeypatch)
     data.setup()
     separator, numbers = student().model, torch.arange(1.0, 9.0).view(4, 2, 1, 1, 1).expand(4, 2, 1, 28, 28)
     found = Separation(numbers, torch.ones(4, 2, dtype=torch.bool), sure)
-    monkeypatch.setattr(separator, "label", lambda mixture, **options: found)
+    monkeypatch.setattr(separator, "pseudo_label", lambda mixture, **options: found)
     monkeypatch.setattr(banks, "consistency", lambda separator, modality, found: right)
     bank = BankMaker(data, separator, lambda: separator).make(separator, 0)
     slots = [2 * number + slot + 1 for number in kept for slot in (0, 1)]
@@ -319,14 +319,14 @@ def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(ra
     model, orders = student(), itertools.cycle([[0, 1], [1, 0]])
     monkeypatch.setattr(model.model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
     mixture = random_mixture / 2  # nowhere brighter than a source
-    labelled = model.model.label(mixture)
+    labelled = model.model.pseudo_label(mixture)
     torch.testing.assert_close(labelled.sources, pixel_by_pixel(mixture) * mixture.unsqueeze(1))
     torch.testing.assert_close(labelled.confidence, torch.ones(5))
 
 
 def test_opinions_that_differ_are_less_sure_and_still_add_up(random_mixture):
     model = student(num_sources=3)
-    labelled = model.model.label(random_mixture)
+    labelled = model.model.pseudo_label(random_mixture)
     assert ((labelled.confidence > 0) & (labelled.confidence < 1)).all()
     torch.testing.assert_close(labelled.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
-    assert (model.model.label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()
+    assert (model.model.pseudo_label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()

@@ -11,7 +11,7 @@ from vaebss import load
 from vaebss.data.bank import Bank
 from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.modalities.images import seen_by
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.models.separator import Separator
 from vaebss.training import adapting
 
@@ -35,7 +35,7 @@ def test_adapting_beats_the_teacher(name):
     given, unseen = world(GIVEN, size, 0, channels), world(UNSEEN, size, 1, channels)
     mixtures, teacher = given.sum(1), load("remix-k2")
     half = unseen.sum(1, keepdim=True).expand_as(unseen) / 2
-    as_it_is = through(teacher.separate, seen_by(teacher, mixtures, BRIGHTNESS), unseen.sum(1)).sources
+    as_it_is = separate_signals(teacher.separate, seen_by(teacher, mixtures, BRIGHTNESS), unseen.sum(1)).sources
     start = time.process_time()
     adapted = adapting.adapt(mixtures, teacher, progress=False)
     seconds = time.process_time() - start

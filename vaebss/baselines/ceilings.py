@@ -72,7 +72,7 @@ def oracle_latents(model: VAE, mixture: Tensor, sources: Tensor, steps: int = 10
     Returns:
         (B, M, C, H, W), estimates of the sources.
     """
-    model = model.at_rest()
+    model = model.eval_copy()
     truth = sources.to(model.device)
 
     def closeness(latents: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from vaebss.commands.terminal import call, short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures, counts_of
-from vaebss.modalities.looks import estimated_scale
+from vaebss.modalities.appearance import estimated_scale
 from vaebss.models import pruning
 from vaebss.models.vae import VAE
 from vaebss.training.presets import default_teacher

@@ -20,9 +20,9 @@ from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least, first_line
 from vaebss.figures.files import save_figure
+from vaebss.modalities.appearance import estimated_scale
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.looks import estimated_scale
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.training import presets
@@ -181,7 +181,7 @@ def print_summary(cli: TrainCLI, run: Run) -> None:
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
     asked = {"before": load(name)} if (name := teacher_name(cli)) else {}
     for label, separator in (asked | {"after": cli.model.model.cpu()}).items():
-        found = through(separator.separate, data.corpus.seen_by(separator), rows["mixture"])
+        found = separate_signals(separator.separate, data.corpus.seen_by(separator), rows["mixture"])
         rows |= {f"{label} {k + 1}": sources for k, sources in enumerate(found.sources.unbind(1))}
         run.say(f"Confidence in {len(found)} held-out mixtures {label}: {found.confidence.mean():.3f}")
     picture = run.folder / "adapted.png"

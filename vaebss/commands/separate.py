@@ -86,7 +86,7 @@ def separate(options: Any) -> int:
         sheet = ContactSheet()
         with OutputFolder(out, files) as output:
             for taker, path, name in tqdm(jobs, unit="file", disable=len(jobs) < 2):
-                sheet.draw_with(taker.modality.figure, taker.modality.beside)
+                sheet.draw_with(taker.modality.figure, taker.modality.columns_per_page)
                 failed += not taken_apart(taker, path, name, output, sheet)
             if sheet.seen:
                 output.save_sheet(sheet.save)
@@ -214,7 +214,7 @@ class Taker:
         first, second = next(parts), next(parts, None)
         several = len(first.signals) > 1 or second is not None
         sources = SourceWriter(output, path, stem, self.suffix or first.suffix, several, first.rows)
-        if note := self.modality.note(first.signals):
+        if note := self.modality.resize_note(first.signals):
             self.notes.add(path, note)
         for part in chain([first], [] if second is None else [second], parts):
             with progress(part):
@@ -230,7 +230,7 @@ class Taker:
 
         def answer(pictures: "Tensor") -> "Separation":
             options: dict[str, Any] = self.refinement
-            return self.model.separate(pictures, **options).settled(pictures, self.modality.exponent)
+            return self.model.separate(pictures, **options).drop_inactive(pictures, self.modality.exponent)
 
         try:
             with warnings.catch_warnings(record=True) as caught:

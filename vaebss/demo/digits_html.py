@@ -16,7 +16,7 @@ from torch import Tensor
 from vaebss.demo.html import block, data_url, refusal
 from vaebss.matching import match, with_silence
 from vaebss.metrics.images import qualities
-from vaebss.modalities.modality import through
+from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of, modality_of_files
 from vaebss.models.separator import Separator
 from vaebss.separation import active_slots
@@ -84,7 +84,7 @@ def digits_apart(model: Separator, digits: Tensor) -> str:
         return NOTHING
     there, scale = len(digits), model.source_scale
     mixture = digits.sum(0, keepdim=True) * scale
-    found = through(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
+    found = separate_signals(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
     truth = with_silence((digits * scale).unsqueeze(0), max(model.num_sources, there))
     estimates = match(found.sources, truth, torch.tensor([there]))
     active = active_slots(estimates, scale, faintest=model.faintest)[0].tolist()
@@ -112,14 +112,14 @@ def file_apart(model: Separator, path: str | Path) -> str:
     try:
         modality, assumed, _ = modality_of_files(model, [path])
         signals = next(modality.read(path)).signals[:1]
-        found = through(model.separate, modality, signals)[0]
+        found = separate_signals(model.separate, modality, signals)[0]
     except ValueError as error:
         return refusal(error, path)
     line = f"<b>{int(found.count)} found</b> in {escape(path.name)}; confidence {float(found.confidence):.2f}"
     brightest = signals.max().clamp(min=1e-6)
     columns: list[Column] = [[(signals[0] / brightest, "mixture")]]
     columns += [[(source / brightest, "found")] for source in found.sources[found.active]]
-    return shown([line, *map(escape, filter(None, [assumed, modality.note(signals)]))], columns)
+    return shown([line, *map(escape, filter(None, [assumed, modality.resize_note(signals)]))], columns)
 
 
 def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:

@@ -19,7 +19,7 @@ from vaebss.demo.html import block, data_url, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.modalities.modality import Modality, through
+from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
@@ -97,7 +97,7 @@ def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
 
 def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
     """The separation of signals (B, T), refined where the model can refine."""
-    return through(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
+    return separate_signals(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
 
 
 def shown(line: str, tracks: Sequence[Track], modality: Modality) -> tuple[str, str]:

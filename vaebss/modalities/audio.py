@@ -23,7 +23,7 @@ from torch.nn import functional
 from vaebss.figures.rows import Rows, spectrograms_figure
 from vaebss.metrics.audio import METRICS
 from vaebss.metrics.metric import Metric
-from vaebss.modalities import linking, resampling, sound_files, windows
+from vaebss.modalities import resampling, slot_linking, sound_files, windows
 from vaebss.modalities.blocks import whole
 from vaebss.modalities.modality import Channels, Modality, UserSignals
 from vaebss.modalities.recording import Recording
@@ -126,14 +126,14 @@ class Audio(Modality):
         parts = mono(signals).split(AT_ONCE)
         return torch.cat([self.spectrogram.picture(part) for part in parts]).unsqueeze(1)
 
-    def drawn(self, rows: Rows) -> Figure:
+    def plot_pictures(self, rows: Rows) -> Figure:
         """Draw spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
         magnitudes = {label: pictures.pow(1 / self.compression) for label, pictures in rows.items()}
         edges = self.spectrogram.hertz
         pitches = {bisect_left(edges, hertz): f"{hertz} Hz" for hertz in MARKED if hertz < edges[-1]}
         return spectrograms_figure(magnitudes, pitches, self.spectrogram.frames_per_second)
 
-    def beside(self, signal: Tensor) -> int:
+    def columns_per_page(self, signal: Tensor) -> int:
         """Return how many signals fit side by side: seconds take an inch each, twelve a page."""
         return max(1, min(12, 12 * self.rate // signal.shape[-1]))
 
@@ -161,7 +161,7 @@ class Audio(Modality):
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
         return errors / torch.where(own > 0, own, SILENCE * energy.sum((2, 3))).clamp(min=FAINT).unsqueeze(2)
 
-    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
+    def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read sounds of any rate, by default `rate`, see `as_sounds`, as (B, C, T') at `rate`, without an offset.
 
         Sources get the offset back in equal parts.
@@ -183,7 +183,7 @@ class Audio(Modality):
     def opened(self, path: Path) -> UserSignals:
         """Read the sound of a file as (1, C, T') at `rate`; sources are (K, C, T), or (K, T) of a single channel."""
         sound, rate = sound_files.read(path)
-        return self.taken(sound[0], rate) if len(sound) == 1 else self.taken(sound, rate, "first")
+        return self.from_user(sound[0], rate) if len(sound) == 1 else self.from_user(sound, rate, "first")
 
     def _restored(self, sound: Tensor, parts: Tensor, rate: int) -> Tensor:
         """Bring parts (K, C, T') of a sound (C, T) to its rate, (K, C, T)."""
@@ -208,7 +208,7 @@ class Audio(Modality):
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found
-        order = linking.orders(self.energies(parts), active).to(active.device)
+        order = slot_linking.orders(self.energies(parts), active).to(active.device)
         parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
         return Separation(parts, active.gather(1, order), found.confidence)
 

@@ -18,7 +18,7 @@ from vaebss.modalities import tiff
 from vaebss.modalities.arrays import axes_of, in_order, laid_out
 from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_channels
 from vaebss.modalities.files import arrays_in, chosen, is_array, reading
-from vaebss.modalities.frames import frames_of
+from vaebss.modalities.image_frames import frames_of
 from vaebss.pictures import MODES, save_image
 
 

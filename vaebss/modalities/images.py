@@ -17,12 +17,12 @@ from vaebss.errors import FileError, check_above_zero
 from vaebss.figures.rows import Rows
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.separation import Quality
+from vaebss.modalities.appearance import describe, single_brightness
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
-from vaebss.modalities.looks import describe, single_brightness
-from vaebss.modalities.modality import Channels, Modality, Part, UserSignals, through
+from vaebss.modalities.modality import Channels, Modality, Part, UserSignals, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -48,7 +48,7 @@ class Pictures(Part):
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
-        return through(answer, self.images, self.signals).sources_first()
+        return separate_signals(answer, self.images, self.signals).sources_first()
 
     def restored(self, found: Separation) -> Tensor:
         """Return sources (N, K, C, h, w) as they look in the file."""
@@ -126,7 +126,7 @@ class Images(Modality):
         """Their size is the separator's."""
         return {"kind": self.kind}
 
-    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
+    def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
         if sample_rate is not None:
             raise ValueError("sample_rate is of sound, and this model takes pictures apart")
@@ -144,10 +144,10 @@ class Images(Modality):
             seen = interpolate(seen, size, mode="bilinear", antialias=True)
         return (seen * self.gain).clamp(min=0)
 
-    def heard(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
+    def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """As any modality's; where mixtures are their own pictures, what was found is what is seen."""
         own = self.gain == 1 and mixture.shape == signals.shape
-        return separation.sources if own else super().heard(separation, mixture, signals)
+        return separation.sources if own else super().to_signals(separation, mixture, signals)
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
         """Shares (B, K, C, H, W) of the pictures of (B, c, h, w) -> (B, K, c, h, w); colours share a grey's."""
@@ -163,18 +163,18 @@ class Images(Modality):
 
     def figure(self, rows: Rows) -> Figure:
         """Pictures are as they are, in files that were inverted as they looked."""
-        return self.drawn({label: self.as_they_looked(images) for label, images in rows.items()})
+        return self.plot_pictures({label: self.as_they_looked(images) for label, images in rows.items()})
 
     def as_they_looked(self, images: Tensor) -> Tensor:
         """Of whatever shape, white being 1: dark on white again where they were."""
         return 1 - images if self.invert else images
 
-    def beside(self, signal: Tensor) -> int:
+    def columns_per_page(self, signal: Tensor) -> int:
         """Four curves; of pictures as many as are an inch high in twelve inches."""
         height, width = signal.shape[1:]
         return 4 if signal.shape[:2] == (1, 1) else max(1, min(12, 12 * height // width))
 
-    def note(self, signals: Tensor) -> str:
+    def resize_note(self, signals: Tensor) -> str:
         """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""
         size, shape = tuple(signals.shape[2:]), self.shape[1:]
         there = " x ".join(map(str, shape))

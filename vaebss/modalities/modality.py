@@ -131,7 +131,7 @@ class Modality(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]: ...
 
-    def heard(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
+    def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """The signals (B, K, *S) of what was found in mixtures (B, C, H, W), the pictures of signals (B, *S)."""
         return self.apply(separation.shares(mixture, self.exponent), signals)
 
@@ -143,7 +143,7 @@ class Modality(ABC):
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
-    def drawn(self, rows: Rows) -> Figure:
+    def plot_pictures(self, rows: Rows) -> Figure:
         """Draw labelled rows of pictures (N, C, H, W): as curves where all are grey lines."""
         if all(tuple(pictures.shape[1:3]) == (1, 1) for pictures in rows.values()):
             return curves_figure({label: pictures.flatten(1) for label, pictures in rows.items()})
@@ -151,7 +151,7 @@ class Modality(ABC):
 
     def figure(self, rows: Rows) -> Figure:
         """Labelled rows of signals (N, *S), for a person to look at."""
-        return self.drawn({label: self.picture(signals) for label, signals in rows.items()})
+        return self.plot_pictures({label: self.picture(signals) for label, signals in rows.items()})
 
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class Modality(ABC):
 
     # Signals that users have. A modality that leaves these out separates those of a corpus alone.
 
-    def taken(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
+    def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read signals that a user has, a tensor or an array of one signal or many, as (B, *S).
 
         Args:
@@ -241,11 +241,11 @@ class Modality(ABC):
         """
         raise FileError(f"{path}: {self.plural} cannot be read from files")
 
-    def beside(self, signal: Tensor) -> int:
+    def columns_per_page(self, signal: Tensor) -> int:
         """Return how many such signals (*S) can be seen side by side on a page."""
         return 4
 
-    def note(self, signals: Tensor) -> str:
+    def resize_note(self, signals: Tensor) -> str:
         """What is done to signals before a separator sees them, in one line; empty if nothing."""
         return ""
 
@@ -260,7 +260,9 @@ def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
         yield from modality.read(path)
 
 
-def through(answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any) -> Separation:
+def separate_signals(
+    answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any
+) -> Separation:
     """Ask a separator for signals (B, *S), which it sees as pictures, levelled; sources (B, K, *S) add up to them.
 
     Args:
@@ -272,5 +274,5 @@ def through(answer: Callable[..., Separation], modality: Modality, signals: Tens
     windows = modality.split(signals)
     picture = modality.picture(modality.split(signals * modality.levelling(signals)))
     found = answer(picture, **options)
-    heard = Separation(modality.heard(found, picture, windows), found.active, found.confidence)
+    heard = Separation(modality.to_signals(found, picture, windows), found.active, found.confidence)
     return modality.join(heard, signals)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebss.errors import FileError
-from vaebss.modalities import linking, resampling, sound_files, windows
+from vaebss.modalities import resampling, slot_linking, sound_files, windows
 from vaebss.modalities.blocks import until, whole
 from vaebss.modalities.modality import Part
 from vaebss.modalities.sound_arrays import whole_rate
@@ -33,7 +33,7 @@ class Recording(Part):
 
     Its file is read again in every pass. In between there are a few numbers for each window in memory, and on the disk
     the shares that the separator gives to each slot. A constant offset is taken off first and given back in equal
-    parts. Sources are those of `through`.
+    parts. Sources are those of `separate_signals`.
 
     Args:
         path: the file.
@@ -108,7 +108,9 @@ class Recording(Part):
         energies = torch.cat([group.square().mean(1) for group in self._windows(self._mono(), AT_ONCE)])
         gain = self.audio.gains(energies.unsqueeze(0))
         self._shares = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the recording
-        asked_at_once = max(1, CHUNK // math.prod(self.audio.shape))  # so that random restarts are those of `through`
+        asked_at_once = max(
+            1, CHUNK // math.prod(self.audio.shape)
+        )  # so that random restarts are those of `separate_signals`
         active, confidence = [], []
         for group in self._windows(self._mono(gain), asked_at_once):
             picture = self.audio.picture(group)
@@ -125,7 +127,7 @@ class Recording(Part):
             self.progress(number)
             return torch.arange(slots).expand(number, -1)
         energies = [self.audio.energies(parts) for parts in self._masked(torch.arange(slots).expand(number, -1))]
-        return linking.orders(torch.cat(energies), active)
+        return slot_linking.orders(torch.cat(energies), active)
 
     def _masked(self, order: Tensor) -> Iterator[Tensor]:
         """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""

@@ -128,7 +128,7 @@ class Masker(Separator):
         more.load_state_dict(state)
         return more.train(self.training)
 
-    def label(self, mixture: Tensor, **options: Any) -> Separation:
+    def pseudo_label(self, mixture: Tensor, **options: Any) -> Separation:
         """The mean of three opinions: on the mixture, and on it moved by a pixel either way; of bands, one alone.
 
         `confidence` is 1 less the share of the mixture that the opinions give to different slots: it tells good

@@ -28,7 +28,7 @@ class Exported(nn.Module):
 
     def __init__(self, model: Separator):
         super().__init__()
-        self.model = copy.deepcopy(model.at_rest())
+        self.model = copy.deepcopy(model.eval_copy())
         for module in list(self.model.modules()):
             for name, part in module.named_children():
                 if isinstance(part, nn.Sigmoid):
@@ -36,7 +36,7 @@ class Exported(nn.Module):
 
     def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """As `separate`, without its checks."""
-        separation = self.model.answer(mixture)
+        separation = self.model.estimate_and_mask(mixture)
         return separation.sources, separation.active
 
 
@@ -81,7 +81,7 @@ def export(model: Separator, path: Path) -> float:
             batches += [torch.nn.functional.pad(mixture, (0, 5, 0, 10)), mixture[..., 3:, 1:]]
         for batch in batches:
             found = torch.from_numpy(session.run(None, {"mixture": batch.numpy()})[0])
-            largest = max(largest, float((found - model.at_rest().answer(batch).sources).abs().max()))
+            largest = max(largest, float((found - model.eval_copy().estimate_and_mask(batch).sources).abs().max()))
     if largest > TOLERANCE:
         raise ValueError(f"onnxruntime's answer differs from torch's by {largest:.2g}")
     return largest

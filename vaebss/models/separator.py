@@ -89,18 +89,20 @@ class Separator(nn.Module, ABC):
         self.check_options(**options)
         check_mixture(mixture, self.accepts, self.num_sources, self.source_scale)
         self._warn_of_brightness(mixture)
-        model, wanted = self.at_rest(), {name: value for name, value in options.items() if value}
+        model, wanted = self.eval_copy(), {name: value for name, value in options.items() if value}
         at_once = max(1, CHUNK // mixture[0].numel())
         with torch.autocast(self.device.type, enabled=False):
             chunks = (chunk.to(self.device, torch.float32) for chunk in mixture.split(at_once))
-            parts = [model.answer(chunk, masked, ranked, **wanted) for chunk in chunks]
+            parts = [model.estimate_and_mask(chunk, masked, ranked, **wanted) for chunk in chunks]
         return Separation.cat(parts).to(mixture.device)
 
-    def label(self, mixture: Tensor, **options: Any) -> Separation:
+    def pseudo_label(self, mixture: Tensor, **options: Any) -> Separation:
         """The best answer that the model has, masked and ranked, for others to learn from."""
         return self.separate(mixture, ranked=True, **options)
 
-    def answer(self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any) -> Separation:
+    def estimate_and_mask(
+        self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any
+    ) -> Separation:
         """As `separate`, of mixtures as `_estimate` expects them."""
         estimates, rank = self._estimate(mixture, **options)
         confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
@@ -119,7 +121,7 @@ class Separator(nn.Module, ABC):
             if value and name not in known:
                 raise ValueError(f"{name} must be 0: a {type(self).__name__} has no such option")
 
-    def at_rest(self) -> Self:
+    def eval_copy(self) -> Self:
         """This model in eval mode and in float32. A copy where it is not, which shares the weights if it can."""
         tensors = [*self.parameters(), *self.buffers()]
         single = all(tensor.dtype is torch.float32 for tensor in tensors if tensor.is_floating_point())

@@ -167,4 +167,4 @@ class VAE(Separator):
         """n sources decoded from the prior, (n, C, H, W) in the mixture's scale."""
         latents = torch.zeros(n, self.latent_dim, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
-            return self.at_rest().decode(self.objective.prior(latents).sample((n,)))
+            return self.eval_copy().decode(self.objective.prior(latents).sample((n,)))

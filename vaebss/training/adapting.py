@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
-from vaebss.modalities.looks import estimated_scale
+from vaebss.modalities.appearance import estimated_scale
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.training.banks import BankMaker

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vaebss.data.bank import Bank, make_bank
 from vaebss.data.batches import Batch
 from vaebss.data.remixes import Remixes
-from vaebss.modalities.modality import Modality, through
+from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -63,7 +63,7 @@ class BankMaker:
         batches = self.data.listed(truth=self.watch is not None)
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
-            part = through(separator.label, seen, batch["signal"], **refinement)
+            part = separate_signals(separator.pseudo_label, seen, batch["signal"], **refinement)
             if hparams.consistent:
                 part = replace(part, confidence=part.confidence * consistency(separator, seen, part))
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
@@ -89,7 +89,7 @@ def consistency(separator: Separator, modality: Modality, found: Separation) -> 
     for group in [list(some) for size in slots[1:] for some in combinations(slots, size)]:
         rows = (found.active[:, group].all(1) & (found.count > len(group))).nonzero().flatten()
         if len(rows):
-            again = through(separator.separate, modality, found.sources[rows][:, group].sum(1))
+            again = separate_signals(separator.separate, modality, found.sources[rows][:, group].sum(1))
             right[rows] += (again.count == len(group)).to(right.dtype)
             asked[rows] += 1
     return torch.where(asked > 0, right / asked.clamp(min=1), 1.0)

@@ -38,7 +38,7 @@ class SeparatedExamples(NamedTuple):
 
 def separate_examples(found: Separation, batch: Batch, modality: Modality, source_scale: float) -> SeparatedExamples:
     """Return a batch beside its separation, with captions; `source_scale` is the brightest pixel of a source."""
-    heard = modality.heard(found, batch["mixture"], batch["signal"])
+    heard = modality.to_signals(found, batch["mixture"], batch["signal"])
     found_here = [f"{count} found" for count in found.count.tolist()]
     lines = [found_here, [f"sure {confidence:.2f}" for confidence in found.confidence.tolist()]]
     if "sources" in batch:

@@ -52,7 +52,10 @@ class SeparationPictures(Callback):
             yield "val/counts", confusion_figure(report["confusion"])
         if isinstance(model, VAE):
             rows = model.sample(4 * self.num_mixtures).split(self.num_mixtures)
-            yield "val/prior_samples", modality.drawn({f"samples {row + 1}": part for row, part in enumerate(rows)})
+            yield (
+                "val/prior_samples",
+                modality.plot_pictures({f"samples {row + 1}": part for row, part in enumerate(rows)}),
+            )
 
 
 class BankReport(Callback):

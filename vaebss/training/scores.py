@@ -38,7 +38,7 @@ class Scorer:
 
     def add(self, separation: Separation, batch: Batch) -> None:
         """Add a batch of mixtures, with true sources and counts, and their separation."""
-        heard = self.modality.heard(separation, batch["mixture"], batch["signal"])
+        heard = self.modality.to_signals(separation, batch["mixture"], batch["signal"])
         self.metrics.to(heard.device).update(heard, separation.active, batch["sources"], batch["count"])
 
     def report(self) -> dict[str, Any]:

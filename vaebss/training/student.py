@@ -37,7 +37,7 @@ class RemixSeparator(System):
         super().__init__()
         check_above_zero(model__lr=lr)
         check_at_least(0, model__lr_min=lr_min)
-        self._hold(Masker(**model), lr=lr, lr_min=lr_min)
+        self._set_model(Masker(**model), lr=lr, lr_min=lr_min)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of remixes, whose sources are pseudo-sources."""

@@ -27,7 +27,7 @@ class System(LightningModule):
     hparams: Any  # an AttributeDict, which type checkers cannot see into
     model: Separator
 
-    def _hold(self, model: Separator, **training: Any) -> None:
+    def _set_model(self, model: Separator, **training: Any) -> None:
         """To be called once, in __init__."""
         self.model = model
         options = {name: list(value) if isinstance(value, tuple) else value for name, value in model.options.items()}

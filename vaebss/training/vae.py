@@ -55,7 +55,7 @@ class VAEBSS(System):
         if lr_schedule not in ScheduleName.__args__:
             raise ValueError(f"model.lr_schedule must be one of {ScheduleName.__args__}, not {lr_schedule!r}")
         training = {"lr": lr, "lr_schedule": lr_schedule, "lr_decay": lr_decay, "lr_min": lr_min}
-        self._hold(VAE(**model), warmup_steps=warmup_steps, **training)
+        self._set_model(VAE(**model), warmup_steps=warmup_steps, **training)
 
     def loss(self, mixture: Tensor, stage: Stage, address: int) -> tuple[Tensor, Bound]:
         """What is minimised, minus the mean ELBO with a beta that warms up in training; and its parts.
@@ -119,7 +119,7 @@ class VAEBSS(System):
 @torch.no_grad()
 def mean_nats(model: VAE, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
     """Return the mean "loss", "elbo", "distortion" and "rate" of mixtures, in nats; true sources are not read."""
-    model, parts = model.at_rest(), []
+    model, parts = model.eval_copy(), []
     for number, batch in enumerate(batches):
         noise = generator(model.seed, NOISE["test"], number, 0, device=model.device)
         bound = model.bound(batch["mixture"].to(model.device), noise)

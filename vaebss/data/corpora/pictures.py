@@ -14,9 +14,9 @@ from vaebss.data.corpus import TENTH, Given, Singles, Splits, first, tenth_apart
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.data.truth import check_sums, paired
 from vaebss.errors import FileError, check_at_least
+from vaebss.modalities.appearance import describe, estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import Images, seen_by, within
-from vaebss.modalities.looks import describe, estimated_scale
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
