@@ -238,6 +238,15 @@ def test_a_format_of_sound_is_refused_for_pictures(tmp_path, checkpoint, mixture
     assert "--format flac is not for images, but .png, .tiff, .npy are" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "ckpt", "other"), [("a.wav", "remix-k2", "vae-notes"), ("0.png", "vae-notes", "remix-1to4")]
+)
+def test_a_model_of_another_kind_is_told_with_one_that_fits(tmp_path, name, ckpt, other, capsys):
+    (tmp_path / name).write_bytes(b"what is in it does not matter")
+    assert run(ckpt, tmp_path / name, "--out", tmp_path / "out") == 2
+    assert f"for these files leave out --ckpt, or name a model such as {other}" in capsys.readouterr().err
+
+
 def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path, mixtures, monkeypatch):
     """Where it is found in a later slot than one that holds nothing."""
     active = torch.tensor([[False, True, True], [True, False, True], [False, False, True]])

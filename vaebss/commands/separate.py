@@ -298,8 +298,20 @@ def files_of(inputs: list[str], model: "Separator | None", piped: Path) -> tuple
             files += [file for path in found for file in each_array(path)]
         except FileError as error:
             failed += 1
-            complain(error)
+            complain(f"{error}{_other_kind(name) if model else ''}")
     return files, failed
+
+
+def _other_kind(name: str) -> str:
+    """The end of an error about an input that the stated model cannot separate, where a model of another kind can."""
+    from vaebss.modalities.files import find
+    from vaebss.modalities.registry import SUFFIXES, kind_of
+
+    try:
+        kind = kind_of(find(name, suffixes=SUFFIXES)[0])
+    except FileError:
+        return ""
+    return f"; for these files leave out --ckpt, or name a model such as {DEFAULT_MODELS[kind]}"
 
 
 def _stdin(folder: Path) -> Path:

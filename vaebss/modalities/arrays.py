@@ -15,7 +15,7 @@ from vaebss.pictures import MODES
 FLAT = (64, 784)  # lengths of scikit-learn's digits and MNIST as rows
 CHANNELS = (1, 2, 3, 4)
 KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 or 3 and 5 pixels or more a side"
-REMEDY = "name its axes by --axes, such as NHW, HWN or NCHW"
+REMEDY = "name its axes by --axes (in Python axes=), such as NHW, HWN or NCHW"
 
 
 def as_images(
