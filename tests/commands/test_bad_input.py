@@ -94,7 +94,7 @@ YAML = {
 
 TOLD = {
     "broken": "line 1, column 8",
-    "unknown key": "'model' does not accept option 'colour'",
+    "unknown key": "'colour'",  # the words around it differ between versions of jsonargparse
     "no mapping": "- 1 - 2",
     "no options": "model must be",
     "no options of the trainer": "trainer must be",
