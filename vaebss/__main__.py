@@ -3,6 +3,7 @@
 import sys
 
 from vaebss.commands.terminal import start
+from vaebss.version import __version__
 
 COMMANDS = {
     "fit": "train a separator on mixtures alone",
@@ -22,6 +23,9 @@ def main() -> int:
     if name in ("-h", "--help"):
         lines = (f"  {command:11}{purpose}" for command, purpose in COMMANDS.items())
         print("usage: vaebss COMMAND [options]\n\n" + "\n".join(lines) + "\n\nvaebss COMMAND --help lists the options.")
+        return 0
+    if name == "--version":
+        print(f"vaebss {__version__}")
         return 0
     if name not in COMMANDS:
         print(f"vaebss: error: no command {name!r}; known are {', '.join(COMMANDS)}", file=sys.stderr)

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+import vaebss
 from vaebss.__main__ import COMMANDS, main
 
 
@@ -21,6 +22,10 @@ def test_help_lists_every_command(monkeypatch, capsys):
     code, printed = answer(monkeypatch, capsys, "--help")
     assert code == 0
     assert all(f"  {command} " in printed for command in COMMANDS)
+
+
+def test_the_version_is_printed(monkeypatch, capsys):
+    assert answer(monkeypatch, capsys, "--version") == (0, f"vaebss {vaebss.__version__}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
