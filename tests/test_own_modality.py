@@ -54,7 +54,7 @@ def test_captions_of_examples_have_the_metrics_unit(trained):
     batch = examples(data.test_dataloader(), 3)
     shown = separate_examples(model.separate(batch["mixture"]), batch, data.modality, 0.5)
     assert shown.estimates.shape == (3, 2, 48)
-    assert all(re.search(r"^-\d+\.\d samples$", caption, re.MULTILINE) for caption in shown.captions)
+    assert all(re.search(r"^-?\d+\.\d samples$", caption, re.MULTILINE) for caption in shown.captions)
     assert data.modality.figure({"mixture": shown.signals}).axes
 
 

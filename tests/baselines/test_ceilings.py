@@ -6,7 +6,8 @@ from pytorch_lightning import seed_everything
 from vaebss import VAE, RemixSeparator
 from vaebss.baselines.ceilings import TrueRemixes, ideal_binary_mask, ideal_ratio_mask, oracle_latents
 from vaebss.metrics.images import qualities
-from vaebss.metrics.separation import LARGEST, SeparationMetrics
+from vaebss.metrics.metric import LARGEST
+from vaebss.metrics.separation import SeparationMetrics
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from skimage.metrics import structural_similarity
 from vaebss import MNISTMixtures
 from vaebss.matching import assignments, match
 from vaebss.metrics.images import PSNR_OFFSET, mixture_psnr_paper, psnr_paper, qualities, si_sdr, ssim
-from vaebss.metrics.separation import LARGEST, SeparationMetrics
+from vaebss.metrics.metric import LARGEST
+from vaebss.metrics.separation import SeparationMetrics
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -17,8 +17,7 @@ source that is silent scores -100.
 import torch
 from torch import Tensor
 
-from vaebss.metrics.metric import SPREAD, Metric
-from vaebss.metrics.separation import LARGEST
+from vaebss.metrics.metric import LARGEST, SPREAD, Metric
 
 LIMIT = LARGEST  # dB
 LEAST = 1e-15  # of an energy that is divided by, where all of the estimate is 1

@@ -11,11 +11,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from vaebss.metrics import audio
-from vaebss.metrics.metric import SPREAD, Metric
-from vaebss.metrics.separation import LARGEST, Quality, of_mixtures
+from vaebss.metrics.metric import LARGEST, SPREAD, Metric, Quality, mean_per_mixture
 
 PAPER_SCALE = 0.5  # the brightest pixel of a source there
 PSNR_OFFSET = 20 * math.log10(1 / PAPER_SCALE)  # dB from one scale to the other
@@ -40,6 +38,8 @@ def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
     n / (n - 1) times torchmetrics'; dividing the constant C2 by that factor instead gives the same ratio. Where an
     image is narrower than that, so is the window.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes long to import
+
     window = [min(SSIM_WINDOW, side - 1 + side % 2) for side in estimates.shape[2:]]
     pixels = max(2, math.prod(window))
     similarity = structural_similarity_index_measure(
@@ -95,4 +95,4 @@ def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source
     Returns:
         (B,).
     """
-    return of_mixtures(qualities(source_scale)["psnr_paper"], estimates, sources, count)
+    return mean_per_mixture(qualities(source_scale)["psnr_paper"], estimates, sources, count)

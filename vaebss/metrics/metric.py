@@ -2,12 +2,19 @@
 
 # B mixtures, M sources, S the shape of a signal
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaebss.metrics.separation import Quality
+from torch import Tensor
 
+from vaebss.matching import match, present
+
+LARGEST = 100.0  # of a metric, on either side of 0; dB
 MEAN = ("",)
 SPREAD = ("", "median", "worst_decile")  # what SeparationMetrics gives of each metric, by the end of its name
+
+
+Quality = Callable[[Tensor, Tensor], Tensor]  # estimates, sources (B, M, *S) -> (B, M), more is better
 
 
 @dataclass(frozen=True)
@@ -54,3 +61,17 @@ class Metric:
         """Return a value with its title and unit, for a line of text."""
         note = f"({self.note})" if self.note else ""
         return " ".join(part for part in (self.title, f"{value:.{self.decimals}f}", self.unit, note) if part)
+
+
+def mean_per_mixture(quality: Quality, estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
+    """Average a metric over the sources of each mixture, (B,).
+
+    Args:
+        quality: Function of matched estimates and sources.
+        estimates: (B, K, *S), in any order.
+        sources: (B, M, *S), of which the first `count` are real.
+        count: (B,), 1 or more.
+    """
+    here = present(count, sources.shape[1])
+    found = quality(match(estimates, sources, count), sources)
+    return (found * here).sum(1) / here.sum(1)

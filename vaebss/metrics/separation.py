@@ -3,27 +3,16 @@
 # B mixtures, K slots, M true sources at most, Q qualities, S the shape of a signal or of its picture
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from vaebss.matching import MAX_SLOTS, match, present
+from vaebss.metrics.metric import LARGEST, Quality
 
-LARGEST = 100.0  # of a quality, on either side of 0; dB
 HISTOGRAM_BIN = 0.01
 QUANTILES = {"median": 0.5, "worst_decile": 0.1}
-
-Quality = Callable[[Tensor, Tensor], Tensor]  # estimates, sources (B, M, *S) -> (B, M), more is better
-
-
-def of_mixtures(quality: Quality, estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
-    """A quality of estimates (B, K, *S) in any order, averaged over each mixture's sources (B, M, *S), of which the
-    first `count` (B,) are real, 1 or more: (B,)."""
-    here = present(count, sources.shape[1])
-    found = quality(match(estimates, sources, count), sources)
-    return (found * here).sum(1) / here.sum(1)
 
 
 class SeparationMetrics(Metric):

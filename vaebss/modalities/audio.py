@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
-from vaebss.figures.rows import Rows, spectrograms_figure
 from vaebss.metrics.audio import METRICS
 from vaebss.metrics.metric import Metric
 from vaebss.modalities import resampling, slot_linking, sound_files, windows
@@ -30,6 +28,11 @@ from vaebss.modalities.recording import Recording
 from vaebss.modalities.sound_arrays import as_sounds, whole_rate
 from vaebss.modalities.spectrogram import AT_ONCE, Spectrogram
 from vaebss.separation import Separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaebss.figures.rows import Rows
 
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
 PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
@@ -126,8 +129,10 @@ class Audio(Modality):
         parts = mono(signals).split(AT_ONCE)
         return torch.cat([self.spectrogram.picture(part) for part in parts]).unsqueeze(1)
 
-    def plot_pictures(self, rows: Rows) -> Figure:
+    def plot_pictures(self, rows: "Rows") -> "Figure":
         """Draw spectrograms, pictures (N, 1, H, W) being magnitudes to the power of `compression`."""
+        from vaebss.figures.rows import spectrograms_figure  # Matplotlib takes long to import
+
         magnitudes = {label: pictures.pow(1 / self.compression) for label, pictures in rows.items()}
         edges = self.spectrogram.hertz
         pitches = {bisect_left(edges, hertz): f"{hertz} Hz" for hertz in MARKED if hertz < edges[-1]}

@@ -6,17 +6,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaebss.errors import FileError, check_above_zero
-from vaebss.figures.rows import Rows
 from vaebss.metrics.images import METRICS, qualities
-from vaebss.metrics.separation import Quality
+from vaebss.metrics.metric import Quality
 from vaebss.modalities.appearance import describe, single_brightness
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
@@ -26,6 +24,11 @@ from vaebss.modalities.modality import Channels, Modality, Part, UserSignals, se
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaebss.figures.rows import Rows
 
 DARK = 1e-6  # brightness of mixtures in which there is nothing
 
@@ -161,7 +164,7 @@ class Images(Modality):
     def qualities(self, source_scale: float) -> dict[str, Quality]:
         return qualities(source_scale)
 
-    def figure(self, rows: Rows) -> Figure:
+    def figure(self, rows: "Rows") -> "Figure":
         """Pictures are as they are, in files that were inverted as they looked."""
         return self.plot_pictures({label: self.as_they_looked(images) for label, images in rows.items()})
 

@@ -5,18 +5,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaebss.errors import FileError
-from vaebss.figures.rows import Rows, curves_figure, rows_figure
-from vaebss.metrics.metric import Metric
-from vaebss.metrics.separation import Quality
+from vaebss.metrics.metric import Metric, Quality
 from vaebss.modalities.files import reading
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaebss.figures.rows import Rows
 
 Channels = Literal["first", "last"]  # where an array has them: before all other axes of one signal, or after them
 
@@ -143,13 +145,15 @@ class Modality(ABC):
     def picture(self, signals: Tensor) -> Tensor:
         """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
 
-    def plot_pictures(self, rows: Rows) -> Figure:
+    def plot_pictures(self, rows: "Rows") -> "Figure":
         """Draw labelled rows of pictures (N, C, H, W): as curves where all are grey lines."""
+        from vaebss.figures.rows import curves_figure, rows_figure  # Matplotlib takes long to import
+
         if all(tuple(pictures.shape[1:3]) == (1, 1) for pictures in rows.values()):
             return curves_figure({label: pictures.flatten(1) for label, pictures in rows.items()})
         return rows_figure(rows)
 
-    def figure(self, rows: Rows) -> Figure:
+    def figure(self, rows: "Rows") -> "Figure":
         """Labelled rows of signals (N, *S), for a person to look at."""
         return self.plot_pictures({label: self.picture(signals) for label, signals in rows.items()})
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vaebss.data.batches import Batch
-from vaebss.metrics.separation import of_mixtures
+from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.modality import Modality
 from vaebss.separation import Separation
 from vaebss.training.scores import main_quality
@@ -44,7 +44,7 @@ def separate_examples(found: Separation, batch: Batch, modality: Modality, sourc
     if "sources" in batch:
         lines[0] = [f"{here} of {count}" for here, count in zip(found_here, batch["count"].tolist(), strict=True)]
         _, quality = main_quality(modality, source_scale)
-        scores = of_mixtures(quality, heard.float(), batch["sources"].float(), batch["count"])
+        scores = mean_per_mixture(quality, heard.float(), batch["sources"].float(), batch["count"])
         lines.append([f"{score:.1f} {modality.metrics[0].unit}".rstrip() for score in scores.tolist()])
     return SeparatedExamples(
         batch["signal"], heard, batch.get("sources"), ["\n".join(column) for column in zip(*lines, strict=True)]

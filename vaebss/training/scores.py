@@ -12,7 +12,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vaebss.data.batches import Batch
-from vaebss.metrics.separation import Quality, SeparationMetrics, of_mixtures
+from vaebss.metrics.metric import Quality, mean_per_mixture
+from vaebss.metrics.separation import SeparationMetrics
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -112,7 +113,7 @@ class BankScores:
         """Score the separation of a batch of mixtures, if their true sources are known."""
         if "sources" in batch:
             known = batch["sources"], batch["count"]
-            self.found.append(of_mixtures(self.quality, separation.sources, *known))
+            self.found.append(mean_per_mixture(self.quality, separation.sources, *known))
             self.confidence.append(separation.confidence)
 
     def by_confidence(self) -> dict[int, float]:
