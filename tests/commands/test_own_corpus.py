@@ -45,3 +45,11 @@ def test_a_class_that_is_not_there_is_refused_in_one_line(name, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert fit.main([f"--data.source={name}", *SHORT]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_it_is_made_once_for_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr(Chirps, "__new__", lambda cls, *args, **options: made.append(cls) or object.__new__(cls))
+    assert fit.main(["--data.source=chirps.Chirps", "--data.source.number=80", *SHORT]) == 0
+    assert made == [Chirps]

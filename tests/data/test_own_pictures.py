@@ -9,7 +9,7 @@ from conftest import prepared
 from PIL import Image
 
 from vaebss import MNISTMixtures
-from vaebss.data.corpora.open import open_corpus
+from vaebss.data.corpora.open import OPTIONS, open_corpus, revised
 from vaebss.errors import FileError
 
 ready = partial(prepared, epoch_size=40, batch_size=20, val_mixtures=30, test_mixtures=50)
@@ -171,3 +171,10 @@ def test_axes_of_mixtures_and_of_their_sources_may_be_stated(tmp_path, monkeypat
     assert data.hparams.axes == "HWN"
     with pytest.raises(ValueError, match="axes must be distinct letters"):
         MNISTMixtures(**named, axes="HWX")
+
+
+def test_as_many_mixtures_are_held_out_under_other_options(tmp_path):
+    corpus = open_corpus(mixtures=saved(tmp_path / "mixtures.npy", pictures(40, 8, 8)), held_out=1)
+    again = revised(corpus, OPTIONS | {"source_scale": 0.25})
+    assert again.source_scale == 0.25
+    assert [len(part) for part in again.splits] == [len(part) for part in corpus.splits] == [39, 1, 40]

@@ -137,7 +137,7 @@ class TrainCLI(LightningCLI):
             self.resume(configuration(self.initial, options.ckpt, known))
         self.resolve()
         refuse_others(saved, dumped(parser, self.config, known))
-        corpus = revised(opened, corpus_options(self.config.data)) if opened else self.opened(self.config)
+        corpus = revised(opened, self.config.data.as_dict()) if opened else self.opened(self.config)
         self.corpus = parser.corpus = corpus
         self.validate()
 

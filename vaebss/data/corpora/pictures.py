@@ -137,7 +137,8 @@ class GivenPictures(Given):
 
     @property
     def contents(self) -> dict[str, Any]:
-        return {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
+        read = {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
+        return read | {"held_out": self.held_out}
 
 
 def viewed(pictures: Tensor, max_pixels: int | None) -> Images:
