@@ -1,5 +1,7 @@
 """A user's own corpus trains and is scored without a change of the package."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 import yaml
@@ -47,9 +49,18 @@ def test_a_class_that_is_not_there_is_refused_in_one_line(name, tmp_path, monkey
     assert capsys.readouterr().err.count("\n") == 1
 
 
+class Counted(Chirps):
+    """Chirps that count how often they are made."""
+
+    made: ClassVar[list[int]] = []
+
+    def __init__(self, number: int = 80):
+        super().__init__(number)
+        self.made.append(number)
+
+
 def test_it_is_made_once_for_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = []
-    monkeypatch.setattr(Chirps, "__new__", lambda cls, *args, **options: made.append(cls) or object.__new__(cls))
-    assert fit.main(["--data.source=chirps.Chirps", "--data.source.number=80", *SHORT]) == 0
-    assert made == [Chirps]
+    Counted.made.clear()
+    assert fit.main([f"--data.source={__name__}.Counted", "--data.source.number=70", *SHORT]) == 0
+    assert Counted.made == [70]
