@@ -254,10 +254,10 @@ def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path,
     model = load("vae-k3")
     monkeypatch.setattr(type(model), "separate", lambda self, x, **_: Separation(sources, active, torch.ones(3)))
     modality, drawn = modality_of(model), []
-    taker = separate.Taker(model, modality, {}, ".png", separate.Notes())
+    separator = separate.FileSeparator(model, modality, {}, ".png", separate.Notes())
     signals = torch.from_numpy(mixtures)[:, None]
     with OutputFolder(tmp_path / "out", []) as written:
-        ((names, _, found),) = taker.take_apart(tmp_path / "three.npy", "three", written)
+        ((names, _, found),) = separator.separate(tmp_path / "three.npy", "three", written)
         sheet = ContactSheet()
         sheet.draw_with(lambda rows: drawn.append(rows) or modality.figure(rows), modality.columns_per_page)
         sheet.add(names, signals, found.sources, found.count)

@@ -1,8 +1,7 @@
-"""The command line of separation: a user's own mixtures, files or folders, taken apart into files."""
+"""The command line of separation: a user's own mixtures, files or folders, become files of their sources."""
 
 import math
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -13,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebss.commands.input_files import find_inputs, source_names
 from vaebss.commands.output_folder import LIST, OutputFolder, SourceWriter
 from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
 from vaebss.errors import FileError, first_line
@@ -29,19 +29,14 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "tiff", "npy", "wav", "flac")
 OF_PICTURES = ("source_max", "invert", "white", "axes")
-MAGIC = {  # how files begin; what else comes in may be an image
-    rb"\x93NUMPY": ".npy",
-    rb"PK\x03\x04": ".npz",
-    rb"RIFF....WAVE": ".wav",
-    rb"fLaC": ".flac",
-    rb"OggS": ".ogg",
-    rb"ID3|\xff\xfb": ".mp3",
-    rb"FORM....AIF": ".aiff",
-}
 
 
 def parse(args: list[str]) -> Any:
-    """Options."""
+    """Parse the options.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
     description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
     parser = OneLineErrors(prog=program("separate"), description=description)
     inputs = "Files of pictures, NPY or NPZ; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
@@ -61,10 +56,8 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--white", type=float | None, help=white)
     axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
-    steps = "Steps that refine the latents of a VAE; 60 are plenty."
-    parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help=steps)
-    parser.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
-    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+    parser.add_refinement()
+    parser.add_gpus()
     options = parser.parse_args(args)
     if options.source_max is not None and not 0 < options.source_max < math.inf:
         raise ValueError(f"--source-max must be above 0, not {options.source_max}")
@@ -78,16 +71,19 @@ def separate(options: Any) -> int:
 
     from vaebss.figures.contact_sheet import ContactSheet
 
-    stated = opened(options.ckpt, options) if options.ckpt else None
+    stated = load_model(options.ckpt, options) if options.ckpt else None
     out, notes = expanded(options.out), Notes()
     with tempfile.TemporaryDirectory() as piped:
-        files, failed = files_of(options.inputs, stated, Path(piped))
-        jobs = [(taker, *each) for taker, group in takers(options, stated, files, notes) for each in group]
+        files, errors = find_inputs(options.inputs, stated, Path(piped))
+        for error in errors:
+            complain(error)
+        failed = len(errors)
+        jobs = [(separator, *each) for separator, group in separators(options, stated, files, notes) for each in group]
         sheet = ContactSheet()
         with OutputFolder(out, files) as output:
-            for taker, path, name in tqdm(jobs, unit="file", disable=len(jobs) < 2):
-                sheet.draw_with(taker.modality.figure, taker.modality.columns_per_page)
-                failed += not taken_apart(taker, path, name, output, sheet)
+            for separator, path, name in tqdm(jobs, unit="file", disable=len(jobs) < 2):
+                sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
+                failed += not separate_file(separator, path, name, output, sheet)
             if sheet.seen:
                 output.save_sheet(sheet.save)
     notes.tell()
@@ -96,10 +92,12 @@ def separate(options: Any) -> int:
     return 2 if failed else 0
 
 
-def taken_apart(taker: "Taker", path: Path, name: str, output: OutputFolder, sheet: "ContactSheet") -> bool:
-    """Separate one file; whether that went well. Whatever goes wrong is told in one line, and the others go on."""
+def separate_file(
+    separator: "FileSeparator", path: Path, name: str, output: OutputFolder, sheet: "ContactSheet"
+) -> bool:
+    """Separate one file and return whether that went well; an error is one line, and the other files go on."""
     try:
-        for names, signals, found in taker.take_apart(path, name, output):
+        for names, signals, found in separator.separate(path, name, output):
             sheet.add(names, signals, found.sources, found.count)
     except FileError as error:
         complain(error)
@@ -112,7 +110,7 @@ def taken_apart(taker: "Taker", path: Path, name: str, output: OutputFolder, she
     return False
 
 
-def opened(ckpt: str, options: Any) -> "Separator":
+def load_model(ckpt: str, options: Any) -> "Separator":
     """Load a model that can take the options.
 
     Raises:
@@ -126,36 +124,39 @@ def opened(ckpt: str, options: Any) -> "Separator":
     return model
 
 
-def takers(
+def separators(
     options: Any, stated: "Separator | None", files: list[Path], notes: "Notes"
-) -> "Iterator[tuple[Taker, list[tuple[Path, str]]]]":
-    """Choose who separates which files: the model that is stated, else for each kind of files its default model.
+) -> "Iterator[tuple[FileSeparator, list[tuple[Path, str]]]]":
+    """Choose what separates which files: the model that is stated, else the default model of each kind of files.
 
     Yields:
-        Each taker and its files, with the names that their sources are written under.
+        Each separator and its files, with the names that their sources are written under.
     """
     from vaebss.modalities.registry import kind_of, modality_of_files
 
-    named = list(zip(files, own_names(files), strict=True))
+    names, renamed = source_names(files)
+    if renamed:
+        say(renamed[0] + (f" (and so on with {len(renamed) - 1} more, see {LIST})" if len(renamed) > 1 else ""))
+    named = list(zip(files, names, strict=True))
     kinds = [""] if stated else sorted(set(map(kind_of, files)), reverse=True)  # images first
     for kind in kinds:
         group = [each for each in named if stated or kind_of(each[0]) == kind]
         if not stated:
             say(f"Model: {DEFAULT_MODELS[kind]} (--ckpt)")
-        model = stated or opened(DEFAULT_MODELS[kind], options)
+        model = stated or load_model(DEFAULT_MODELS[kind], options)
         of_pictures = {name: options[name] for name in OF_PICTURES if kind == kinds[0]}
         look = modality_of_files(model, [path for path, _ in group], **of_pictures)
         if look.assumed:
             say(f"{look.assumed} (--invert, --source-max)")
         refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-        yield Taker(model, look.modality, refinement, suffix_of(options.format, look.modality), notes), group
+        yield FileSeparator(model, look.modality, refinement, suffix_of(options.format, look.modality), notes), group
 
 
 def suffix_of(kind: str | None, modality: "Modality") -> str | None:
-    """The suffix of the files asked for; None where no kind is.
+    """Return the suffix of the files that are asked for, or None where no format is stated.
 
     Raises:
-        ValueError: they cannot hold such signals.
+        ValueError: Such files cannot hold such signals.
     """
     suffix = f".{kind}" if kind else None
     if suffix not in (None, *modality.formats):
@@ -164,13 +165,13 @@ def suffix_of(kind: str | None, modality: "Modality") -> str | None:
 
 
 class Notes:
-    """What is to be said of files, once for all files of which the same is to be said."""
+    """Notes about files, each printed once for all files that it concerns."""
 
     def __init__(self) -> None:
         self.paths: dict[str, list[Path]] = {}
 
     def add(self, path: Path, text: str) -> None:
-        """Take note of something about a file."""
+        """Add a note about a file."""
         self.paths.setdefault(text, []).append(path)
 
     def tell(self) -> None:
@@ -181,15 +182,15 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class Taker:
-    """Takes files apart into files.
+class FileSeparator:
+    """A model that separates files into files.
 
     Args:
-        model: that separates.
-        modality: what its mixtures are in files.
-        refinement: options of `separate`.
-        suffix: of the files to write; None is as those that are read.
-        notes: where it puts what the user should know about files.
+        model: The model.
+        modality: Modality of the mixtures in the files.
+        refinement: Options of the model's `separate`.
+        suffix: Suffix of the files to write; None is that of the files that are read.
+        notes: Notes for the user about files, to which it adds.
     """
 
     model: "Separator"
@@ -198,15 +199,14 @@ class Taker:
     suffix: str | None
     notes: Notes
 
-    def take_apart(
-        self, path: Path, stem: str, output: OutputFolder
-    ) -> "Iterator[tuple[list[str], Tensor, Separation]]":
+    def separate(self, path: Path, stem: str, output: OutputFolder) -> "Iterator[tuple[list[str], Tensor, Separation]]":
         """Write the sources of every mixture of a file.
 
-        Yields, part by part, the names of mixtures, their signals and what was found in them, see `found`.
+        Yields:
+            The names, the signals and the separation of the mixtures of each part, see `separate_part`.
 
         Raises:
-            FileError: it cannot be read, or holds no mixtures for this model.
+            FileError: The file cannot be read, or holds no mixtures for this model.
         """
         from vaebss.modalities.modality import parts_of
 
@@ -218,15 +218,15 @@ class Taker:
             self.notes.add(path, note)
         for part in chain([first], [] if second is None else [second], parts):
             with progress(part):
-                found = self.found(path, part)
+                found = self.separate_part(path, part)
                 names = sources.add(part, found)
             yield names, part.signals, found
         sources.close()
         if not sources.most:
             self.notes.add(path, "no source was found, so that none is written")
 
-    def found(self, path: Path, part: "Part") -> "Separation":
-        """What is found in a part of a file; sources come first and add up to the mixtures."""
+    def separate_part(self, path: Path, part: "Part") -> "Separation":
+        """Return the separation of a part of a file; sources come first and add up to the mixtures."""
 
         def answer(pictures: "Tensor") -> "Separation":
             options: dict[str, Any] = self.refinement
@@ -254,72 +254,6 @@ def progress(part: "Part") -> Iterator[None]:
     with tqdm(total=part.steps, unit="window", leave=False, delay=1, disable=not part.steps) as bar:
         part.progress = bar.update
         yield
-
-
-def own_names(files: list[Path]) -> list[str]:
-    """Name the sources of each file: by its stem, numbered where an earlier file has it.
-
-    Those of one array of an archive, `file.npz[name]`, are called file_name.
-    """
-    from vaebss.modalities.files import chosen
-
-    used: dict[str, int] = {}  # name -> the number that was tried last with it
-    names: list[str] = []
-    renamed: list[str] = []
-    for path in files:
-        file, array = chosen(path)
-        name = stem = f"{file.stem}_{array.replace('/', '_')}" if array else file.stem
-        while name in used:
-            used[stem] += 1
-            name = f"{stem}_{used[stem]}"
-        used[name] = 1
-        names.append(name)
-        if name != stem:
-            renamed.append(f"{path}: its sources are written as {name}, for another file is called {stem}")
-    if renamed:
-        say(renamed[0] + (f" (and so on with {len(renamed) - 1} more, see {LIST})" if len(renamed) > 1 else ""))
-    return names
-
-
-def files_of(inputs: list[str], model: "Separator | None", piped: Path) -> tuple[list[Path], int]:
-    """List the files of all inputs, of the kinds that a model knows, or of all kinds; and count the inputs without any.
-
-    What comes through a pipe is put into a folder. Archives of several arrays are as many files.
-    """
-    from vaebss.modalities.files import each_array, find
-    from vaebss.modalities.registry import SUFFIXES, modality_of
-
-    suffixes = modality_of(model).suffixes if model else SUFFIXES
-    files: list[Path] = []
-    failed = 0
-    for name in inputs:
-        try:
-            found = [_stdin(piped)] if name == "-" else find(name, suffixes=suffixes)
-            files += [file for path in found for file in each_array(path)]
-        except FileError as error:
-            failed += 1
-            complain(f"{error}{_other_kind(name) if model else ''}")
-    return files, failed
-
-
-def _other_kind(name: str) -> str:
-    """The end of an error about an input that the stated model cannot separate, where a model of another kind can."""
-    from vaebss.modalities.files import find
-    from vaebss.modalities.registry import SUFFIXES, kind_of
-
-    try:
-        kind = kind_of(find(name, suffixes=SUFFIXES)[0])
-    except FileError:
-        return ""
-    return f"; for these files leave out --ckpt, or name a model such as {DEFAULT_MODELS[kind]}"
-
-
-def _stdin(folder: Path) -> Path:
-    data = sys.stdin.buffer.read()
-    suffix = next((kind for magic, kind in MAGIC.items() if re.match(magic, data, re.DOTALL)), ".png")
-    path = folder / f"stdin{suffix}"
-    path.write_bytes(data)
-    return path
 
 
 def say(line: str) -> None:

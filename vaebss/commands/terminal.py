@@ -43,6 +43,16 @@ class OneLineErrors(ArgumentParser):
                 raise SystemExit(0)
         return super().parse_args(args, *rest, **options)
 
+    def add_gpus(self) -> None:
+        """Add the option for the device."""
+        self.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+
+    def add_refinement(self) -> None:
+        """Add the options of a VAE's refinement."""
+        steps = "Steps that refine the latents of a VAE; 60 are plenty."
+        self.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help=steps)
+        self.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
+
     def print_part(self, part: str) -> None:
         """Print the help of the options of a group, or of all options.
 

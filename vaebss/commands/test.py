@@ -42,10 +42,8 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     parser.add_argument(
         "--out", type=str | None, help="Folder for results; by default the checkpoint's, or ./results/NAME."
     )
-    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
-    steps = "Steps that refine the latents of a VAE; 60 are plenty."
-    parser.add_argument("--refine_steps", "--refine-steps", type=int, default=0, help=steps)
-    parser.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
+    parser.add_gpus()
+    parser.add_refinement()
     bounded = "Bound on masked estimates: none is brighter than a source can be. By default as in training."
     parser.add_argument("--bounded", type=bool | None, help=bounded)
     parser.add_class_arguments(MNISTMixtures, "data")
