@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_imports_go_down(file):
     here = Path(file).parts[0].removesuffix(".py")
     rooms = {room(name) for name in imports(file) if name.startswith("vaebss.")} - {here}
     assert not {there for there in rooms if FLOOR[there] <= FLOOR[here]}
+
+
+def test_no_two_files_import_each_other():
+    """Nor do files along any longer way, and not for their types alone either."""
+    modules = {f"vaebss.{file.removesuffix('.py').replace('/', '.')}": file for file in TREES}
+    graph = {}
+    for file in TREES:
+        names = {part for name in imports(file) for part in (name, name.rpartition(".")[0])}
+        graph[file] = {modules[name] for name in names & modules.keys()}
+    assert sum(map(len, graph.values())) > 500
+    TopologicalSorter(graph).prepare()  # raises a CycleError, which names the files
 
 
 @pytest.mark.parametrize("file", [file for file in TREES if file.startswith(("models/", "separation", "matching"))])

@@ -9,7 +9,7 @@ added plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vaebss.metrics.audio import METRICS
 from vaebss.metrics.metric import Metric
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 MARKED = (250, 1_000, 4_000)  # hertz, on the axis of a spectrogram
 PAIR = 0.25 * math.sqrt(2)  # root mean square of two notes of 0.25 each
-FAINT = 1e-30  # energy that counts as none
 SILENCE = 100  # times its energy: else an empty slot pays so well that one stays empty, whatever there is for it
 
 
@@ -116,13 +114,7 @@ class Audio(Modality):
         The mean of the windows' energies is weighted by these energies themselves: pauses do not count.
         """
         energies = self.split(mono(signals)).square().mean(1).unflatten(0, (len(signals), -1))
-        return self.gains(energies).view(-1, *[1] * (signals.ndim - 1))
-
-    def gains(self, energies: Tensor) -> Tensor:
-        """Return gains (B,) for signals whose windows have mean energies (B, N), see `levelling`."""
-        weights = functional.normalize(energies, p=1, dim=1, eps=FAINT)
-        loudness = (weights * energies).sum(1).sqrt()
-        return torch.where(loudness > 0, self.level / loudness, 1.0)
+        return windows.gains(energies, self.level).view(-1, *[1] * (signals.ndim - 1))
 
     def picture(self, signals: Tensor) -> Tensor:
         """Picture signals (B, *C, T) as (B, 1, H, W); one g > 0 times as loud is g^compression times as bright."""
@@ -164,7 +156,7 @@ class Audio(Modality):
         masks, energy = shares.squeeze(2), products.sum(1, keepdim=True)  # (B, K, H, W), (B, 1, H, W)
         taken = (masks.square() * energy).sum((2, 3)) - 2 * torch.einsum("bkhw,bmhw->mbk", masks, products)
         errors = (taken.transpose(0, 1) + own.unsqueeze(2)).clamp(min=0)
-        return errors / torch.where(own > 0, own, SILENCE * energy.sum((2, 3))).clamp(min=FAINT).unsqueeze(2)
+        return errors / torch.where(own > 0, own, SILENCE * energy.sum((2, 3))).clamp(min=windows.FAINT).unsqueeze(2)
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read sounds of any rate, by default `rate`, see `as_sounds`, as (B, C, T') at `rate`, without an offset.
@@ -192,28 +184,19 @@ class Audio(Modality):
 
     def _restored(self, sound: Tensor, parts: Tensor, rate: int) -> Tensor:
         """Bring parts (K, C, T') of a sound (C, T) to its rate, (K, C, T)."""
-        shares = self.highs([parts])
+        shares = resampling.highs([parts], self.window, self.hop)
         return whole(resampling.restored([sound], [parts], shares, sound.shape[1], rate, self.rate))
-
-    def highs(self, parts: Iterable[Tensor]) -> Tensor:
-        """Measure shares (K, N) of the highs in blocks (K, C, n) of parts, see `resampling.highs`."""
-        return resampling.highs(parts, self.window, self.hop)
 
     def split(self, signals: Tensor) -> Tensor:
         """Cut signals (B, *C, T) of any length into windows (B N, *C, samples), see windows.py."""
         return windows.split(signals, self.samples)
-
-    def energies(self, parts: Tensor) -> Tensor:
-        """Measure energies (N, K, H) of bands in parts of windows (N, K, *C, T), by which slots are linked."""
-        powers = self.picture(parts.flatten(0, 1).float()).pow(self.exponent)
-        return powers.mean((1, 3)).unflatten(0, parts.shape[:2])
 
     def linked(self, found: Separation) -> Separation:
         """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike."""
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found
-        order = slot_linking.orders(self.energies(parts), active).to(active.device)
+        order = slot_linking.orders(slot_linking.energies(parts, self), active).to(active.device)
         parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
         return Separation(parts, active.gather(1, order), found.confidence)
 
@@ -233,7 +216,7 @@ class Audio(Modality):
 
     def read(self, path: Path) -> Iterator[Recording]:
         """Open the recording of a file, to be separated in bounded memory, see `Recording`."""
-        yield Recording(path, self)
+        yield Recording(path, self, self.spectrogram, self.samples, self.level)
 
     def sound(self, path: str | Path) -> Tensor:
         """Read the sound of a file, (C, T) float32, at `rate` and without its offset.

@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,13 +14,11 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.modalities import resampling, slot_linking, sound_files, windows
 from vaebss.modalities.blocks import until, whole
-from vaebss.modalities.modality import Part
+from vaebss.modalities.modality import Modality, Part
 from vaebss.modalities.sound_arrays import whole_rate
+from vaebss.modalities.spectrogram import Spectrogram
 from vaebss.models.separator import CHUNK
 from vaebss.separation import Separation
-
-if TYPE_CHECKING:
-    from vaebss.modalities.audio import Audio
 
 AT_ONCE = 16  # windows of all channels
 SHOWN = 60  # seconds of a recording that a person is shown
@@ -36,8 +33,11 @@ class Recording(Part):
     parts. Sources are those of `separate_signals`.
 
     Args:
-        path: the file.
-        audio: pictures of the separator.
+        path: The file.
+        modality: Modality of the separator.
+        spectrogram: Its pictures, with the separator's sample rate.
+        samples: L, samples of the separator's windows.
+        level: Root mean square that the separator knows.
 
     Attributes:
         signals: (1, C, T'), the first seconds, `SHOWN` at most, at the separator's rate.
@@ -47,17 +47,18 @@ class Recording(Part):
         ImportError: soundfile is not installed.
     """
 
-    def __init__(self, path: Path, audio: "Audio"):
-        self.path, self.audio, self.suffix = path, audio, audio.formats[0]
+    def __init__(self, path: Path, modality: Modality, spectrogram: Spectrogram, samples: int, level: float):
+        self.path, self.modality, self.suffix = path, modality, modality.formats[0]
+        self.spectrogram, self.length, self.level, own_rate = spectrogram, samples, level, spectrogram.rate
         rate = sound_files.rate_of(path)
         try:
             self.rate = whole_rate(rate)
         except ValueError as error:
             raise FileError(f"{path}: {error}") from error
         self.samples, self.offset = self._measured()
-        self.own_samples = resampling.number_of(self.samples, self.rate, audio.rate)
-        self.steps = PASSES * windows.number_of(self.own_samples, audio.samples)
-        self.signals = whole(until(self._own(), SHOWN * audio.rate)).unsqueeze(0)
+        self.own_samples = resampling.number_of(self.samples, self.rate, own_rate)
+        self.steps = PASSES * windows.number_of(self.own_samples, self.length)
+        self.signals = whole(until(self._own(), SHOWN * own_rate)).unsqueeze(0)
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the recording, see `Part`; the sources (1, K, C, T') are those of `signals`."""
@@ -67,12 +68,12 @@ class Recording(Part):
         sources_first = active.int().argsort(descending=True, stable=True)
         self._order = order[:, sources_first]
         shown: list[Tensor] = []
-        self._highs = self.audio.highs(self._keeping(shown))
+        self._highs = resampling.highs(self._keeping(shown), self.spectrogram.window, self.spectrogram.hop)
         return Separation(whole(shown).unsqueeze(0), active[sources_first].unsqueeze(0), confidence.unsqueeze(0))
 
     def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
         """Write the sources, see `Part`."""
-        rates = self.samples, self.rate, self.audio.rate
+        rates = self.samples, self.rate, self.spectrogram.rate
         sources = resampling.restored(self._sound(), self._parts(), self._highs, *rates)
         if paths:
             complete = (block[: len(paths)] + self.offset / len(paths) for block in sources)
@@ -91,11 +92,11 @@ class Recording(Part):
 
     def _own(self) -> Iterator[Tensor]:
         """Read blocks (C, n) at the separator's rate."""
-        return resampling.resampled(self._sound(), self.rate, self.audio.rate)
+        return resampling.resampled(self._sound(), self.rate, self.spectrogram.rate)
 
     def _windows(self, blocks: Iterator[Tensor], at_once: int) -> Iterator[Tensor]:
         """Cut blocks (*C, n) into windows (n, *C, L), `at_once` at a time."""
-        for group in windows.cut(blocks, self.own_samples, self.audio.samples, at_once):
+        for group in windows.cut(blocks, self.own_samples, self.length, at_once):
             self.progress(len(group))
             yield group
 
@@ -106,16 +107,15 @@ class Recording(Part):
     def _asked(self, answer: Callable[[Tensor], Separation]) -> tuple[Tensor, Tensor]:
         """Ask for the shares of all windows, and store them; which slots are active (N, K), and the mean confidence."""
         energies = torch.cat([group.square().mean(1) for group in self._windows(self._mono(), AT_ONCE)])
-        gain = self.audio.gains(energies.unsqueeze(0))
+        gain = windows.gains(energies.unsqueeze(0), self.level)
         self._shares = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the recording
-        asked_at_once = max(
-            1, CHUNK // math.prod(self.audio.shape)
-        )  # so that random restarts are those of `separate_signals`
+        # As many as there, so that random restarts are those of `separate_signals`.
+        asked_at_once = max(1, CHUNK // math.prod(self.modality.shape))
         active, confidence = [], []
         for group in self._windows(self._mono(gain), asked_at_once):
-            picture = self.audio.picture(group)
+            picture = self.modality.picture(group)
             found = answer(picture)
-            self._shares.write(found.shares(picture, self.audio.exponent).numpy().tobytes())
+            self._shares.write(found.shares(picture, self.modality.exponent).numpy().tobytes())
             active.append(found.active)
             confidence.append(found.confidence)
         return torch.cat(active), torch.cat(confidence).mean()
@@ -123,20 +123,20 @@ class Recording(Part):
     def _linked(self, active: Tensor) -> Tensor:
         """Return which slot of each window each source is in, (N, K)."""
         number, slots = active.shape
-        if self.audio.voices or 1 in (number, slots):
+        if self.modality.voices or 1 in (number, slots):
             self.progress(number)
             return torch.arange(slots).expand(number, -1)
-        energies = [self.audio.energies(parts) for parts in self._masked(torch.arange(slots).expand(number, -1))]
-        return slot_linking.orders(torch.cat(energies), active)
+        parts = self._masked(torch.arange(slots).expand(number, -1))
+        return slot_linking.orders(torch.cat([slot_linking.energies(part, self.modality) for part in parts]), active)
 
     def _masked(self, order: Tensor) -> Iterator[Tensor]:
         """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""
-        slots, shape = order.shape[1], self.audio.shape
+        slots, shape = order.shape[1], self.modality.shape
         self._shares.seek(0)
         for group, slot in zip(self._windows(self._own(), AT_ONCE), order.split(AT_ONCE), strict=True):
             stored = self._shares.read(4 * len(group) * slots * math.prod(shape))
             shares = torch.from_numpy(np.frombuffer(stored, np.float32).copy()).view(len(group), slots, *shape)
-            yield self.audio.apply(shares[torch.arange(len(group)).unsqueeze(1), slot], group)
+            yield self.modality.apply(shares[torch.arange(len(group)).unsqueeze(1), slot], group)
 
     def _parts(self) -> Iterator[Tensor]:
         """Separate the sources at the separator's rate: blocks (K, C, n)."""

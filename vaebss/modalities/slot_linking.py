@@ -11,10 +11,18 @@ from scipy.fft import dct
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from vaebss.modalities.modality import Modality
+
 COEFFICIENTS = 4  # of a spectrum's outline: more of them tell pitches apart, and not instruments
 FAINT = 1e-4  # share of a spectrum's energy in a band, below which nothing is heard
 ROUNDS = 10
 TOGETHER = 0.75  # of windows have no more sources than there are voices
+
+
+def energies(parts: Tensor, modality: Modality) -> Tensor:
+    """Measure energies (N, K, H) of the rows of pictures of parts of windows (N, K, *C, T), for `orders`."""
+    powers = modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent)
+    return powers.mean((1, 3)).unflatten(0, parts.shape[:2])
 
 
 def orders(energies: Tensor, active: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Long signals: cut into windows that overlap by half, and joined again."""
+"""Long signals: cut into windows that overlap by half, levelled, and joined again."""
 
 # B signals, C channels or none, N windows of each, K slots, L samples of a window, T of a signal
 
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from vaebss.modalities.blocks import segments, whole
+
+FAINT = 1e-30  # energy that counts as none
 
 
 def number_of(samples: int, length: int) -> int:
@@ -21,6 +23,17 @@ def split(signals: Tensor, length: int) -> Tensor:
     hop, samples = length // 2, signals.shape[-1]
     missing = hop * (number_of(samples, length) - 1) + length - samples
     return pad(signals, (0, missing)).unfold(-1, length, hop).movedim(-2, 1).flatten(0, 1)
+
+
+def gains(energies: Tensor, level: float) -> Tensor:
+    """Return gains (B,) that bring the loud windows of signals to a level; 1 for silence.
+
+    Args:
+        energies: Mean energies (B, N) of the signals' windows, which are averaged with themselves as weights.
+        level: Root mean square to reach.
+    """
+    loudness = (normalize(energies, p=1, dim=1, eps=FAINT) * energies).sum(1).sqrt()
+    return torch.where(loudness > 0, level / loudness, 1.0)
 
 
 def cut(blocks: Iterable[Tensor], samples: int, length: int, at_once: int) -> Iterator[Tensor]:
