@@ -9,15 +9,8 @@ import torch
 from vaebss.data.corpora.digits import load_digits
 from vaebss.demo.canvas import LAYERS, canvases, empty
 from vaebss.demo.digits_html import NOTHING, as_digits, digits_apart, file_apart, picture_url
+from vaebss.demo.html import asset
 from vaebss.models.separator import Separator
-
-PARTS = """
-p { margin: 0 0 6px; min-height: 1.5em; }
-> div { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; }
-figure { margin: 0 0 4px; }
-img { width: 100%; margin: 0; border-radius: 4px; image-rendering: pixelated; }
-figcaption { text-align: center; font-size: 13px; line-height: 1.4; }
-"""
 
 
 def digits_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path) -> None:
@@ -60,7 +53,7 @@ def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
                 picks = [gr.Button(f"Pick {n}", min_width=40, size="sm", elem_id=f"pick{n}") for n in numbers]
                 clear = gr.Button("Clear", min_width=40, size="sm", elem_id="clear")
         with gr.Column(scale=3, min_width=300):
-            parts = gr.HTML(NOTHING, css_template=PARTS, elem_id="parts")
+            parts = gr.HTML(NOTHING, css_template=asset("digits.css"), elem_id="parts")
             with gr.Row(equal_height=True):
                 name = gr.Dropdown(names, value=names[0], label="Model", container=False, min_width=150)
                 upload = gr.UploadButton("Your own picture", file_types=["image"], min_width=100, size="md")

@@ -6,6 +6,11 @@ from html import escape
 from pathlib import Path
 
 
+def asset(name: str) -> str:
+    """Return the text of a style sheet or a script that lies beside this file."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
 def data_url(content: bytes, kind: str) -> str:
     """The content of a file as a data URL, which a browser shows or plays; `kind` is its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

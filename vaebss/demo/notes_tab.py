@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vaebss.data.corpora.notes import load_notes
+from vaebss.demo.html import asset
 from vaebss.demo.notes_html import WAIT, NoteLibrary, notes_apart, sound_apart
 from vaebss.models.separator import Separator
-
-SOUNDS = """
-p { margin: 0 0 6px; min-height: 1.5em; }
-div { display: grid; grid-template-columns: auto 1fr; gap: 4px 8px; align-items: center; }
-audio { width: 100%; height: 32px; }
-"""
 
 
 def notes_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path, tab: Any) -> None:
@@ -65,7 +60,7 @@ def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
             with gr.Row():
                 draw = gr.Button("Two at random", min_width=100, size="md", elem_id="draw")
                 upload = gr.UploadButton("Your own sound", file_types=["audio"], min_width=100, size="md")
-            sounds = gr.HTML(WAIT, css_template=SOUNDS, elem_id="sounds")
+            sounds = gr.HTML(WAIT, css_template=asset("notes.css"), elem_id="sounds")
         with gr.Column(scale=3, min_width=300):
             spectrograms = gr.HTML(css_template="img { width: 100%; margin: 0; }", elem_id="spectrograms")
     return chosen, name, draw, upload, [sounds, spectrograms]

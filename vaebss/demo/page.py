@@ -7,18 +7,12 @@ from typing import Any
 
 from vaebss.checkpoints import load
 from vaebss.demo.digits_tab import digits_tab
+from vaebss.demo.html import asset
 from vaebss.demo.notes_tab import notes_tab
 
 TITLE = '<b style="font-size: 17px">Mixtures, taken apart by models that learnt from mixtures alone</b>'
 
-# Little room around things, so that all is seen without scrolling.
-STYLE = """
-.main.app { padding: 8px 12px !important; max-width: 1280px !important; }
-.column, .tabitem { gap: 8px !important; padding: 4px 0 !important; }
-.row { gap: 12px !important; }
-.html-container { padding: 0 !important; }
-footer { display: none !important; }
-"""
+STYLE = asset("page.css")
 
 
 def page(pictures: list[str], sounds: list[str], root: str | Path) -> Any:

@@ -4,8 +4,10 @@
 
 import gzip
 import hashlib
+import json
 import shutil
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -30,37 +32,15 @@ class ImageSet:
     """Files of a set as torchvision names them; pairs are of training and test images."""
 
     folder: str  # <root>/<folder>/raw
-    mirrors: tuple[str, ...]
-    md5: tuple[str, str]  # of the archives
-    names: tuple[str, str] = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")  # of the extracted files
+    mirrors: Sequence[str]
+    md5: Sequence[str]  # of the archives
+    names: Sequence[str] = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")  # of the extracted files
     archive: str = "{}.gz"  # of an extracted file; a zip archive has it as gzip/<name>.gz
     transposed: bool = False  # stored with rows and columns exchanged
 
 
 IMAGE_SETS = {
-    "mnist": ImageSet(
-        "MNIST",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "9fb629c4189551a2d022fa330f9573f3"),
-    ),
-    "fashion-mnist": ImageSet(
-        "FashionMNIST",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "bef4ecab320f06d8554ea6380940ec79"),
-    ),
-    "kmnist": ImageSet(
-        "KMNIST",
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        ("bdb82020997e1d708af4cf47b453dcf7", "5c965bf0a639b31b8f53240b1b52f4d7"),
-    ),
-    "emnist-digits": ImageSet(
-        "EMNIST",
-        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
-        ("58c8d27c78d21e728a6bc7b3cc06412e", "58c8d27c78d21e728a6bc7b3cc06412e"),
-        ("emnist-digits-train-images-idx3-ubyte", "emnist-digits-test-images-idx3-ubyte"),
-        "gzip.zip",
-        transposed=True,
-    ),
+    name: ImageSet(**options) for name, options in json.loads(Path(__file__).with_suffix(".json").read_text()).items()
 }
 
 
@@ -126,7 +106,7 @@ def _parse(content: bytes) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8)[16:].reshape(shape).copy())
 
 
-def _fetch(archive: Path, md5: str, mirrors: tuple[str, ...]) -> None:
+def _fetch(archive: Path, md5: str, mirrors: Sequence[str]) -> None:
     """Put an archive in place, from the first mirror that has it; a damaged one that lies there stays until then.
 
     Raises:

@@ -2,6 +2,7 @@
 
 # N notes, T samples
 
+import csv
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,51 +32,8 @@ ALIKE = 0.85  # correlation from which on two notes of one pitch are one recordi
 KEPT = ("sounds", "labels", "recordings")  # arrays of a cache
 RENDERER = 2  # raised whenever notes are rendered or kept in another way
 
-# General MIDI programs, counted from 0, and the lowest and highest pitch that each plays
-RANGES = {
-    **dict.fromkeys(range(6), (33, 96)),  # pianos
-    6: (29, 89),  # harpsichord
-    7: (33, 84),  # clavinet
-    **dict.fromkeys((16, 17, 18, 19), (36, 96)),  # organs
-    20: (36, 84),  # reed organ
-    21: (53, 89),  # accordion
-    22: (60, 84),  # harmonica
-    23: (48, 84),  # bandoneon
-    **dict.fromkeys(range(24, 31), (40, 84)),  # guitars
-    **dict.fromkeys(range(32, 38), (28, 60)),  # basses
-    40: (55, 96),  # violin
-    41: (48, 84),  # viola
-    42: (36, 72),  # cello
-    43: (28, 55),  # contrabass
-    45: (40, 84),  # pizzicato
-    46: (28, 96),  # harp
-    **dict.fromkeys((48, 49), (36, 88)),  # strings
-    56: (54, 82),  # trumpet
-    57: (40, 72),  # trombone
-    58: (28, 58),  # tuba
-    59: (54, 82),  # muted trumpet
-    60: (36, 77),  # horn
-    61: (40, 82),  # brass
-    64: (56, 87),  # soprano saxophone
-    65: (49, 80),  # alto saxophone
-    66: (44, 75),  # tenor saxophone
-    67: (37, 69),  # baritone saxophone
-    68: (58, 89),  # oboe
-    69: (52, 81),  # english horn
-    70: (34, 74),  # bassoon
-    71: (50, 89),  # clarinet
-    72: (74, 102),  # piccolo
-    73: (60, 96),  # flute
-    74: (72, 96),  # recorder
-    75: (60, 91),  # pan flute
-    77: (55, 84),  # shakuhachi
-    79: (60, 89),  # ocarina
-    104: (48, 77),  # sitar
-    105: (48, 84),  # banjo
-    106: (50, 79),  # shamisen
-    107: (48, 84),  # koto
-    110: (55, 91),  # fiddle
-}
+with Path(__file__).with_name("note_ranges.csv").open(newline="") as file:  # lowest and highest pitch of an instrument
+    RANGES = {int(row["program"]): (int(row["lowest"]), int(row["highest"])) for row in csv.DictReader(file)}
 
 
 class Notes(SingleSounds):
