@@ -198,6 +198,7 @@ def adapt(
     axes: str | None = None,
     seed: int = 0,
     steps: int | None = None,
+    minutes: float | None = None,
 ) -> Masker:
     """A separator for mixtures such as these, taught from them alone: no source is ever seen.
 
@@ -212,6 +213,8 @@ def adapt(
         axes: axes of the mixtures, as `separate` takes them.
         seed: of all that is random.
         steps: of training, in all; by default what suits their size.
+        minutes: that all may take, instead of steps. A trial of some seconds chooses the number of steps, which is
+            printed; the same `steps` give the same separator again.
 
     Returns:
         A model for `vaebss.separate`, whose source_scale is an estimate from the mixtures' brightness.
@@ -224,4 +227,4 @@ def adapt(
     teacher = model if isinstance(model, Separator) else load(model)
     images = modality_of(teacher, invert=invert, axes=axes).from_user(mixtures, None).signals
     check_mixture(images, (None, None, None), teacher.num_sources)
-    return train_student(images, teacher, seed, steps)
+    return train_student(images, teacher, seed, steps, minutes=minutes)

@@ -56,6 +56,7 @@ def unwatched(untouchable, monkeypatch, tmp_path) -> None:
         monkeypatch.setattr(module, name, Callback)
     for name in ("SeparationPictures", "BankReport"):
         monkeypatch.setattr(remix, name, Callback)
+    monkeypatch.setattr(remix, "BankScores", lambda *_: None)
 
 
 def test_a_run_of_fit_reads_no_true_source(unwatched):

@@ -69,6 +69,7 @@ def fit(cli: TrainCLI) -> None:
         initial: Any = build(cli.initial, cli.config.init)
         take_weights(model, fewer_slots(initial, model.model.num_sources, data, run), cli.config.init)
     run.begin()
+    cli.settle_steps(run)
     run.fit(model, data, cli.config.ckpt)
     if data.corpus.given:
         warn(run, None if data.modality.audible else default_teacher(cli.config.model.num_sources))

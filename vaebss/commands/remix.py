@@ -28,7 +28,7 @@ from vaebss.paths import expanded
 from vaebss.training import presets
 from vaebss.training.banks import BankMaker
 from vaebss.training.reports import BankReport, SeparationPictures
-from vaebss.training.scores import Scores
+from vaebss.training.scores import BankScores, Scores
 from vaebss.training.statistics import data_options
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
@@ -150,6 +150,8 @@ def remix(cli: RemixCLI) -> None:
     run.begin()
     path = None if run.is_dry else run.folder / "bank.pt"
     data.banks = BankMaker(data, cli.model.model, lambda: teacher(cli, run), path)
+    data.banks.watch = BankScores(cli.model.model.source_scale, data.modality)
+    cli.settle_steps(run)
     run.fit(cli.model, data, cli.config.ckpt)
     if data.corpus.given and run.trainer.is_global_zero and not run.is_dry:
         print_summary(cli, run)

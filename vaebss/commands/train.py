@@ -3,7 +3,9 @@
 import math
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -26,16 +28,17 @@ from vaebss.commands.resuming import (
     saved_options,
     trusted_options,
 )
-from vaebss.commands.run import RunFolder, RunLogger
+from vaebss.commands.run import Run, RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.corpora.open import open_corpus, revised
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures
-from vaebss.errors import CheckpointError, first_line
+from vaebss.errors import CheckpointError, check_above_zero, first_line
 from vaebss.hardware import fastest_precision, trainer_devices
 from vaebss.matching import MAX_SLOTS
 from vaebss.training.bar import RunBar
 from vaebss.training.checkpointing import FiniteTraining, RunCheckpoints, WholeCheckpoints
+from vaebss.training.pace import set_steps, steps_until
 from vaebss.training.provenance import RunCard, RunConfig
 from vaebss.training.reports import SeparationPictures
 from vaebss.training.scores import Scores
@@ -88,6 +91,7 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None):
         self.initial: dict[str, Any] = {}
+        self.began = time.monotonic()
         super().__init__(
             self.model_type,
             self.data_type,
@@ -112,6 +116,10 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of the run to resume, in the run's own folder.")
         init = "Checkpoint, or name of a shipped model, to start a new run from. It sets the other --model options."
         parser.add_argument("--init", type=str | None, help=init)
+        steps = "Number of training steps, in equal parts for all epochs. It sets --data.epoch_size."
+        parser.add_argument("--steps", type=int | None, help=steps)
+        minutes = "Minutes that the command may take. A trial of some seconds chooses --steps, which is saved."
+        parser.add_argument("--minutes", type=float | None, help=minutes)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         for ours, models in {"brightest": "source_scale", "bounded": "bounded", "image_shape": "image_shape"}.items():
             parser.link_arguments(f"data.{ours}", f"model.{models}", apply_on="instantiate")
@@ -163,6 +171,10 @@ class TrainCLI(LightningCLI):
     def validate(self) -> None:
         """Raise a ValueError about options that would otherwise fail only after an epoch."""
         seed, slots, data = self.config.seed_everything, self.config.model.num_sources, self.config.data
+        steps, minutes = self.config.steps, self.config.minutes
+        if steps is not None and minutes is not None:
+            raise ValueError("--minutes chooses the number of steps and --steps states it: give one of them")
+        check_above_zero(**{f"--{n}": x for n, x in {"steps": steps, "minutes": minutes}.items() if x is not None})
         if seed is True or not 0 <= seed <= LARGEST_SEED:
             raise ValueError(f"--seed_everything must be a number from 0 to {LARGEST_SEED}")
         if slots > MAX_SLOTS:
@@ -197,6 +209,28 @@ class TrainCLI(LightningCLI):
         if self.config.trainer.logger in (None, True):
             kwargs["logger"] = RunLogger(self.folder, self.initial["global_step"] if self.config.ckpt else None)
         return super().instantiate_trainer(**kwargs | {"plugins": self.plugins})
+
+    def settle_steps(self, run: Run) -> None:
+        """Set the number of steps that --steps states, or that fit into --minutes, and save it in the options.
+
+        A resumed run keeps the number that it began with, and a dry run has its own.
+        """
+        steps, minutes, data = self.config.steps, self.config.minutes, self.datamodule
+        if self.config.ckpt or run.is_dry or (steps is None and minutes is None):
+            return
+        if minutes is not None:
+            end = self.began + 60 * minutes
+            steps = steps_until(end, self.model, data, self.trainer.max_epochs or 0, self.trial_trainer)
+            when = datetime.now() + timedelta(seconds=end - time.monotonic())
+            run.say(f"Steps: {steps} (--steps) fit into {minutes:g} minutes. Expected end: {when:%H:%M:%S}")
+        self.config.steps, self.config.minutes = set_steps(data, steps, self.trainer), None
+        self.config.data.epoch_size = data.hparams.epoch_size
+
+    def trial_trainer(self, **options: Any) -> Trainer:
+        """Return a Trainer as the run's on the same devices, which writes nothing."""
+        quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_model_summary"], False)
+        quiet |= {"plugins": self.plugins, "profiler": None, "max_steps": -1, "max_time": None}
+        return Trainer(**(self.config_init["trainer"].as_dict() | quiet | options))
 
     def own_callbacks(self) -> list[Callback]:
         """Beside those of every run."""

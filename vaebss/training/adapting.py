@@ -4,17 +4,19 @@ The separator, as the teacher, separates the mixtures at its own size. A student
 its estimates.
 """
 
+import time
+
 import torch
 from torch import Tensor
 
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.remixes import Remixes
-from vaebss.errors import check_at_least
 from vaebss.modalities.appearance import estimated_scale
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.training.banks import BankMaker
 from vaebss.training.bar import RunBar
+from vaebss.training.pace import set_steps, steps_until
 from vaebss.training.presets import SIZES, early_stopping, schedule
 from vaebss.training.statistics import data_options
 from vaebss.training.student import RemixSeparator
@@ -22,7 +24,12 @@ from vaebss.training.trainers import bare_trainer
 
 
 def adapt(
-    mixtures: Tensor, teacher: Separator, seed: int = 0, steps: int | None = None, progress: bool = True
+    mixtures: Tensor,
+    teacher: Separator,
+    seed: int = 0,
+    steps: int | None = None,
+    progress: bool = True,
+    minutes: float | None = None,
 ) -> Masker:
     """Train a student on user-supplied mixtures; return it in eval mode.
 
@@ -32,16 +39,19 @@ def adapt(
         seed: Seed of the remixes and of the student's first weights.
         steps: Number of training steps; by default that of the schedule for the mixtures' size.
         progress: Whether to show a progress bar.
+        minutes: Time for all; a trial of some seconds chooses the number of steps, which is printed.
 
     Raises:
-        ValueError: There are fewer than ten mixtures, or fewer steps than epochs.
+        ValueError: There are fewer than ten mixtures, or fewer steps than epochs; or steps and minutes are stated.
     """
+    end = time.monotonic() + 60 * (minutes or 0)
+    if minutes is not None and (steps is not None or minutes <= 0):
+        raise ValueError("minutes must be above 0, and steps chooses the same: state one of them")
     student, data = build_student(mixtures, teacher, seed)
-    if steps is not None:
-        epochs = len(data.hparams.keep) * data.hparams.epochs_per_round
-        check_at_least(epochs, steps=steps)
-        data.hparams.epoch_size = data.hparams.batch_size * (steps // epochs)
-    return train_student(student, data, progress)
+    if minutes is not None:
+        steps = steps_until(end, student, data, epochs_of(data), bare_trainer)
+        print(f"{steps} steps fit into {minutes:g} minutes", flush=True)
+    return train_student(student, data, progress, steps)
 
 
 def build_student(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
@@ -62,16 +72,26 @@ def build_student(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[
     return student, data
 
 
-def train_student(student: RemixSeparator, data: Remixes, progress: bool = True) -> Masker:
-    """Train a student for all rounds of its data; return its model on the CPU and in eval mode."""
+def epochs_of(data: Remixes) -> int:
+    """Return the number of epochs of all rounds."""
+    return len(data.hparams.keep) * data.hparams.epochs_per_round
+
+
+def train_student(student: RemixSeparator, data: Remixes, progress: bool = True, steps: int | None = None) -> Masker:
+    """Train a student for all rounds of its data; return its model on the CPU and in eval mode.
+
+    A number of `steps` replaces the data's `epoch_size`.
+    """
     hparams = data.hparams
     trainer = bare_trainer(
-        max_epochs=len(hparams.keep) * hparams.epochs_per_round,
+        max_epochs=epochs_of(data),
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         callbacks=[early_stopping(hparams.epochs_per_round), *([RunBar(refresh_rate=20)] if progress else [])],
     )
+    if steps is not None:
+        set_steps(data, steps, trainer)
     with torch.random.fork_rng():  # loaders draw seeds
         trainer.fit(student, data)
     return student.model.cpu().eval()

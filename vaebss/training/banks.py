@@ -9,9 +9,10 @@ al. 2022), MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie 
 
 # B mixtures, K slots, S the shape of a signal
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, cycle, islice
 from pathlib import Path
 
 import torch
@@ -59,18 +60,32 @@ class BankMaker:
     def make(self, separator: Separator, number: int) -> Bank:
         """Separate the list of training mixtures, and keep the most confident estimates."""
         hparams, seen = self.data.hparams, self.data.corpus.seen_by(separator)
-        refinement = {"refine_steps": hparams.refine_steps, "restarts": hparams.restarts}
         batches = self.data.listed(truth=self.watch is not None)
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
-            part = separate_signals(separator.pseudo_label, seen, batch["signal"], **refinement)
-            if hparams.consistent:
-                part = replace(part, confidence=part.confidence * consistency(separator, seen, part))
+            part = self._separated(batch, separator, seen)
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
             if self.watch:
                 self.watch(batch, part)
         found = Separation.cat(separations)
         return make_bank(seen.linked(found) if hparams.voices else found, hparams.keep[number], number, hparams.voices)
+
+    def _separated(self, batch: Batch, separator: Separator, seen: Modality) -> Separation:
+        """Separate a batch of training mixtures, ranked by confidence."""
+        refinement = {"refine_steps": self.data.hparams.refine_steps, "restarts": self.data.hparams.restarts}
+        part = separate_signals(separator.pseudo_label, seen, batch["signal"], **refinement)
+        if not self.data.hparams.consistent:
+            return part
+        return replace(part, confidence=part.confidence * consistency(separator, seen, part))
+
+    def seconds(self, separator: Separator) -> float:
+        """Measure how long a bank of this separator takes, by its second batch; the first one warms up."""
+        batches, seen = self.data.listed(), self.data.corpus.seen_by(separator)
+        began = 0.0
+        for batch in islice(cycle(batches), 2):
+            began = time.monotonic()
+            self._separated(batch, separator, seen)
+        return len(batches) * (time.monotonic() - began)
 
 
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:

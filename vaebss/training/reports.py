@@ -63,12 +63,6 @@ class BankReport(Callback):
 
     def __init__(self):
         self.round = -1
-        self.scores: BankScores | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        model: Any = pl_module.model
-        self.scores = BankScores(model.source_scale, trainer.datamodule.modality)  # type: ignore[attr-defined]
-        trainer.datamodule.banks.watch = self.scores  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -79,8 +73,8 @@ class BankReport(Callback):
         rows = bank.sources[:32].float().split(8)
         figure = data.modality.figure({f"pseudo-sources {row + 1}": part for row, part in enumerate(rows)})
         add_figure(trainer, "bank/pseudo_sources", figure)
-        assert self.scores is not None  # since setup
-        for percent, quality in self.scores.by_confidence().items():
-            name = f"bank/{self.scores.name}_by_confidence/round_{self.round + 1}"
+        scores: BankScores = data.banks.watch
+        for percent, quality in scores.by_confidence().items():
+            name = f"bank/{scores.name}_by_confidence/round_{self.round + 1}"
             for logger in trainer.loggers:
                 logger.log_metrics({name: quality}, percent)

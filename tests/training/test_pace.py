@@ -1,0 +1,104 @@
+"""A number of steps, stated or chosen for a time, and what follows from it."""
+
+import time
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import Callback
+
+import vaebss
+from vaebss.commands import fit, remix
+from vaebss.training import adapting, pace
+
+COMMON = ["--gpus=0", "--data.source=bundled", "--data.batch_size=32", "--data.val_mixtures=32"]
+COMMON += ["--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+FIT = [*COMMON, "--trainer.max_epochs=3", "--model.hidden_dims=[16,8]"]
+REMIX = [*COMMON, "--data.num_mixtures=64", "--data.keep=[0.5,0.5]", "--data.epochs_per_round=2"]
+REMIX += ["--model.widths=[4,6]", "--model.bottleneck=8"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_of(here, number: int) -> tuple[dict, dict]:
+    """The options that a run saved, and its last checkpoint."""
+    folder = here / "lightning_logs" / f"version_{number}"
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return yaml.safe_load((folder / "config.yaml").read_text()), last
+
+
+def assert_same(first: dict, second: dict) -> None:
+    assert first["global_step"] == second["global_step"]
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+
+
+@pytest.fixture
+def fast_trials(monkeypatch):
+    """Trials of a few steps: what they measure is unfit for planning, and may be anything."""
+    monkeypatch.setattr(pace, "TRIAL_STEPS", 8)
+
+
+@pytest.mark.parametrize("command", ["fit", "remix"])
+def test_a_run_of_some_minutes_is_the_run_of_as_many_steps_bit_for_bit(command, here, checkpoint, fast_trials, capsys):
+    main, options = (fit.main, FIT) if command == "fit" else (remix.main, [*REMIX, f"--teacher={checkpoint}"])
+    assert main([*options, "--minutes=0.2"]) == 0
+    config, last = run_of(here, 0)
+    steps, epochs = config["steps"], 3 if command == "fit" else 4
+    assert config["minutes"] is None
+    assert config["data"]["epoch_size"] == steps // epochs * 32
+    assert last["global_step"] == steps
+    assert steps % epochs == 0
+    assert f"Steps: {steps} (--steps) fit into 0.2 minutes. Expected end: " in capsys.readouterr().out
+    assert main([*options, f"--steps={steps}"]) == 0
+    again, other = run_of(here, 1)
+    assert_same(last, other)
+    assert again["data"] == config["data"]
+
+
+def test_steps_are_rounded_down_to_whole_epochs_and_end_the_schedule(here):
+    assert fit.main([*FIT, "--steps=13", "--trainer.accumulate_grad_batches=2"]) == 0
+    config, last = run_of(here, 0)
+    assert (config["steps"], last["global_step"], config["data"]["epoch_size"]) == (12, 12, 4 * 2 * 32)
+    assert last["lr_schedulers"][0]["_last_lr"] == [pytest.approx(1e-5)]
+
+
+def test_a_run_of_some_steps_is_resumed_without_a_trial(here, monkeypatch):
+    assert fit.main([*FIT, "--steps=6"]) == 0
+    monkeypatch.setattr(pace, "steps_until", None)
+    last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+    assert fit.main(["--ckpt", str(last)]) == 0
+    assert run_of(here, 0)[0]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--steps=6", "--minutes=1"], "give one of them"),
+        (["--minutes=0"], "--minutes must be above 0"),
+        (["--steps=2"], "steps must be 3 or more"),
+        (["--minutes=0.00001"], "too short for 3 epochs"),
+        (["--steps=6", "--trainer.max_epochs=-1"], "--trainer.max_epochs"),
+    ],
+)
+def test_what_cannot_be_is_one_line(options, says, here, fast_trials, capsys):
+    assert fit.main([*FIT, *options]) == 2
+    assert says in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):
+    mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    teacher = vaebss.VAE(hidden_dims=(16, 8)).eval()
+    monkeypatch.setattr(adapting, "early_stopping", lambda epochs: Callback())  # it would end the run before
+    began = time.monotonic()
+    student = adapting.adapt(mixtures, teacher, progress=False, minutes=0.5)
+    assert 10 < time.monotonic() - began < 60
+    steps = int(capsys.readouterr().out.split()[0])
+    again = adapting.adapt(mixtures, teacher, progress=False, steps=steps)
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+

@@ -1,0 +1,122 @@
+"""How many steps of training fit into a time. A trial on a copy of the model measures what a step takes.
+
+The trial changes nothing: neither weights nor random numbers nor data. Only the number of steps follows from it.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from vaebss.data.mixtures import MNISTMixtures
+from vaebss.errors import check_at_least
+from vaebss.training.banks import BankMaker
+
+TRIAL_STEPS = 1_000  # at most,
+TRIAL_SHARE = 0.03  # and for this share of the time
+WARM_STEPS = 5  # before the clock starts
+
+
+class Stopwatch(Callback):
+    """A callback that measures the steps of a trial and what follows the last of them, and stops the trial.
+
+    Args:
+        seconds: Time after which the trial stops.
+
+    Attributes:
+        marks: Times at which the steps ended, from the last step that only warms up.
+        step: Seconds of a step; set when training ends, as `rest` is.
+        rest: Seconds of an epoch beside its steps: validation.
+    """
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.marks: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step >= WARM_STEPS:
+            self.marks.append(time.monotonic())
+            enough = len(self.marks) > 1 and self.marks[-1] - self.marks[0] > self.seconds
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(enough, all=False)
+        if trainer.should_stop or trainer.is_last_batch:
+            self.marks[-1:] = [finished()]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.rest = finished() - self.marks[-1]
+        self.step = (self.marks[-1] - self.marks[0]) / (trainer.global_step - WARM_STEPS)
+
+
+def finished() -> float:
+    """Return the time at which a GPU, if there is one, has done all that it was asked to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
+def set_steps(data: MNISTMixtures, steps: int, trainer: Trainer, epochs: int | None = None) -> int:
+    """Set the length of an epoch so that all epochs together have so many optimiser steps.
+
+    Args:
+        data: Data of the run, whose option `epoch_size` is set.
+        steps: Number of steps, which is rounded down to a multiple of the number of epochs.
+        trainer: Trainer of the run.
+        epochs: Number of epochs; by default the trainer's.
+
+    Returns:
+        The number of steps that the run has.
+
+    Raises:
+        ValueError: There are fewer steps than epochs, or the number of epochs is not limited.
+    """
+    epochs = trainer.max_epochs if epochs is None else epochs
+    if not epochs or epochs < 0:
+        raise ValueError("a number of steps needs a number of epochs: set --trainer.max_epochs")
+    check_at_least(epochs, steps=steps)
+    batches = steps // epochs * trainer.accumulate_grad_batches * trainer.world_size
+    data.hparams.epoch_size = batches * data.hparams.batch_size
+    return steps // epochs * epochs
+
+
+def steps_until(
+    end: float, model: LightningModule, data: MNISTMixtures, epochs: int, trainer: Callable[..., Trainer]
+) -> int:
+    """Return how many steps of training end at a time, a multiple of the number of epochs.
+
+    Validation and later banks take their time as well. The first bank is made in the trial, and kept.
+
+    Args:
+        end: Time of `time.monotonic()` at which training should end.
+        model: Module to train; it stays as it is.
+        data: Data of the run; its option `epoch_size` is lost.
+        epochs: Number of epochs.
+        trainer: Makes a Trainer as the run's from further options.
+
+    Raises:
+        ValueError: The time is too short for a step in each epoch.
+    """
+    trial, watch = copy.deepcopy(model), Stopwatch(TRIAL_SHARE * (end - time.monotonic()))
+    trying = trainer(max_epochs=1, callbacks=[watch], enable_progress_bar=False, num_sanity_val_steps=0)
+    set_steps(data, TRIAL_STEPS, trying, epochs=1)
+    with torch.random.fork_rng():
+        trying.fit(trial, data)
+        left = end - time.monotonic() - epochs * watch.rest - later_banks(trial, data, trying)
+    steps = trying.strategy.broadcast(int(left / watch.step) // epochs * epochs)
+    if steps < epochs:
+        raise ValueError(
+            f"the time is too short for {epochs} epochs, of a step each at least: allow more minutes, or fewer epochs "
+            "(--trainer.max_epochs; of remix.py --data.epochs_per_round)"
+        )
+    return steps
+
+
+def later_banks(model: Any, data: MNISTMixtures, trainer: Trainer) -> float:
+    """Return how many seconds the banks after the first will take, which the student makes."""
+    banks = getattr(data, "banks", None)
+    if not isinstance(banks, BankMaker) or len(data.hparams.keep) == 1:
+        return 0.0
+    return (len(data.hparams.keep) - 1) * banks.seconds(model.model.to(trainer.strategy.root_device))
