@@ -101,4 +101,3 @@ def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):
     again = adapting.adapt(mixtures, teacher, progress=False, steps=steps)
     for name, value in student.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-

@@ -215,7 +215,8 @@ class TrainCLI(LightningCLI):
 
         A resumed run keeps the number that it began with, and a dry run has its own.
         """
-        steps, minutes, data = self.config.steps, self.config.minutes, self.datamodule
+        steps: Any = self.config.steps
+        minutes, data = self.config.minutes, self.datamodule
         if self.config.ckpt or run.is_dry or (steps is None and minutes is None):
             return
         if minutes is not None:
