@@ -59,8 +59,10 @@ def test_a_model_of_the_hub_is_fetched_into_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         hub, "snapshot_download", lambda name, **options: asked.append((name, options)) or str(tmp_path)
     )
-    assert vaebss.load("hf://someone/vae-k2").num_sources == 2
-    assert asked == [("someone/vae-k2", {"allow_patterns": [shared.WEIGHTS, shared.CARD]})]
+    for address, revision in (("hf://someone/vae-k2", None), ("hf://someone/vae-k2@v1.0", "v1.0")):
+        assert vaebss.load(address).num_sources == 2
+        files = [shared.WEIGHTS, shared.CARD]
+        assert asked.pop() == ("someone/vae-k2", {"revision": revision, "allow_patterns": files})
 
 
 def test_what_cannot_be_opened_is_a_line(tmp_path):

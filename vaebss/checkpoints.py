@@ -79,7 +79,8 @@ def load(path: str | Path) -> Separator:
 
     Args:
         path: checkpoint written by scripts/fit.py or any Trainer; the name of a shipped model; a folder that `save`
-            wrote; or hf://owner/name, such a folder on the Hugging Face Hub.
+            wrote; or hf://owner/name, such a folder on the Hugging Face Hub; hf://owner/name@revision
+            is that folder at a branch, tag or commit.
 
     Raises:
         CheckpointError: a ValueError of one line.

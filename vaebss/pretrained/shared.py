@@ -9,7 +9,7 @@ from vaebss.paths import expanded
 from vaebss.pretrained import catalogue, weights
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
-HUB = "hf://"  # before owner/name
+HUB = "hf://"  # before owner/name, or owner/name@revision
 
 
 def is_shared(path: str | Path) -> bool:
@@ -30,7 +30,8 @@ def read(path: str | Path) -> dict[str, Any]:
     """The contents of a checkpoint that `write` wrote; nothing in the files is run.
 
     Args:
-        path: the folder, or hf://owner/name, whose two files are fetched then.
+        path: The folder, or hf://owner/name, whose two files are fetched then. hf://owner/name@revision fetches a
+            branch, tag or commit.
 
     Raises:
         CheckpointError: they are not there, or damaged.
@@ -50,6 +51,7 @@ def _fetched(address: str) -> Path:
     except ImportError as error:
         raise ImportError(f"to fetch models: pip install 'vaebss[hub]' ({first_line(error)})") from error
     try:
-        return Path(hub.snapshot_download(address.removeprefix(HUB), allow_patterns=[WEIGHTS, CARD]))
+        name, _, revision = address.removeprefix(HUB).partition("@")
+        return Path(hub.snapshot_download(name, revision=revision or None, allow_patterns=[WEIGHTS, CARD]))
     except Exception as error:
         raise CheckpointError(f"{address} cannot be fetched: {first_line(error)}") from error
