@@ -28,5 +28,6 @@ def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
     image = channels_first(image[None])[0]
     if image.ndim != 3 or len(image) not in MODES:
         raise ValueError(f"only pictures can be saved as images, not {tuple(image.shape)}")
-    pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(2).cpu().numpy() * (2**bits - 1)
-    Image.fromarray(pixels.round().astype(np.uint8 if bits == 8 else np.uint16)).save(path)
+    kind = np.uint8 if bits == 8 else np.uint16
+    levels = [channel.clamp(0, 1).mul_(2**bits - 1).round_().cpu().numpy().astype(kind) for channel in image]
+    Image.fromarray(levels[0] if len(levels) == 1 else np.stack(levels, -1)).save(path)

@@ -254,11 +254,10 @@ class SourceWriter:
         if not self.whole:
             return
         self.output.check_new(*(name for names, _, _ in self.parts for name in names))
-        sources = torch.cat([part.restored(found)[:, : self.most] for _, part, found in self.parts])
 
         def save(paths: list[Path]) -> None:
-            for source, path in zip(sources.unbind(1), paths, strict=True):
-                self.parts[0][1].write(source, path)
+            for k, path in enumerate(paths):
+                self.parts[0][1].write(torch.cat([part.source(k) for _, part, _ in self.parts]), path)
 
         self.output.write(self._files(self.stem, self.most), save)
         for names, _, found in self.parts:

@@ -1,11 +1,13 @@
 """How pictures look: how bright, dark ink on white or not, how bright a single source is."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 INK, LEVELS, COMMON = 0.25, 16, 0.25  # of the brightest; of brightness; a share of the ink
+SHOWN = 2**20  # pixels of a picture that are shown and looked at, and values of a file that are looked at
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,20 @@ def describe(images: Tensor) -> Appearance:
     bright = (grey.flatten(1) > brightest / 2).float().mean(1)
     on_white = flat & (paper > brightest / 2).squeeze(1) & (bright > 0.5) & (bright < 1)
     return Appearance(images.max().item(), bool(on_white.float().mean() > 0.5))
+
+
+def thinned(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) of at most `SHOWN` pixels each: of larger ones a copy of every n-th row and column."""
+    step = 1
+    while math.prod(images[0, 0, ::step, ::step].shape) > SHOWN:
+        step *= 2
+    return images if step == 1 else images[..., ::step, ::step].clone()
+
+
+def sample(images: Tensor) -> Tensor:
+    """Return values of images (N, C, H, W), (P,): all of them, or every n-th value, P being at most `SHOWN`."""
+    values = images.flatten()
+    return values[:: math.ceil(len(values) / SHOWN)].clone()
 
 
 def single_brightness(values: Tensor) -> float:

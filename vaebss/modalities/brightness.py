@@ -32,10 +32,11 @@ def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
         FileError: something else than rounding would come of that.
     """
     with np.errstate(over="ignore"):
-        light = np.divide(part, white, dtype=np.result_type(part.dtype, np.float32)).astype(np.float32)
-    if not np.isfinite(light).all():
+        light = np.divide(part, white, dtype=np.result_type(part.dtype, np.float32)).astype(np.float32, copy=False)
+    lowest, highest = light.min(), light.max()  # NaN if there is any
+    if not np.isfinite([lowest, highest]).all():
         raise FileError(f"{name} holds NaN, infinity or numbers too large for single precision")
-    if light.min() < 0:
+    if lowest < 0:
         raise FileError(f"{name} holds numbers below 0")
     if part[~light.any((1, 2, 3))].any():
         raise FileError(f"{name} holds images that are not black, but too dark for single precision")

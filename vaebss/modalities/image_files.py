@@ -21,6 +21,8 @@ from vaebss.modalities.files import arrays_in, chosen, is_array, reading
 from vaebss.modalities.image_frames import frames_of
 from vaebss.pictures import MODES, save_image
 
+LARGEST_PART = 2**26  # numbers
+
 
 class Held(NamedTuple):
     """How a file holds images: the axes of its array, the number that stands for white, the type of its numbers."""
@@ -85,7 +87,7 @@ def read_held(
     Args:
         path: an image, of which every frame is one; an array of shape (H, W), (N, H, W) or (N, C, H, W), C being 1 or
             3, or with channels last, 2 and 4 then being with alpha; an archive of arrays, or one as `file.npz[name]`.
-        at_once: most images in a part; arrays are read part by part.
+        at_once: most images in a part, fewer of large ones; arrays are read part by part.
         invert: what is transparent is on white, for dark ink, not on black. The images are not inverted themselves.
         white: the number that stands for white, by which all are divided.
         lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one.
@@ -102,8 +104,9 @@ def read_held(
     path = Path(path)
     for name, images, own in _arrays(path, axes, lines) if is_array(path) else frames_of(path):
         held = Held(own, white or white_of(name, images.dtype), images.dtype)
-        for start in range(0, len(images), at_once):
-            part = as_brightness(name, images[start : start + at_once], held.white)
+        number = min(at_once, max(1, LARGEST_PART // max(1, images[0].size)))
+        for start in range(0, len(images), number):
+            part = as_brightness(name, images[start : start + number], held.white)
             yield part if part.shape[1] in MODES else opaque(name, part, float(invert)), held
 
 

@@ -69,9 +69,13 @@ def _bounded(path: Path) -> Iterator[None]:
 
 def _stacked(path: Path, frames: list[np.ndarray], palette: bool = False) -> list[tuple[str, np.ndarray, str]]:
     alike = groupby(frames, lambda frame: (frame.shape, frame.dtype))
-    stacks = [np.stack(list(group)) for _, group in alike]
+    stacks = [_stack(list(group)) for _, group in alike]
     stacks = [np.moveaxis(_greyed(stack) if palette else stack, -1, 1) for stack in stacks]
     return [(str(path), stack, "HW" if stack.shape[1] < 3 else "HWC") for stack in stacks]
+
+
+def _stack(frames: list[np.ndarray]) -> np.ndarray:
+    return np.stack(frames) if len(frames) > 1 else frames[0][None]  # without a copy
 
 
 def _length(image: Any) -> int:

@@ -15,12 +15,12 @@ from torch.nn.functional import interpolate
 from vaebss.errors import FileError, check_above_zero
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.metric import Quality
-from vaebss.modalities.appearance import describe, single_brightness
+from vaebss.modalities.appearance import describe, sample, single_brightness, thinned
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
-from vaebss.modalities.modality import Channels, Modality, Part, UserSignals, separate_signals
+from vaebss.modalities.modality import Channels, Modality, Part, UserSignals
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -36,31 +36,45 @@ DARK = 1e-6  # brightness of mixtures in which there is nothing
 class Pictures(Part):
     """Some or all pictures of a file.
 
+    Their sources are computed one by one as they are written, for large pictures take much memory.
+
     Args:
         images: how they are seen.
-        signals: (N, C, h, w).
+        whole: (N, C, h, w).
         write: writes pictures (N, C, h, w), as they look in the file, to a path; N is 1 but for arrays.
         suffix: of the files that hold as much as this one does.
         rows: whether they are rows of one array.
+
+    Attributes:
+        signals: (N, C, h', w'), the pictures, large ones `thinned`.
     """
 
-    def __init__(
-        self, images: "Images", signals: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool
-    ):
-        self.images, self.signals, self.write, self.suffix, self.rows = images, signals, write, suffix, rows
+    def __init__(self, images: "Images", whole: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool):
+        self.images, self.whole, self.write, self.suffix, self.rows = images, whole, write, suffix, rows
+        self.signals = thinned(whole)
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
-        return separate_signals(answer, self.images, self.signals).sources_first()
+        picture = self.images.picture(self.whole)
+        found = answer(picture).sources_first()
+        self._own = self.images.is_own(picture, self.whole)
+        self._parts = found.sources if self._own else found.shares(picture)
+        sources = torch.stack([thinned(self._source(k)) for k in range(found.active.shape[1])], 1)
+        return Separation(sources, found.active, found.confidence)
 
-    def restored(self, found: Separation) -> Tensor:
-        """Return sources (N, K, C, h, w) as they look in the file."""
-        return self.images.as_they_looked(found.sources)
+    def _source(self, k: int, rows: slice = slice(None)) -> Tensor:
+        """Return the k-th sources (N, C, h, w) of some or all pictures."""
+        parts = self._parts[rows, k : k + 1]
+        return (parts if self._own else self.images.apply(parts, self.whole[rows])).squeeze(1)
+
+    def source(self, k: int, rows: slice = slice(None)) -> Tensor:
+        """Return the k-th sources (N, C, h, w) of some or all pictures, as they look in the file."""
+        return self.images.as_they_looked(self._source(k, rows))
 
     def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
         """Write the sources of one picture, see `Part`."""
-        for source, path in zip(self.restored(found)[number], paths, strict=False):
-            self.write(source.unsqueeze(0), path)
+        for k, path in enumerate(paths):
+            self.write(self.source(k, slice(number, number + 1)), path)
 
 
 class Images(Modality):
@@ -142,15 +156,19 @@ class Images(Modality):
         """(B, c, h, w) of any size, grey or colour -> (B, C, H, W)."""
         if tuple(signals.shape[1:]) == self.shape and self.gain == 1:
             return signals
-        seen, size = with_channels(signals, self.shape[0]), self.shape[1:]
-        if tuple(seen.shape[2:]) != size:
-            seen = interpolate(seen, size, mode="bilinear", antialias=True)
-        return (seen * self.gain).clamp(min=0)
+        size = self.shape[1:]
+        if tuple(signals.shape[2:]) != size:
+            signals = interpolate(signals, size, mode="bilinear", antialias=True)
+        return (with_channels(signals, self.shape[0]) * self.gain).clamp(min=0)
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """As any modality's; where mixtures are their own pictures, what was found is what is seen."""
-        own = self.gain == 1 and mixture.shape == signals.shape
+        own = self.is_own(mixture, signals)
         return separation.sources if own else super().to_signals(separation, mixture, signals)
+
+    def is_own(self, mixture: Tensor, signals: Tensor) -> bool:
+        """Return whether mixtures (B, C, H, W) of signals (B, c, h, w) are these themselves."""
+        return self.gain == 1 and mixture.shape == signals.shape
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
         """Shares (B, K, C, H, W) of the pictures of (B, c, h, w) -> (B, K, c, h, w); colours share a grey's."""
@@ -199,17 +217,18 @@ class Images(Modality):
             parts = list(self._held(path))
         if len({images.shape[1:] for images, _ in parts}) > 1:
             raise FileError(f"{path} holds pictures of different sizes; separate.py takes such files")
-        images, axes = torch.cat([images for images, _ in parts]), parts[0][1].axes
+        images, axes = torch.cat([images for images, _ in parts]) if parts[1:] else parts[0][0], parts[0][1].axes
         axes = axes if len(images) == 1 or "N" in axes else f"N{axes}"
         return UserSignals(self.as_they_looked(images), lambda sources: of_sources(sources, axes), "N" in axes)
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""
-        first = [with_channels(images, 1) for images in signals]
-        if not first:
+        greys = (with_channels(thinned(images), 1) for images in signals)
+        looks = [(describe(images).on_white, len(images), sample(images)) for images in greys]
+        if not looks:
             return {}
-        on_white = sum(describe(images).on_white * len(images) for images in first) > sum(map(len, first)) / 2
-        values = torch.cat([images.flatten() for images in first])
+        on_white = sum(number for dark, number, _ in looks if dark) > sum(number for _, number, _ in looks) / 2
+        values = torch.cat([values for _, _, values in looks])
         brightest = single_brightness(1 - values if invert is None and on_white else values)
         return {"invert": on_white if invert is None else invert, "source_max": brightest}
 

@@ -42,7 +42,7 @@ class Part(ABC):
     """Mixtures of a file.
 
     Attributes:
-        signals: (N, *S), what a person is shown of the mixtures, which may be the beginning of each.
+        signals: (N, *S), what a person is shown of the mixtures: it may be the beginning of each, or fewer pixels.
         suffix: of the files that hold as much as this one does.
         rows: whether the signals are rows of one array.
         steps: into how many steps separating and writing is divided; 0 where it takes no time worth speaking of.
