@@ -162,12 +162,16 @@ class MNISTMixtures(LightningDataModule):
             )
         return self._fixed_loader("test", self.hparams.test_mixtures, TEST)
 
-    def _fixed_loader(self, split: Split, num_mixtures: int, number: int) -> DataLoader:
-        plan: Any = self.corpus.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
-        return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self.world))
+    def predict_dataloader(self) -> DataLoader:
+        """Return batches of the test mixtures without their sources, which may be unknown."""
+        return self._fixed_loader("test", self.hparams.test_mixtures, TEST, truth=False)
 
-    def _loader(self, split: Split, plans: DistributedSampler) -> DataLoader:
-        dataset = self.corpus.dataset(split, self.modality)
+    def _fixed_loader(self, split: Split, num_mixtures: int, number: int, truth: bool | None = None) -> DataLoader:
+        plan: Any = self.corpus.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
+        return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self.world), truth)
+
+    def _loader(self, split: Split, plans: DistributedSampler, truth: bool | None = None) -> DataLoader:
+        dataset = self.corpus.dataset(split, self.modality, truth)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
 
     @property

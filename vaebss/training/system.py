@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from vaebss.checkpoints import FORMAT
-from vaebss.modalities.modality import Modality
+from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -46,6 +46,11 @@ class System(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         return self._separated(batch["mixture"], "test")
+
+    def predict_step(self, batch: dict[str, Tensor] | Tensor, batch_idx: int) -> Separation:
+        """Separate a batch of signals (B, *S), or what a data module gives; for `Trainer.predict`."""
+        signals = batch if isinstance(batch, Tensor) else batch["signal"]
+        return separate_signals(self.model.separate, self.modality, signals)
 
     def _separated(self, mixture: Tensor, stage: str) -> Mapping[str, Any]:
         separation = self.model.separate(mixture)
