@@ -26,7 +26,7 @@ def trainer_devices(gpus: int | None) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Of the working tree that this package lies in, if it is one."""
+    """Return the Git commit of the working tree that contains this package, or None if there is none."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
@@ -47,10 +47,10 @@ def one_device(gpus: int | None) -> torch.device:
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32, as far as its instructions tell.
+    """Return whether "cpu" or "cuda" multiplies bfloat16 clearly faster than float32, judged by its instruction set.
 
-    A CPU does so with AMX. With the bfloat16 instructions of AVX-512 alone, some are slower than with float32. Where
-    PyTorch cannot tell a CPU's capabilities, as 2.6 cannot, the answer is no.
+    A CPU does so with AMX. With the bfloat16 instructions of AVX-512 alone, some CPUs are slower than with float32.
+    The result is False where PyTorch cannot report a CPU's capabilities, as PyTorch 2.6 cannot.
     """
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -55,7 +55,7 @@ class Separation:
         return len(self._batch.active)
 
     def __getitem__(self, which: Any) -> "Separation":
-        """Of some mixtures: a number, a slice, or whatever else selects rows of a tensor."""
+        """Return the separation of the mixtures that an index, a slice or another row selection of a tensor selects."""
         whole = self._batch
         return Separation(whole.sources[which], whole.active[which], whole.confidence[which])
 
@@ -64,15 +64,16 @@ class Separation:
 
     @property
     def _batch(self) -> "Separation":
-        """With B, also where it is of one mixture."""
+        """This separation with a batch dimension, also if it is of a single mixture."""
         if self.active.ndim == 2:
             return self
         return Separation(self.sources[None], self.active[None], self.confidence[None])
 
     def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
-        """Of pictures (B, K, C, H, W) and their mixture: what slots without a source have goes to those with one.
+        """Move what inactive slots hold to active slots, for pictures (B, K, C, H, W) and their mixture (B, C, H, W).
 
-        In proportion, so that the sources alone add up to the mixture; all stays as it is where there is none.
+        Pixels are divided in proportion to the active slots' estimates, which then add up to the mixture. A separation
+        without any active slot is only masked.
         """
         holding = self.active | ~self.active.any(1, keepdim=True)
         estimates = (self.sources + FAINT) * holding[..., None, None, None]
@@ -84,13 +85,13 @@ class Separation:
         return self.drop_inactive(mixture, exponent)
 
     def sources_first(self) -> "Separation":
-        """The same of a batch, with the slots that hold a source before those that hold none."""
+        """Return the separation of a batch with the active slots before the inactive ones."""
         order = self.active.int().argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(order), device=order.device).unsqueeze(1)
         return Separation(self.sources[rows, order], self.active[rows, order], self.confidence)
 
     def to(self, device: torch.device | str) -> "Separation":
-        """The same separation on another device."""
+        """Return this separation on another device."""
         return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device))
 
     def numpy(self) -> "np.ndarray":
@@ -98,9 +99,9 @@ class Separation:
         return self.sources.cpu().numpy()
 
     def shares(self, mixture: Tensor, exponent: float = 1.0) -> Tensor:
-        """Of masked estimates and their mixture (B, *S): each slot's share of it, (B, K, *S), adding up to 1.
+        """Return each slot's share of a mixture (B, *S), (B, K, *S) in [0, 1]; shares of masked estimates add up to 1.
 
-        For p other than 1, see `add_up`, they are shares of its p-th power. None is above 1, masked or not.
+        For an exponent p other than 1 (see `add_up`) they are shares of the mixture's p-th power.
         """
         whole = mixture.unsqueeze(1)
         ratios = (self.sources / whole.clamp(min=SHARED)).clamp(max=1).pow(exponent)

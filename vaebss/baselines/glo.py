@@ -118,7 +118,7 @@ def within_ball(latents: Tensor) -> Tensor:
 
 
 class GLOTraining(LightningModule):
-    """In a step, the latents of the batch and the decoder each take one step down the squared error.
+    """Trains a GLO model: each step updates the batch's latents and the decoder once by the squared error's gradient.
 
     Args:
         model: to train.
@@ -142,7 +142,7 @@ class GLOTraining(LightningModule):
         self.latents.copy_(model.drawn(num_mixtures, LATENTS))
 
     def batches(self, data: MNISTMixtures) -> DataLoader:
-        """As many mixtures as an epoch of `data`, from a list of its first N in an order drawn for every pass."""
+        """Return a loader of as many mixtures as an epoch of `data`, from its first N; each pass has a new order."""
         n, epoch_size, batch_size = self.num_mixtures, data.hparams.epoch_size, data.hparams.batch_size
         drawn, mixtures = 0, []
         for batch in data.train_dataloader():

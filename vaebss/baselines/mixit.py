@@ -123,7 +123,9 @@ class MixITTraining(LightningModule):
             return self._error_of_powers(outputs.flatten(2), first.flatten(1), second.flatten(1))
 
     def _error_of_sums(self, outputs: Tensor, first: Tensor) -> Tensor:
-        """Of outputs (B, 2 K, P) that add up to x1 + x2, so that the error of x2 is that of x1, (B, P, 1).
+        """Return the least squared error, (B,), of outputs (B, 2 K, P) that add up to x1 + x2.
+
+        The error of x2 then equals that of x1, which is given as `first` (B, P, 1).
 
         |x1 - sum_k a_k s_k|^2 is expanded into products of the outputs, so that no assignment needs images of its own.
         """
@@ -132,7 +134,7 @@ class MixITTraining(LightningModule):
         return (first.square().sum((1, 2)).unsqueeze(1) - 2 * with_first + squares).amin(1)
 
     def _error_of_powers(self, outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Of outputs (B, 2 K, P) whose p-th powers add up: the mean of the errors of x1 and x2, (B, P) each."""
+        """Return the least mean error, (B,), for x1 and x2 (B, P), of outputs (B, 2 K, P) whose p-th powers add up."""
         errors: list[Tensor] = []
         for to_first in self.assignments:  # one at a time: images of all would fill the memory
             remixed = add_up(outputs[:, to_first > 0], self.model.exponent).unsqueeze(1)

@@ -35,7 +35,7 @@ class Trivial(Separator):
         """(K,), of the mixture in each slot."""
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
-        """As they are."""
+        """Return the estimates unchanged."""
         return estimates
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:

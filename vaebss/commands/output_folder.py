@@ -149,14 +149,14 @@ class OutputFolder:
             writer.writerows([*kept, *self.rows.values()])
 
     def _is_own(self, name: str, most: dict[str, int]) -> bool:
-        """Whether a list with `most` sources by pattern names a file."""
+        """Return whether a list with `most` sources by pattern names a file."""
         if name == SHEET:
             return self.sheet_is_own
         parts = SOURCE.fullmatch(name)
         return bool(parts) and int(parts[2]) <= most.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
 
     def _may_go(self, path: Path, mode: int) -> bool:
-        """Whether a file, no link, is none of the inputs."""
+        """Return whether a file may be deleted: it is regular, not a link, and none of the inputs."""
         return stat.S_ISREG(mode) and _identity(path) not in self._protected
 
     @cached_property

@@ -99,7 +99,7 @@ class Run:
 
     @property
     def is_dry(self) -> bool:
-        """Whether it only tries a few batches, and leaves nothing behind."""
+        """True if the run only tries a few batches and writes no files."""
         return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
 
     def say(self, line: str) -> None:
@@ -175,7 +175,7 @@ def final(found: Mapping[str, Any], main: Metric, seconds: float) -> str:
 
 
 def end_with_main_process() -> None:
-    """In a process that Lightning started beside the main one: end when that does, and not wait for it for ever."""
+    """Make a worker process of Lightning exit when the main process exits, instead of waiting for it for ever."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         return
     main = os.getppid()

@@ -87,7 +87,10 @@ SCORED = {"images": of_digits, "audio": of_notes}  # what a card says of a model
 
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
-    """Of a checkpoint's contents on test mixtures, which are of `options` and else those that it was trained for."""
+    """Return the scores of a checkpoint's contents on test mixtures.
+
+    The mixtures are those that the checkpoint was trained for, changed by the data `options`.
+    """
     from tqdm import tqdm
 
     from vaebss.checkpoints import build

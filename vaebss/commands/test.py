@@ -135,7 +135,7 @@ def write_sounds(shown: SeparatedExamples, modality: Modality, folder: Path) -> 
 
 
 def has_counts(results: dict[str, Any]) -> bool:
-    """Whether the test mixtures differ in their number of sources."""
+    """Return whether the test mixtures differ in their number of sources."""
     return sum(map(any, results["masked"]["confusion"])) > 1
 
 

@@ -234,7 +234,7 @@ class TrainCLI(LightningCLI):
         return Trainer(**(self.config_init["trainer"].as_dict() | quiet | options))
 
     def own_callbacks(self) -> list[Callback]:
-        """Beside those of every run."""
+        """Return this command's callbacks, which are added to those of every run."""
         return []
 
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
@@ -244,7 +244,7 @@ class TrainCLI(LightningCLI):
 
     @cached_property
     def folder(self) -> RunFolder:
-        """Of the run."""
+        """The run's folder. It is created when it is first asked for."""
         return RunFolder(self.config.trainer.default_root_dir, self.config.ckpt)
 
     @property

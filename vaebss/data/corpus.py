@@ -77,7 +77,7 @@ class Corpus(ABC):
 
     @property
     def bounded(self) -> bool:
-        """Whether the brightest pixel of a source is known, so that estimates can be bounded by it."""
+        """True if the brightest pixel of a source is known, so that estimates can be bounded by it."""
         return not self.given and math.isfinite(self.source_scale)
 
     @property

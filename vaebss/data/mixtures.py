@@ -105,7 +105,7 @@ class MNISTMixtures(LightningDataModule):
 
     @property
     def bounded(self) -> bool:
-        """Whether estimates can be bounded by the brightest pixel of a source."""
+        """True if estimates can be bounded by the brightest pixel of a source."""
         return self.corpus.bounded
 
     def prepare_data(self) -> None:
@@ -176,7 +176,7 @@ class MNISTMixtures(LightningDataModule):
 
     @property
     def is_first_process(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """True in the process that writes files."""
         return self.world[1] == 0
 
     @property

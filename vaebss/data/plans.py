@@ -52,7 +52,7 @@ def _distinct(draws: Tensor, num_signals: int) -> Tensor:
 
 
 def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *address: int) -> Tensor:
-    """The same where every signal has a voice: (num_mixtures, K), with a signal of voice k, or SILENT, in column k.
+    """Draw mixtures of signals that have one of K voices: (num_mixtures, K), column k a signal of voice k or SILENT.
 
     Args:
         voices: (N,) int64, from 0 to K - 1.

@@ -26,5 +26,5 @@ def offered(ckpt: str | None) -> tuple[list[str], list[str]]:
 
 
 def separates(card: dict[str, Any]) -> bool:
-    """Whether a model is more than the paper's baseline, an auto-encoder, in whose slots sources stay mixed."""
+    """Return whether a model separates. The paper's baseline, a plain auto-encoder, leaves sources mixed."""
     return card["hyper_parameters"].get("variational", True)

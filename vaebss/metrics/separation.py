@@ -61,7 +61,7 @@ class SeparationMetrics(Metric):
         self.confusion += torch.bincount(count * columns + active.sum(1), minlength=rows * columns).view(rows, columns)
 
     def _quantile(self, number: int, share: float) -> float:
-        """Of a quality, to a hundredth."""
+        """Return the quantile `share` of the quality with index `number`, to a hundredth."""
         seen = self.histogram[number].cumsum(0)
         bin_index = torch.searchsorted(seen, math.ceil(share * int(seen[-1])))
         return int(bin_index) * HISTOGRAM_BIN - LARGEST

@@ -65,7 +65,7 @@ def chosen(path: Path) -> tuple[Path, str | None]:
 
 
 def is_array(path: Path) -> bool:
-    """Whether a file holds arrays, as its name says."""
+    """Return whether a file holds arrays, judged by its suffix."""
     return chosen(path)[0].suffix.lower() in ARRAYS
 
 

@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
     @property
     def fine(self) -> bool:
-        """Whether its numbers are of more than 16 bits."""
+        """True if the file's numbers have more than 16 bits."""
         return self.dtype.itemsize > 2 or self.dtype.kind == "f"
 
     def suffix(self, channels: int) -> str:

@@ -135,7 +135,7 @@ class Images(Modality):
 
     @property
     def of_lines(self) -> bool:
-        """Whether pictures are one line each."""
+        """True if each picture is a single line, such as a spectrum."""
         return self.shape[1] == 1
 
     @property
@@ -162,7 +162,7 @@ class Images(Modality):
         return (with_channels(signals, self.shape[0]) * self.gain).clamp(min=0)
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
-        """As any modality's; where mixtures are their own pictures, what was found is what is seen."""
+        """Return the separated signals (B, K, *S); the separated pictures if signals are their own pictures."""
         own = self.is_own(mixture, signals)
         return separation.sources if own else super().to_signals(separation, mixture, signals)
 
@@ -187,7 +187,7 @@ class Images(Modality):
         return self.plot_pictures({label: self.as_they_looked(images) for label, images in rows.items()})
 
     def as_they_looked(self, images: Tensor) -> Tensor:
-        """Of whatever shape, white being 1: dark on white again where they were."""
+        """Return images of any shape, white as 1, in the polarity of the user's files: dark on white if these were."""
         return 1 - images if self.invert else images
 
     def columns_per_page(self, signal: Tensor) -> int:

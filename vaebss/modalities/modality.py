@@ -229,7 +229,7 @@ class Modality(ABC):
         return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Of what `split` gave -> of the signals."""
+        """Merge the separation of the windows that `split` returned into one of the signals."""
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""From a recording's sample rate to a separator's, and back without a loss."""
+"""Resampling from a recording's sample rate to a separator's, and back without loss."""
 
 # C channels, K slots, T samples, N frames
 

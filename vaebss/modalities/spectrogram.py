@@ -97,7 +97,7 @@ class Spectrogram:
 
     @cached_property
     def _of_parts(self) -> Tensor:
-        """The same for the real and the imaginary part of each bin, and of the topmost one, (H, 2 F + 2)."""
+        """The triangles for the real and the imaginary part of each bin, with 0 for the topmost bin, (H, 2 F + 2)."""
         return functional.pad(self.triangles, (0, 1)).repeat_interleave(2, 1)
 
     @property

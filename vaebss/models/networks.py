@@ -18,12 +18,12 @@ SOFT_BIAS = -2.0  # of the last layer before a softplus: most of a spectrogram i
 
 
 def single(tensor: Tensor) -> Tensor:
-    """In single precision at least."""
+    """Convert half-precision tensors to float32; other tensors are returned as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
-    """From the first width to the last: linear maps, each with batch norm and ReLU."""
+    """Return linear layers from each width to the next, each followed by batch norm and ReLU."""
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU()]

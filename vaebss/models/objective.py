@@ -76,7 +76,10 @@ class ELBO:
         self.variational = variational
 
     def __call__(self, mixture: Tensor, estimate: Tensor, posterior: Independent) -> Bound:
-        """Of mixtures and their estimates (B, C, H, W) and q(Z | x), batch shape (B, K), event shape (D,)."""
+        """Return the parts of the ELBO of mixtures, their reconstructions (both (B, C, H, W)) and q(Z | x).
+
+        The posterior has batch shape (B, K) and event shape (D,).
+        """
         distortion = -self.log_likelihood(mixture, estimate)
         if not self.variational:
             return Bound(distortion, torch.zeros_like(posterior.mean[..., 0]))

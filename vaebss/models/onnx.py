@@ -35,7 +35,7 @@ class Exported(nn.Module):
                     setattr(module, name, Logistic())
 
     def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """As `separate`, without its checks."""
+        """Separate mixtures (B, C, H, W) as `Separator.separate` does, without its checks."""
         separation = self.model.estimate_and_mask(mixture)
         return separation.sources, separation.active
 

@@ -12,7 +12,7 @@ from vaebss.models.vae import VAE
 
 
 def usage(model: VAE, mixtures: Tensor) -> Tensor:
-    """In which share of mixtures (B, C, H, W) each slot is active: (K,)."""
+    """Return the share of mixtures (B, C, H, W) in which each slot is active, (K,)."""
     return model.separate(mixtures).active.float().mean(0)
 
 

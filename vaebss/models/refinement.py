@@ -73,6 +73,6 @@ def ascend(
 
 
 def best(objective: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-    """Of each mixture's starts the one with the largest objective: (S, B, K, D) -> (B, K, D)."""
+    """Return, for each mixture, the one of S starts with the largest objective: (S, B, K, D) -> (B, K, D)."""
     winner = objective(latents).argmax(0)
     return latents[winner, torch.arange(latents.shape[1], device=latents.device)]

@@ -103,7 +103,7 @@ class Separator(nn.Module, ABC):
     def estimate_and_mask(
         self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any
     ) -> Separation:
-        """As `separate`, of mixtures as `_estimate` expects them."""
+        """Separate mixtures that are checked already and on the model's device, as `separate` does."""
         estimates, rank = self._estimate(mixture, **options)
         confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
         shares = self.masked(estimates, mixture)
@@ -111,7 +111,7 @@ class Separator(nn.Module, ABC):
         return Separation(shares if masked else estimates, active, confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
-        """As `mask`, with sources as bright as they can be in this model's mixtures."""
+        """Mask estimates by `separation.mask`, with the brightness bound of this model's sources."""
         return mask(estimates, mixture, self.source_scale if self.bounded else math.inf, self.exponent)
 
     def check_options(self, **options: Any) -> None:

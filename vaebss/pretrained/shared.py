@@ -13,7 +13,7 @@ HUB = "hf://"  # before owner/name, or owner/name@revision
 
 
 def is_shared(path: str | Path) -> bool:
-    """Whether it names a folder, or a repository of the Hub."""
+    """Return whether `path` names a folder or a repository of the Hugging Face Hub."""
     return str(path).startswith(HUB) or expanded(path).is_dir()
 
 

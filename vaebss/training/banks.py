@@ -89,10 +89,11 @@ class BankMaker:
 
 
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
-    """Of how many groups of a mixture's sources, but for all of them, the number is found again: a share, (B,).
+    """Return the share of proper subsets of the estimated sources whose count is found again after remixing, (B,).
 
-    Two notes in one slot come apart once they are alone, and two halves of a note, put together, are one again. Kin of
-    MixCycle (Karamatli and Kirbiz 2022).
+
+    Two notes in one slot are separated once they are alone, and two halves of a note are merged once they are together.
+    The measure is related to MixCycle (Karamatli and Kirbiz 2022).
 
     Args:
         separator: that found them.

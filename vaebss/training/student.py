@@ -79,7 +79,7 @@ def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
 
 
 def slot_by_slot_loss(errors: Tensor, source_scale: float) -> Tensor:
-    """The same where the k-th source belongs in the k-th slot, whatever else would be cheaper."""
+    """Return the loss, (B,), of assigning the k-th source to the k-th slot, even if another assignment costs less."""
     return _logarithmic(errors, source_scale).diagonal(dim1=1, dim2=2).mean(1)
 
 

@@ -28,7 +28,7 @@ class System(LightningModule):
     model: Separator
 
     def _set_model(self, model: Separator, **training: Any) -> None:
-        """To be called once, in __init__."""
+        """Set the model and save the hyper-parameters. Subclasses call this once, in __init__."""
         self.model = model
         options = {name: list(value) if isinstance(value, tuple) else value for name, value in model.options.items()}
         self.save_hyperparameters(options | training)  # of plain values: loggers write them as YAML for any reader
@@ -37,7 +37,7 @@ class System(LightningModule):
         return self.model(mixture)
 
     def separate(self, mixture: Tensor, **options: Any) -> Separation:
-        """As the model's."""
+        """Separate mixtures (B, C, H, W) by `Separator.separate` of the model."""
         return self.model.separate(mixture, **options)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ class System(LightningModule):
 
     @cached_property
     def modality(self) -> Modality:
-        """That of the mixtures which it is trained on."""
+        """The modality of the training mixtures."""
         return modality_of(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

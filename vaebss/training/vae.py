@@ -107,7 +107,7 @@ class VAEBSS(System):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_factor(self, step: int) -> float:
-        """Of the learning rate at an optimiser step."""
+        """Return the factor of the learning rate at an optimiser step."""
         if step == 0 or self.hparams.lr_schedule == "constant":
             return 1.0
         if self.hparams.lr_schedule == "cosine":

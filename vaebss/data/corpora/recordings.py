@@ -52,7 +52,7 @@ class Windows:
         return self.sound.unfold(-1, self.length, 1)[..., self.starts[numbers], :].movedim(-2, 0)
 
     def between(self, first: int, last: int) -> "Windows":
-        """Those that lie wholly among the samples from `first` to before `last`."""
+        """Return the windows that lie wholly among the samples from `first` up to, without, `last`."""
         inside = (self.starts >= first) & (self.starts + self.length <= last)
         return replace(self, starts=self.starts[inside])
 
