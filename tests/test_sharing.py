@@ -1,26 +1,89 @@
 """Models as folders, here and on the Hub."""
 
+import json
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import vaebss
 from vaebss import Masker
-from vaebss.pretrained import shared
+from vaebss.pretrained import catalogue, shared, weights
 
 
 @pytest.mark.parametrize("name", ["remix-k2", "vae-k2", "vae-notes"])
 def test_a_model_is_the_same_after_a_folder(name, tmp_path):
-    """What ships is of half precision already, and so nothing is lost."""
+    """What ships is of 8 bits already, and so nothing is lost."""
     model = vaebss.load(name)
-    folder = vaebss.save(model, tmp_path / "mine")
+    folder = vaebss.save(model, tmp_path / "mine", bits=8)
     assert sorted(path.name for path in folder.iterdir()) == [shared.CARD, shared.WEIGHTS]
     again = vaebss.load(folder)
     assert type(again) is type(model)
     assert again.options == model.options
     assert dict(again.modality) == dict(model.modality)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", vaebss.available())
+def test_a_shipped_model_in_8_bits_is_the_file_that_ships(name, tmp_path):
+    folder = vaebss.save(vaebss.load(name), tmp_path, bits=8)
+    assert (folder / shared.WEIGHTS).read_bytes() == (catalogue.FOLDER / f"{name}.safetensors").read_bytes()
+
+
+ROWS = {
+    "a matrix": torch.randn(300, 40),
+    "kernels": torch.randn(24, 6, 3, 3),
+    "rows of every size": torch.randn(90, 16) * torch.logspace(-44, 37, 90)[:, None],
+    "a row of zeros": torch.randn(3, 5) * torch.tensor([[1], [0], [1]]),
+    "double precision": torch.randn(3, 5, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("weight", ROWS.values(), ids=ROWS)
+def test_a_weight_in_8_bits_is_a_scale_times_whole_numbers(weight):
+    """Its error is at most half a step of its row, whose largest number is 127, and nothing is lost a second time."""
+    numbers, scales = weights.quantised(weight)
+    assert (numbers.dtype, scales.dtype) == (torch.int8, torch.float32)
+    assert (numbers.shape, scales.shape) == (weight.shape, weight.shape[:1])
+    step = scales.double().view(-1, *[1] * (weight.dim() - 1))
+    restored = weights.dequantised(numbers, scales)
+    assert restored.dtype == torch.float32
+    assert torch.equal(restored.double(), step * numbers.double())
+    assert ((restored.double() - weight.double()).abs() <= step * (0.5 + 1e-6)).all()
+    is_large = weight.abs().flatten(1).amax(1) > 1e-35  # a step is no smaller than the smallest float
+    assert (numbers.int().abs().flatten(1).amax(1) == 127)[is_large].all()
+    for first, second in zip((numbers, scales), weights.quantised(restored), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("bits", "room"), [(16, 2), (8, 1)])
+def test_a_folder_takes_the_room_of_its_bits(bits, room, tmp_path):
+    model = vaebss.load("vae-k2")
+    folder = vaebss.save(model, tmp_path, bits)
+    assert (folder / shared.WEIGHTS).stat().st_size == pytest.approx(room * 3.2e6, rel=0.05)
+    kept = load_file(folder / shared.WEIGHTS)
+    matrices = {name for name, value in model.state_dict().items() if value.dim() > 1}
+    assert {kept[name].dtype for name in matrices} == {torch.int8 if bits == 8 else torch.float16}
+    vectors = {name for name, value in model.state_dict().items() if value.dim() == 1}
+    assert {kept[name].dtype for name in vectors} == {torch.float16}
+
+
+def test_other_bits_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^bits must be 16 or 8, not 4$"):
+        vaebss.save(vaebss.load("vae-k2"), tmp_path / "mine", bits=4)
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_a_folder_of_a_newer_version_says_so(bits, tmp_path):
+    """A version that knows half precision alone reads format 1; it refuses weights in 8 bits in plain words."""
+    card = vaebss.save(vaebss.load("vae-k2"), tmp_path, bits) / shared.CARD
+    facts = json.loads(card.read_text())
+    assert facts["format"] == {16: 1, 8: 2}[bits]
+    card.write_text(json.dumps(facts | {"format": 3, "vaebss": "9.0"}))
+    with pytest.raises(vaebss.CheckpointError, match=r"was written by vaebss 9\.0: this version cannot read it"):
+        vaebss.load(tmp_path)
 
 
 def test_what_half_precision_cannot_hold_is_kept_whole(tmp_path):

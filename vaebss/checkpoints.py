@@ -17,6 +17,7 @@ from vaebss.pretrained import catalogue, shared
 from vaebss.version import __version__
 
 FORMAT = 1  # of what is in a checkpoint; without a number it is of vaebss 0.1.0, which is the same but for that
+FORMATS = {16: FORMAT, 8: 2}  # of a model's folder, by the bits of its weights
 MODELS: dict[str, Any] = {"VAEBSS": VAE, "RemixSeparator": Masker}  # by the LightningModule that trained them
 PARTS: dict[str, type] = {"state_dict": dict, "hyper_parameters": dict, "model_class": str}  # of every checkpoint
 OTHER_PARTS: dict[str, type] = {"modality": dict, "datamodule_hyper_parameters": dict, "config": str}
@@ -65,7 +66,7 @@ def _checked(checkpoint: Any, path: str | Path) -> dict[str, Any]:
     source = checkpoint.get("datamodule_hyper_parameters", {}).get("source", "")
     if not isinstance(source, str):
         raise CheckpointError(f"{foreign}: the source of its data must be of type str, not {type(source).__name__}")
-    if checkpoint.get("format", 0) > FORMAT:
+    if checkpoint.get("format", 0) > max(FORMATS.values()):
         raise CheckpointError(f"{path} was written by vaebss {checkpoint.get('vaebss')}: this version cannot read it")
     return checkpoint
 
@@ -107,15 +108,26 @@ def mean(checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
     return checkpoints[0] | {"state_dict": means}
 
 
-def save(model: Separator, folder: str | Path) -> Path:
-    """Write a model, its weights in half precision, into a folder that `load` opens; its path.
+def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
+    """Write a model into a folder that `load` opens; its path.
 
     Such a folder can be passed on, and uploaded as a model to the Hugging Face Hub.
+
+    Args:
+        model: a VAE or a Masker.
+        folder: made where there is none.
+        bits: of a weight on disk. 16 is half precision. With 8, matrices and kernels of convolutions are int8 with a
+            scale for each row, all else is of half precision, and the folder is about half as large.
+
+    Raises:
+        ValueError: bits is neither 16 nor 8.
     """
+    if bits not in FORMATS:
+        raise ValueError(f"bits must be 16 or 8, not {bits!r}")
     names = {kind: name for name, kind in MODELS.items()}
     facts = {"model_class": names[type(model)], "modality": dict(model.modality), "hyper_parameters": model.options}
-    facts |= {"state_dict": model.state_dict(), "vaebss": __version__, "format": FORMAT}
-    return shared.write(facts, folder)
+    facts |= {"state_dict": model.state_dict(), "vaebss": __version__, "format": FORMATS[bits]}
+    return shared.write(facts, folder, bits)
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:

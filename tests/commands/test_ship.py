@@ -28,9 +28,10 @@ def test_a_shipped_model_opens_by_name(shelf, checkpoint, random_mixture):
     torch.testing.assert_close(model(random_mixture), original(random_mixture), atol=5e-3, rtol=0)
 
 
-def test_weights_are_kept_in_half_precision_and_run_no_code(shelf):
+def test_weights_are_kept_in_8_bits_and_run_no_code(shelf):
     weights = load_file(shelf / "vae-tiny.safetensors")
-    assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
+    assert {value.dtype for value in weights.values()} == {torch.int8, torch.float32, torch.float16, torch.int64}
+    assert {value.dim() for value in weights.values() if value.dtype is torch.float32} == {1}  # scales
     card = json.loads((shelf / "vae-tiny.json").read_text())
     assert card["model_class"] == "VAEBSS"
     assert "root" not in card["datamodule_hyper_parameters"]
@@ -44,7 +45,7 @@ def test_a_student_takes_the_room_of_its_average(tmp_path, monkeypatch, random_m
             weight += 0.1
     described = {"model_class": "RemixSeparator", "hyper_parameters": student.options}
     path = catalogue.ship("student", described | {"state_dict": student.state_dict()}, {}, tmp_path)
-    assert path.stat().st_size < 1.3 * 2 * sum(weight.numel() for weight in student.average.parameters()) + 50_000
+    assert path.stat().st_size < 1.3 * sum(weight.numel() for weight in student.average.parameters()) + 50_000
     opened = vaebss.load("student")
     torch.testing.assert_close(opened(random_mixture), student(random_mixture), atol=2e-3, rtol=0)
     for weight, average in zip(opened.network.parameters(), opened.average.parameters(), strict=True):
@@ -73,10 +74,12 @@ def test_what_cannot_be_scored_is_not_shipped(shelf, checkpoint, tmp_path, no_ne
     assert vaebss.available() == ["vae-tiny"]
 
 
-def test_a_card_scores_the_weights_as_they_are_kept(shelf, checkpoint, monkeypatch):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_card_scores_the_weights_as_they_are_kept(bits, shelf, checkpoint, monkeypatch):
     monkeypatch.setattr(shipping, "scores", lambda kept, *_, **__: scores(kept, **BUNDLED))  # MNIST may be out of reach
-    assert shipping.main(["--ckpt", str(checkpoint), *SHIP]) == 0
+    assert shipping.main(["--ckpt", str(checkpoint), f"--bits={bits}", *SHIP]) == 0
     card = catalogue.card("vae-new")
+    assert card["bits"] == bits
     assert card["command"] == "fit.py"
     again = scores(checkpoints.read("vae-new"), **BUNDLED)
     assert card["scores_on_bundled_digits"] == json.loads(json.dumps(again))
@@ -87,7 +90,7 @@ def test_of_several_checkpoints_the_mean_is_shipped(shelf, checkpoint, monkeypat
     first = checkpoints.read(checkpoint)
     further = {name: value + 1 if value.is_floating_point() else value for name, value in first["state_dict"].items()}
     torch.save(first | {"state_dict": further}, tmp_path / "further.ckpt")
-    assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "further.ckpt"), *SHIP]) == 0
+    assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "further.ckpt"), "--bits=16", *SHIP]) == 0
     assert catalogue.card("vae-new")["steps_of_the_last_run"] == 2 * first["global_step"]
     shipped_weights = checkpoints.read("vae-new")["state_dict"]
     for name, value in first["state_dict"].items():

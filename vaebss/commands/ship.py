@@ -23,6 +23,8 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--ckpt", required=True, type=str, nargs="+", help=ckpt)
     parser.add_argument("--name", required=True, type=str, help="Name of the model, such as vae-k2.")
     parser.add_argument("--command", required=True, type=str, help="Command that trained it, for the card.")
+    bits = "Bits of each weight of matrices and kernels on disk: 8, or 16 for half precision."
+    parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help=bits)
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Steps of a refined score.")
     parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST or of notes, for the scores.")
     parser.add_argument("--soundfont", type=str | None, help="SoundFont of the notes; by default that of pretty_midi.")
@@ -33,10 +35,10 @@ def parse(args: list[str]) -> Any:
 
 
 def ship(options: Any) -> None:
-    """Halve a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
-    from vaebss.checkpoints import FORMAT, mean, read  # only now, so that options are refused at once
+    """Pack a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
+    from vaebss.checkpoints import FORMATS, mean, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
-    from vaebss.pretrained.weights import halved, restored
+    from vaebss.pretrained.weights import packed, restored
 
     every = [read(path) for path in options.ckpt]
     checkpoint, steps = mean(every), sum(run.get("global_step", 0) for run in every)
@@ -45,18 +47,19 @@ def ship(options: Any) -> None:
         "command": options.command,
         "commit": commit(),
         "vaebss": __version__,
-        "format": FORMAT,
+        "format": FORMATS[options.bits],
+        "bits": options.bits,
         "seed": data.get("seed"),
         "trained_on": data.get("source"),
         "steps_of_the_last_run": steps or None,
         "mixtures_seen_in_the_last_run": steps * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
-    kept = catalogue.opened(restored(halved(checkpoint["state_dict"])), catalogue.described(checkpoint))
+    kept = catalogue.opened(restored(packed(checkpoint["state_dict"], options.bits)), catalogue.described(checkpoint))
     if (kind := catalogue.kind_of(checkpoint)) not in SCORED:
         raise ValueError(f"no test mixtures of {kind} are known to score the model on: only of {', '.join(SCORED)}")
     facts |= SCORED[kind](checkpoint, partial(scores, kept), options)
-    print("Written:", catalogue.ship(options.name, checkpoint, facts))
+    print("Written:", catalogue.ship(options.name, checkpoint, facts, bits=options.bits))
 
 
 def of_notes(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any) -> dict[str, Any]:

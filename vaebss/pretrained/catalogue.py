@@ -79,7 +79,9 @@ def check_name(name: str) -> None:
         raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
 
 
-def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: Path | None = None) -> Path:
+def ship(
+    name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: Path | None = None, bits: int = 8
+) -> Path:
     """Write a model's weights and its card.
 
     Args:
@@ -87,6 +89,7 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
         checkpoint: contents of one, as `checkpoints.read` gives them.
         facts: how it was trained and how it scores, for the card.
         folder: where to; by default into the package.
+        bits: of the weights, 16 or 8, see `weights.packed`.
 
     Returns:
         The path of the weights.
@@ -97,10 +100,12 @@ def ship(name: str, checkpoint: dict[str, Any], facts: dict[str, Any], folder: P
     check_name(name)
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    return write(checkpoint, facts, folder / f"{name}.safetensors", folder / f"{name}.json")
+    return write(checkpoint, facts, folder / f"{name}.safetensors", folder / f"{name}.json", bits)
 
 
-def write(checkpoint: dict[str, Any], facts: dict[str, Any], weights_path: Path, card_path: Path) -> Path:
+def write(
+    checkpoint: dict[str, Any], facts: dict[str, Any], weights_path: Path, card_path: Path, bits: int = 16
+) -> Path:
     """Write a model's weights and its card, which also holds `facts`: both files or neither; return the weights' path.
 
     Raises:
@@ -109,6 +114,6 @@ def write(checkpoint: dict[str, Any], facts: dict[str, Any], weights_path: Path,
     from vaebss.pretrained import weights
 
     with atomic_write(weights_path) as part:
-        weights.write(checkpoint["state_dict"], part)
+        weights.write(checkpoint["state_dict"], part, bits)
         write_json(described(checkpoint) | facts, card_path)
     return weights_path

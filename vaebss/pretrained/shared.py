@@ -17,12 +17,12 @@ def is_shared(path: str | Path) -> bool:
     return str(path).startswith(HUB) or expanded(path).is_dir()
 
 
-def write(checkpoint: dict[str, Any], folder: str | Path) -> Path:
-    """The contents of a checkpoint, its weights in half precision, as a folder that `read` opens; its path."""
+def write(checkpoint: dict[str, Any], folder: str | Path, bits: int = 16) -> Path:
+    """Write the contents of a checkpoint, its weights in 16 or 8 bits, as a folder that `read` opens; its path."""
     folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}
-    catalogue.write(checkpoint, known, folder / WEIGHTS, folder / CARD)
+    catalogue.write(checkpoint, known, folder / WEIGHTS, folder / CARD, bits)
     return folder
 
 
