@@ -2,13 +2,14 @@
 
 import csv
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebss.commands.output_folder import COLUMNS, LIST, SHEET, OutputFolder
+from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, SHEET, OutputFolder
 from vaebss.errors import FileError
 
 
@@ -251,3 +252,36 @@ def test_whatever_a_list_says_only_plain_names_of_sources_in_the_folder_are_ever
         stem, number = name.removesuffix(".png").rsplit("_source", 1)
         assert f"{stem}_source*.png" in spoken_for
         assert 1 <= int(number) <= 9_999
+
+
+def filled(out: Path, numbers: list[int], share: slice, shared: bool) -> None:
+    """A run that separates a share of the files 0.png, 1.png and so on."""
+    paths = [out.parent / f"{number}.png" for number in numbers]
+    with OutputFolder(out, paths, shared=shared) as output:
+        for path in paths[share]:
+            put(output, path, path.stem, 2, f"{path.stem}_source*.png")
+
+
+def test_shares_that_are_written_at_the_same_time_make_one_list(tmp_path):
+    """The second run of half of the shares replaces what their first one wrote."""
+    numbers = list(range(24))[::-1]
+    filled(tmp_path / "whole", numbers, slice(None), shared=False)
+    shares = [slice(number, None, 8) for number in (*range(8), *range(4))]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda share: filled(tmp_path / "out", numbers, share, shared=True), shares[:8]))
+        list(pool.map(lambda share: filled(tmp_path / "out", numbers, share, shared=True), shares[8:]))
+    assert listed(tmp_path / "out") == listed(tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole") | {LOCK: ""}
+
+
+def test_a_share_keeps_what_another_has_listed_since_it_began(tmp_path):
+    """Also the share that began first and ends last, and the one that finds less than its earlier run did."""
+    paths, out = [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out"
+    for most in (3, 1):
+        with OutputFolder(out, paths, shared=True) as first:
+            put(first, paths[0], "a", most, "a_source*.png")
+            with OutputFolder(out, paths, shared=True) as second:
+                put(second, paths[1], "b", most, "b_source*.png")
+        assert [(row["name"], int(row["count"])) for row in listed(out)] == [("a", most), ("b", most)]
+        sources = {f"{name}_source{k + 1}.png" for name in "ab" for k in range(most)}
+        assert {file.name for file in out.iterdir()} == sources | {LIST, LOCK}

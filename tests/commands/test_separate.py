@@ -293,3 +293,32 @@ def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
     images = torch.from_numpy(mixtures)[:, None]
     confidence = api.separate_signals(model.separate, modality_of(model, source_max=0.5), images).confidence
     assert [float(row["confidence"]) for row in rows[1:]] == pytest.approx(confidence.tolist(), abs=1e-4)
+
+
+def test_shares_of_many_files_add_up_to_what_one_run_finds(tmp_path, checkpoint, mixtures, capsys, monkeypatch):
+    """Pictures are looked at, and files of one name numbered, as if no file were left out."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more").mkdir()
+    np.save(tmp_path / "more" / "0.npy", mixtures[::-1, None])
+    inputs = [".", "more", "--ckpt", str(checkpoint), "--gpus=0"]
+    assert separate.main([*inputs, "--out=whole"]) == 0
+    for share in ("2/3", "3/3", "1/3", "2/3"):
+        assert separate.main([*inputs, "--out=shares", f"--shard={share}"]) == 0
+    assert f"files are in share {share}; no contact sheet is drawn of a share" in capsys.readouterr().out
+    assert (tmp_path / "shares" / "separations.csv").read_text() == (tmp_path / "whole" / "separations.csv").read_text()
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    del whole["contact_sheet.png"]
+    shares = {path.name: path.read_bytes() for path in (tmp_path / "shares").iterdir()}
+    assert shares == whole | {".separations.lock": b""}
+
+
+def test_a_share_without_files_leaves_an_empty_list(tmp_path, checkpoint, mixtures):
+    assert run(checkpoint, tmp_path / "0.png", "--shard=2/2", "--out", tmp_path / "out") == 0
+    assert not listed(tmp_path / "out")
+
+
+@pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/4", "/"])
+def test_a_share_that_is_none_is_refused(share, tmp_path, checkpoint, mixtures, capsys):
+    assert run(checkpoint, tmp_path / "0.png", f"--shard={share}", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith(f"--shard must be I/N with I from 1 to N, such as 3/16, not {share}\n")
+    assert not (tmp_path / "out").exists()

@@ -4,10 +4,12 @@ import csv
 import re
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from filelock import FileLock
 
 from vaebss.atomic import atomic_write
 from vaebss.errors import FileError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vaebss.separation import Separation
 
 LIST = "separations.csv"
+LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold while they write the list
 SHEET = "contact_sheet.png"
 COLUMNS = ("file", "name", "count", "confidence", "written")  # the last as NAME_source*.png, * being 1 to count
 SUFFIXES = r"\.(?:png|tiff|npy|wav|flac)"
@@ -50,25 +53,31 @@ class OutputFolder:
 
     Args:
         folder: made if it is not there.
-        inputs: files that are read in this run, which are never touched either.
+        inputs: files that are never touched either, in the order in which the list has them.
+        shared: whether other runs, of other inputs, may write into the folder at the same time.
 
     Raises:
         FileError: what lies there as the list, or as the contact sheet, was not written by this program.
         OSError: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]):
+    def __init__(self, folder: Path, inputs: Iterable[Path], shared: bool = False):
         self.folder, self.list, self.inputs = folder, folder / LIST, list(inputs)
+        self.shared = shared
         folder.mkdir(parents=True, exist_ok=True)
+        self._read_list()
+        self.rows: dict[str, Row] = {}
+        self.placed: set[str] = set()
+        self.place(SHEET)
+
+    def _read_list(self) -> None:
+        """Read what earlier runs have written, and runs that share the folder."""
         listed = _mode(self.list)
         if listed and not stat.S_ISREG(listed):
             raise FileError(f"{self.list} is there already, and is no plain file: choose another --out")
         self.earlier = _read(self.list) if listed else []
         self.own = _most(self.earlier)
         self.sheet_is_own = bool(listed)
-        self.rows: dict[str, Row] = {}
-        self.placed: set[str] = set()
-        self.place(SHEET)
 
     def check_new(self, *names: str) -> None:
         """Raise a FileError if another input of this run has a mixture of one of these names."""
@@ -132,6 +141,11 @@ class OutputFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with FileLock(self.folder / LOCK) if self.shared else nullcontext():
+            self._read_list()
+            self._write_list()
+
+    def _write_list(self) -> None:
         """Write the list, and delete what an earlier run found in the same mixtures and this one did not."""
         again = {row.written for row in self.rows.values()}
         kept = [row for row in self.earlier if row.name not in self.rows and row.written not in again]
@@ -146,7 +160,15 @@ class OutputFolder:
         with atomic_write(self.list) as place, place.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            writer.writerows([*kept, *self.rows.values()])
+            writer.writerows(sorted([*kept, *self.rows.values()], key=self._place_on_list))
+
+    def _place_on_list(self, row: Row) -> int:
+        """Return the number of a row's file among the inputs, or -1: rows of other files come first."""
+        return self._order.get(row.file, -1)
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {encodable(str(path)): number for number, path in enumerate(self.inputs)}
 
     def _is_own(self, name: str, most: dict[str, int]) -> bool:
         """Return whether a list with `most` sources by pattern names a file."""

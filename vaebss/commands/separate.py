@@ -56,16 +56,38 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--white", type=float | None, help=white)
     axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
+    share = "Share of the files that this run separates: 3/16 takes the third file of every sixteen. Shares that write "
+    share += "into one folder, also at the same time, make one list."
+    parser.add_argument("--shard", type=str | None, help=share)
     parser.add_refinement()
     parser.add_gpus()
     options = parser.parse_args(args)
     if options.source_max is not None and not 0 < options.source_max < math.inf:
         raise ValueError(f"--source-max must be above 0, not {options.source_max}")
+    share_of(options.shard)
     return options
 
 
+def share_of(shard: str | None) -> slice:
+    """Return which of all files a share such as "3/16" takes; None takes all.
+
+    Raises:
+        ValueError: it is no share.
+    """
+    number, _, shares = (shard or "1/1").partition("/")
+    if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
+        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 3/16, not {shard}")
+    return slice(int(number) - 1, None, int(shares))
+
+
 def separate(options: Any) -> int:
-    """Separate all inputs, write their sources and a contact sheet; the exit code, 2 if one of them could not be."""
+    """Separate all inputs, or a share of them, and write their sources.
+
+    A contact sheet is drawn unless it would be of a share.
+
+    Returns:
+        The exit code, 2 if one of them could not be separated.
+    """
     # What takes time to import only now, so that options are refused at once.
     from tqdm import tqdm
 
@@ -79,14 +101,16 @@ def separate(options: Any) -> int:
             complain(error)
         failed = len(errors)
         jobs = [(separator, *each) for separator, group in separators(options, stated, files, notes) for each in group]
-        sheet = ContactSheet()
-        with OutputFolder(out, files) as output:
-            for separator, path, name in tqdm(jobs, unit="file", disable=len(jobs) < 2):
+        sheet, share = ContactSheet(), jobs[share_of(options.shard)]
+        with OutputFolder(out, [path for _, path, _ in jobs], shared=options.shard is not None) as output:
+            for separator, path, name in tqdm(share, unit="file", disable=len(share) < 2):
                 sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
                 failed += not separate_file(separator, path, name, output, sheet)
-            if sheet.seen:
+            if sheet.seen and options.shard is None:
                 output.save_sheet(sheet.save)
     notes.tell()
+    if options.shard is not None:
+        say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
     mixtures = "1 mixture" if len(output.rows) == 1 else f"{len(output.rows)} mixtures"
     say(f"{mixtures} taken apart into {out}")
     return 2 if failed else 0
