@@ -74,7 +74,7 @@ def share_of(shard: str | None) -> slice:
     Raises:
         ValueError: it is no share.
     """
-    number, _, shares = (shard or "1/1").partition("/")
+    number, _, shares = ("1/1" if shard is None else shard).partition("/")
     if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
         raise ValueError(f"--shard must be I/N with I from 1 to N, such as 3/16, not {shard}")
     return slice(int(number) - 1, None, int(shares))
