@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, SHORT_RUN
+from pytorch_lightning.trainer.connectors import signal_connector
 
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.metrics.images import METRICS
+from vaebss.training.banks import BankMaker
 from vaebss.training.checkpointing import RunCheckpoints
 
 RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
@@ -49,7 +51,7 @@ def stopped(command, options, monkeypatch, step, number) -> None:
             command.main(options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("step", [5, 7])  # amid the second epoch of 4 steps, and in its last
 def test_a_stopped_run_goes_on_from_that_very_step(step, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -77,6 +79,71 @@ def test_a_stopped_student_goes_on_from_that_very_step(tmp_path, checkpoint, mon
     stopped(remix, options, monkeypatch, 12, signal.SIGINT)
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 13
     assert remix.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+def test_a_run_that_is_stopped_while_it_validates_has_its_epoch(tmp_path, monkeypatch):
+    """The second batch of validation follows too, so that the run is as one that was not stopped there."""
+    monkeypatch.chdir(tmp_path)
+    options, moments = [*RUN, "--data.val_mixtures=501"], [0]
+
+    def send(self, trainer, module, batch, index, *_):
+        if index in moments:
+            moments.clear()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert fit.main([*options, "--trainer.default_root_dir=whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCheckpoints, "on_validation_batch_start", send)
+        with pytest.raises(SystemExit):
+            fit.main(options)
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 4
+    assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("bank", [0, 1])
+def test_a_run_that_is_stopped_while_it_makes_a_bank_ends_at_once(
+    bank, number, tmp_path, checkpoint, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    options, make = [*REMIX, "--teacher", str(checkpoint)], BankMaker.make
+
+    def interrupted(self, separator, round):
+        if round == bank:
+            os.kill(os.getpid(), number)
+            raise AssertionError("the bank was made all the same")
+        return make(self, separator, round)
+
+    assert remix.main([*options, "--trainer.default_root_dir=whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(BankMaker, "make", interrupted)
+        with pytest.raises(SystemExit) as ended:
+            remix.main(options)
+    assert ended.value.code == 128 + number
+    assert "Go on with:" in capsys.readouterr().out
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 10 * bank
+    assert remix.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
+    assert_same(last(tmp_path), last(tmp_path / "whole"))
+
+
+SLURM = {"NTASKS": 1, "JOB_ID": 77, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NNODES": 1}
+SLURM |= {"NTASKS_PER_NODE": 1, "NODELIST": "localhost"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_job_of_slurm_that_is_stopped_goes_on_from_that_very_step(number, tmp_path, monkeypatch):
+    """No checkpoint lies in the working folder, with which any other run there would begin."""
+    monkeypatch.chdir(tmp_path)
+    assert fit.main([*RUN, "--trainer.default_root_dir=whole"]) == 0
+    for name, value in SLURM.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setattr(signal_connector, "call", lambda *_: pytest.fail("the job asked to be queued again"))
+    stopped(fit, RUN, monkeypatch, 5, number)
+    assert {path.name for path in tmp_path.iterdir()} == {"lightning_logs", "whole"}
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 6
+    assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
     assert_same(last(tmp_path), last(tmp_path / "whole"))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from vaebss.commands.terminal import TERMINATED, call, short
 from vaebss.data.mixtures import MNISTMixtures
@@ -48,7 +49,7 @@ class RunFolder:
         """Made when it is first asked for."""
         if self.resumed:
             return self.resumed
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
             return Path(os.environ.get(RUN, self.logs / f"version_{self._first()}"))
         for number in count(self._first()):
             path = self.logs / f"version_{number}"

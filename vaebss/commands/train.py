@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import yaml
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -249,10 +251,17 @@ class TrainCLI(LightningCLI):
 
     @property
     def plugins(self) -> list[Any]:
-        """Trainer plugins: the user's, and WholeCheckpoints unless one of them writes checkpoints."""
+        """Trainer plugins: the user's, and WholeCheckpoints unless one of them writes checkpoints.
+
+        Under SLURM, Lightning would write a checkpoint amid a step, which every later run in that folder begins with.
+        """
         typed = self.config_init["trainer"].plugins or []
-        typed = typed if isinstance(typed, list) else [typed]
-        return typed if any(isinstance(plugin, CheckpointIO) for plugin in typed) else [*typed, WholeCheckpoints()]
+        plugins = typed if isinstance(typed, list) else [typed]
+        own: dict[type, Callable[[], Any]] = {CheckpointIO: WholeCheckpoints}
+        if SLURMEnvironment.detect():
+            own[ClusterEnvironment] = partial(SLURMEnvironment, auto_requeue=False)
+        lacking = [make for kind, make in own.items() if not any(isinstance(plugin, kind) for plugin in plugins)]
+        return [*plugins, *(make() for make in lacking)]
 
 
 def dumped(parser: LightningArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from vaebss.data.remixes import Remixes
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
+from vaebss.training.checkpointing import ending_at_once
 
 
 class BankMaker:
@@ -52,7 +53,8 @@ class BankMaker:
         if self.bank is None and self.path and self.path.is_file():
             self.bank = Bank.load(self.path)
         if self.bank is None or self.bank.round != number:
-            self.bank = self.make(self.student if number else self.teacher(), number)
+            with ending_at_once():
+                self.bank = self.make(self.student if number else self.teacher(), number)
             if self.path and self.data.is_first_process:
                 self.bank.save(self.path)
         return self.bank

@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from vaebss.atomic import atomic_write
+
+NOTICES = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))  # of schedulers
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -89,9 +92,8 @@ class RunCheckpoints(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.asked_to_stop, self.trained, self.speaks = 0, True, trainer.is_global_zero
-        set_handler(signal.SIGINT, self._ask_to_stop)
-        if trainer.world_size > 1:  # under Lightning's handler, processes wait for each other for ever
-            set_handler(signal.SIGTERM, self._ask_to_stop)
+        for number in (signal.SIGINT, *NOTICES):  # Lightning's handler of SIGTERM has processes wait for ever
+            set_handler(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, *_: Any) -> None:
         """Have the run stop after this step, so that its checkpoint is complete; a second signal ends it at once."""
@@ -104,7 +106,7 @@ class RunCheckpoints(ModelCheckpoint):
         """Return whether any process of the run was asked to stop: all of them stop after the same step."""
         if trainer.world_size > 1:
             return trainer.strategy.reduce_boolean_decision(self.asked_to_stop > 0, all=False)
-        return self.asked_to_stop > 0 or trainer.received_sigterm
+        return self.asked_to_stop > 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -114,20 +116,17 @@ class RunCheckpoints(ModelCheckpoint):
         more = batch_idx + 1 < trainer.num_training_batches  # after the last, the epoch is ended first
         if whole and more and self._is_asked(trainer):
             self._save_last(trainer)
-            self._stop(trainer)
+            self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         self._save_last(trainer)
         if self._is_asked(trainer):
-            self._stop(trainer)
+            self._stop()
 
-    def _stop(self, trainer: Trainer) -> None:
-        """End the run as Lightning does. In a single process Lightning itself answers SIGTERM."""
-        if trainer.world_size > 1:
-            raise SIGTERMException(128 + (self.asked_to_stop or signal.SIGTERM))
-        if self.asked_to_stop:
-            raise KeyboardInterrupt
+    def _stop(self) -> None:
+        """End the run, with an exit code that tells the signal; another process of the run may have got it."""
+        raise SIGTERMException(128 + (self.asked_to_stop or signal.SIGTERM))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
@@ -141,6 +140,23 @@ class RunCheckpoints(ModelCheckpoint):
         """Write `last.ckpt`, for which ModelCheckpoint's own `save_last` would wait until the next best epoch."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run
             trainer.save_checkpoint(self.last_path)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Have a scheduler's signal end the run at once, also in one process of several: there is no step to complete."""
+
+    def end(number: int, *_: Any) -> None:
+        raise SIGTERMException(128 + number)
+
+    before = {number: signal.getsignal(number) for number in NOTICES}
+    for number in NOTICES:
+        set_handler(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            set_handler(number, handler)
 
 
 def set_handler(number: int, handler: Any) -> None:
