@@ -95,10 +95,10 @@ def test_every_figure_of_validation_mixtures_is_of_all_processes(tmp_path):
     torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
-def beside(main: int) -> int:
+def beside(main: int, script: bytes = b"fit.py") -> int:
     """The process that Lightning started beside the main one."""
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-    (other,) = (child for child in children if b"fit.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+    (other,) = (child for child in children if script in Path(f"/proc/{child}/cmdline").read_bytes())
     return int(other)
 
 
@@ -160,4 +160,28 @@ def test_processes_that_are_asked_to_stop_end_after_the_same_step(asked, two_pro
     said = (tmp_path / "output").read_text()
     assert said.count("Go on with:") == said.count("last.ckpt") == 1
     assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert "state_dict" in torch.load(next(tmp_path.rglob("last.ckpt")), weights_only=True)
+
+
+@linux
+def test_two_processes_that_make_a_bank_end_at_once(tmp_path):
+    """The bank of 30,000 mixtures takes minutes."""
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--data.source=bundled", "--data.val_mixtures=16"]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "remix.py"), *options, "--teacher=remix-k2"]
+    with (tmp_path / "errors").open("w") as errors:
+        main = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        deadline = time.monotonic() + 200
+        while (tmp_path / "errors").read_text().count("Bank 1") < 2:  # of either
+            assert time.monotonic() < deadline
+            assert main.poll() is None
+            time.sleep(0.2)
+        other = beside(main.pid, b"remix.py")
+        main.send_signal(signal.SIGTERM)
+        output, _ = main.communicate(timeout=60)
+        assert main.returncode == 128 + signal.SIGTERM
+        assert_ends(other)
+    finally:
+        main.kill()
+    assert "Go on with:" in output
     assert "state_dict" in torch.load(next(tmp_path.rglob("last.ckpt")), weights_only=True)
