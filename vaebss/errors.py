@@ -1,29 +1,29 @@
-"""What users are told in one line."""
+"""Errors whose messages are one line for the user, and checks that raise them."""
 
 import math
 
 
 class DataError(RuntimeError):
-    """Images that cannot be had, or must not be trusted; the message says what to do."""
+    """An error for data that cannot be loaded or fail verification; the message says what to do."""
 
 
 class OneLineError(ValueError):
-    """An error with a message of one line, even where names of files or messages of others have several."""
+    """An error with a message of one line; line breaks in file names or quoted messages become spaces."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.splitlines()))
 
 
 class FileError(OneLineError):
-    """A file that holds no mixtures; the message is one line that names it."""
+    """An error for a file that holds no mixtures; the message is one line that names the file."""
 
 
 class CheckpointError(OneLineError):
-    """A checkpoint that cannot be opened; the message is one line that names it."""
+    """An error for a checkpoint that cannot be opened; the message is one line that names it."""
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """Return the first line of an error's message, or the error's class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""What a program runs on: which device, in which precision, from which commit."""
+"""The device and the precision of a program, and the commit that it runs from."""
 
 import subprocess
 from pathlib import Path
@@ -8,17 +8,17 @@ import torch
 
 
 def trainer_devices(gpus: int | None) -> dict[str, Any]:
-    """Trainer's `accelerator` and `devices` for `--gpus`: None takes what there is, 0 is the CPU.
+    """Return the Trainer's `accelerator` and `devices` for `--gpus`: None uses all GPUs, 0 the CPU.
 
     Raises:
-        ValueError: more GPUs than there are, except 1, for which the CPU stands in.
+        ValueError: `gpus` is negative, or more than there are. One GPU is replaced by the CPU if there is none.
     """
     found = torch.cuda.device_count()
     wanted = found if gpus is None else gpus
     if wanted < 0:
         raise ValueError(f"--gpus must be 0 or more, not {wanted}")
     if wanted == 1 and found == 0:
-        print("No GPU found: going on with the CPU.", flush=True)
+        print("No GPU found: using the CPU.", flush=True)
         wanted = 0
     if wanted > found:
         raise ValueError(f"--gpus {wanted} asks for more GPUs than there are ({found})")
@@ -36,13 +36,13 @@ def commit() -> str | None:
 
 
 def one_device(gpus: int | None) -> torch.device:
-    """The device for a `--gpus` of which one is used at most.
+    """Return the device for a command that uses at most one GPU.
 
     Raises:
-        ValueError: more than one, or not there.
+        ValueError: `gpus` is neither 0 nor 1.
     """
     if (gpus or 0) > 1:
-        raise ValueError(f"--gpus must be 0 or 1 here, not {gpus}: one device does all")
+        raise ValueError(f"--gpus must be 0 or 1, not {gpus}: this command uses one device")
     return torch.device("cuda" if trainer_devices(gpus)["accelerator"] == "gpu" else "cpu")
 
 
@@ -58,11 +58,11 @@ def bfloat16_pays(device: str) -> bool:
 
 
 def fastest_precision(accelerator: str) -> str:
-    """The Trainer's `precision`: bfloat16 where that pays, else single precision. No measured time decides it."""
+    """Return the Trainer's `precision`: bfloat16 if `bfloat16_pays`, else float32. No timing decides it."""
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     return "bf16-mixed" if bfloat16_pays("cuda" if on_gpu else "cpu") else "32-true"
 
 
 def fastest_autocast(device: torch.device) -> torch.autocast:
-    """A context of the precision above, for work outside a Trainer."""
+    """Return an autocast context of the fastest precision, for computations outside a Trainer."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_pays(device.type))

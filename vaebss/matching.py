@@ -1,4 +1,4 @@
-"""Which slot is which source: nobody tells a separator an order."""
+"""Matching of slots to sources, whose order is arbitrary."""
 
 # B mixtures, K slots, M true sources at most, A assignments, S the shape of a signal or of its picture
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 MAX_SLOTS = 8  # 8! assignments can still be listed
-MISSED = 1e9  # added squared error of leaving a source to silence while a slot is free
+MISSED = 1e9  # squared error that is added if a source is matched with silence while a slot is free
 
 
 @cache
 def assignments(slots: int, sources: int) -> Tensor:
-    """Every way to give each of `sources` sources a slot of its own, (slots! / (slots - sources)!, sources)."""
-    with torch.inference_mode(False):  # a test may ask first, and training later
+    """Return every way to assign a slot of its own to each source, (slots! / (slots - sources)!, sources)."""
+    with torch.inference_mode(False):  # the cached tensor may be created in a test and used in training
         return torch.tensor(list(permutations(range(slots), sources)))
 
 
 def with_silence(signals: Tensor, slots: int) -> Tensor:
-    """Signals (B, M, *S), M at most the number of slots, and silent ones: (B, K, *S)."""
+    """Pad signals (B, M, *S), with M at most the number of slots K, with silence: (B, K, *S)."""
     silence = signals.new_zeros(len(signals), slots - signals.shape[1], *signals.shape[2:])
     return torch.cat([signals, silence], 1)
 
 
 def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
-    """Reorder estimates to the assignment with the least summed squared error over the sources that are there.
+    """Reorder estimates by the assignment with the least summed squared error over the sources that are present.
 
     Args:
         estimates: (B, K, *S).
@@ -34,7 +34,10 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
         count: (B,), true number of sources.
 
     Returns:
-        (B, M, *S): the estimate of each source; silence for sources that outnumber the slots.
+        The estimate of each source, (B, M, *S); silence for sources that outnumber the slots.
+
+    Raises:
+        ValueError: There are more than MAX_SLOTS slots or sources.
     """
     slots, num_sources = estimates.shape[1], sources.shape[1]
     if max(slots, num_sources) > MAX_SLOTS:
@@ -43,7 +46,7 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     silence = estimates.new_zeros(len(estimates), spare, *estimates.shape[2:])
     estimates = torch.cat([estimates, silence], 1)
     errors = [(estimates - source.unsqueeze(1)).flatten(2).square().sum(2) for source in sources.unbind(1)]
-    cost = torch.stack(errors, 1).double()  # single precision would lose the errors beside the price of a miss
+    cost = torch.stack(errors, 1).double()  # in single precision MISSED would swallow the errors
     cost[:, :, slots:] += MISSED
     cost = cost * present(count, num_sources).unsqueeze(2)
     choices = assignments(slots + spare, num_sources).to(cost.device)  # (A, M)
@@ -53,5 +56,5 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
 
 
 def present(count: Tensor, num_sources: int) -> Tensor:
-    """(B,) counts -> (B, M) bool: which of the M source places are filled."""
+    """Return which of M places hold a source: counts (B,) -> (B, M) bool."""
     return torch.arange(num_sources, device=count.device) < count.unsqueeze(1)

@@ -130,9 +130,9 @@ def test_a_stacked_network_is_built_again_from_its_options(sounds):
         ({"view": "pixels"}, "view must be bands, not pixels"),
         ({"harmonics": (0.0, 1.0)}, "harmonics must be above 0"),
         ({"harmonics": (1.0, float("nan"))}, "harmonics must be above 0"),
-        ({"frequencies": AUDIO.frequencies[1:]}, "must be 96 rising numbers"),
-        ({"frequencies": AUDIO.frequencies[::-1]}, "must be 96 rising numbers"),
-        ({"frequencies": ()}, "must be 96 rising numbers"),
+        ({"frequencies": AUDIO.frequencies[1:]}, "must be 96 increasing numbers"),
+        ({"frequencies": AUDIO.frequencies[::-1]}, "must be 96 increasing numbers"),
+        ({"frequencies": ()}, "must be 96 increasing numbers"),
     ],
 )
 def test_harmonics_that_cannot_be_are_refused(options, message):

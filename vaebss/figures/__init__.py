@@ -1,1 +1,1 @@
-"""Figures of matplotlib, for TensorBoard, for files and for the page."""
+"""Matplotlib figures for TensorBoard, files and the demo."""

@@ -1,4 +1,4 @@
-"""A page of mixtures taken apart, whatever their sizes."""
+"""A page of separated mixtures of any sizes."""
 
 # N mixtures, K slots, S the shape of a signal
 
@@ -16,15 +16,15 @@ from vaebss.figures.rows import Rows
 from vaebss.matching import with_silence
 from vaebss.paths import printable
 
-BLOCKS = 6  # of mixtures side by side, on a contact sheet
-TEXT = 18  # pixels of its letters
-LETTERS = 14  # of a title, in an inch
+BLOCKS = 6  # blocks of mixtures on a contact sheet
+TEXT = 18  # size of its letters, pixels
+LETTERS = 14  # letters of a title in an inch
 
 
 class ContactSheet:
-    """The first mixtures and what was found in them, in blocks of those of one size that fit side by side.
+    """A page of the first mixtures and their estimated sources, in blocks of mixtures of one size side by side.
 
-    `draw_with` says how, before the first mixture is added.
+    Call `draw_with` before the first mixture is added.
     """
 
     draw: Callable[[Rows], Figure]
@@ -36,18 +36,18 @@ class ContactSheet:
         self.seen = self.shown = 0
 
     def draw_with(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]) -> None:
-        """Set how the mixtures that follow are drawn.
+        """Set how the mixtures that are added next are drawn.
 
         Args:
-            draw: draws rows of signals.
-            beside: tells how many signals like one (*S) fit side by side.
+            draw: Function that draws rows of signals.
+            beside: Function that returns how many signals like one (*S) fit side by side.
         """
         if self.waiting and draw != self.draw:
             self._block()
         self.draw, self.beside = draw, beside
 
     def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
-        """Take note of mixtures (N, *S), and of what was found in them, (N, K, *S), the first `count`, (N,), of it."""
+        """Add mixtures (N, *S) with their estimates (N, K, *S), of which the first `count` (N,) are drawn."""
         self.seen += len(names)
         for name, mixture, found, number in zip(names, mixtures, estimates, count.tolist(), strict=True):
             if self.waiting and self.waiting[0][1].shape != mixture.shape:
@@ -59,7 +59,7 @@ class ContactSheet:
                 self._block()
 
     def save(self, path: Path) -> None:
-        """Draw it, if there is anything to draw."""
+        """Write the page to a file, unless no mixture was added."""
         if self.waiting:
             self._block()
         if not self.blocks:
@@ -75,7 +75,7 @@ class ContactSheet:
         sheet.save(path)
 
     def _block(self) -> None:
-        """Draw those that wait, a column a mixture."""
+        """Draw the waiting mixtures as a block, with a column for each."""
         names, mixtures, sources = zip(*self.waiting, strict=True)
         most = max(len(found) for found in sources)
         rows = {"mixture": torch.stack(mixtures)}
@@ -85,14 +85,14 @@ class ContactSheet:
         title = printable(_fitting(names, int(figure.get_figwidth() * LETTERS)))
         figure.suptitle(title, fontsize=8, parse_math=False)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .+ missing")  # names in scripts that the font has not
+            warnings.filterwarnings("ignore", "Glyph .+ missing")  # names in scripts that the font lacks
             self.blocks.append(as_image(figure))
         self.shown += len(self.waiting)
         self.waiting = []
 
 
 def _fitting(names: Sequence[str], letters: int) -> str:
-    """Names in one line of so many letters, or the first and the last."""
+    """Join names to a line of at most `letters` letters; name the first and the last if they are too many."""
     line = ", ".join(names)
     line = line if len(line) <= letters else f"{names[0]} to {names[-1]}"
     return line if len(line) <= letters else f"{line[: letters // 2 - 1]}...{line[1 - letters // 2 :]}"

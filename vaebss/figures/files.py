@@ -1,4 +1,4 @@
-"""Figures as files, and as what these hold."""
+"""Figures as files, as their content, and as images."""
 
 import io
 from pathlib import Path
@@ -18,12 +18,12 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def as_png(figure: Figure) -> bytes:
-    """What a file of the figure would hold."""
+    """Return the content of a PNG file of the figure."""
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight", pad_inches=MARGIN)
     return file.getvalue()
 
 
 def as_image(figure: Figure) -> Image.Image:
-    """The figure drawn."""
+    """Render the figure as an image."""
     return Image.open(io.BytesIO(as_png(figure)))

@@ -10,21 +10,21 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 GAP = 2  # pixels between images
-PIXELS_AN_INCH = 36  # of a row, where that makes it neither small nor large
+PIXELS_AN_INCH = 36  # of a row, within limits on its width
 DPI = 120  # of every figure
-LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # inches of a row: of lines, of small pictures, of pictures that are UPRIGHT
-UPRIGHT = 3  # times as high as wide, whose rows stand side by side
-SHARP = 1_000  # pixels that suffice for a row, and of which larger pictures keep at least so many
-QUIET = -60  # dB below the loudest, which is black
+LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # height in inches of a row of lines, of small pictures, of upright pictures
+UPRIGHT = 3  # ratio of height to width above which rows are drawn as columns
+SHARP = 1_000  # pixels of a row that are enough; larger pictures are downscaled, but to no fewer
+QUIET = -60  # dB relative to the loudest, drawn black
 
-Rows = dict[str, Tensor]  # label -> what lies side by side in a row, all of one shape
+Rows = dict[str, Tensor]  # label -> the images or signals of a row, all of one shape
 
 
 def rows_figure(rows: Rows) -> Figure:
-    """Labelled rows of images (N, C, H, W), all in one scale: black is 0, white the brightest pixel of all.
+    """Draw labelled rows of images (N, C, H, W) in one scale: black is 0, white the brightest pixel of all.
 
     Args:
-        rows: label -> images, all of one shape.
+        rows: Images of one shape by label.
     """
     brightest = max(float(images.max()) for images in rows.values())
     strips = {label: _strip(_shrunk(images)) for label, images in rows.items()}
@@ -43,7 +43,7 @@ def rows_figure(rows: Rows) -> Figure:
 
 
 def _upright(strips: Rows, brightest: float) -> Figure:
-    """Rows of images (H, W, C) much higher than wide, as columns."""
+    """Draw rows of images (H, W, C) that are much higher than wide as columns."""
     height, pixels = next(iter(strips.values())).shape[:2]
     width = max(HIGHEST * pixels / height + 0.2, 1.0)
     figure = Figure(figsize=(width * len(strips), HIGHEST), layout="constrained", dpi=DPI)
@@ -61,11 +61,11 @@ def _show(axes: Any, strip: Tensor, brightest: float, aspect: str) -> None:
 
 
 def curves_figure(rows: Rows, width: float = 12) -> Figure:
-    """Labelled rows of lines (N, T), side by side, all in one scale.
+    """Draw labelled rows of lines (N, T), side by side, in one scale.
 
     Args:
-        rows: label -> lines.
-        width: of a row, in inches.
+        rows: Lines by label.
+        width: Width of a row, in inches.
     """
     figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
@@ -81,13 +81,13 @@ def curves_figure(rows: Rows, width: float = 12) -> Figure:
 
 
 def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float, width: float = 12) -> Figure:
-    """Labelled rows of spectrograms, side by side, all in one scale of decibels.
+    """Draw labelled rows of spectrograms, side by side, in one scale of decibels.
 
     Args:
-        rows: label -> magnitudes (N, 1, H, W), the lowest band first.
-        pitches: place of a band -> its label.
-        frames_per_second: W in a second.
-        width: of a row, in inches.
+        rows: Magnitudes (N, 1, H, W) by label, the lowest band first.
+        pitches: Labels of bands by their index.
+        frames_per_second: Frames W in a second.
+        width: Width of a row, in inches.
     """
     loudest = max(float(images.max()) for images in rows.values()) or 1.0
     figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=DPI)
@@ -109,7 +109,7 @@ def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: 
 
 
 def _shrunk(images: Tensor) -> Tensor:
-    """(N, C, H, W) with no more pixels than a figure shows."""
+    """Downscale images (N, C, H, W) to no more pixels than a figure shows."""
     factor = max(len(images) * images.shape[3], images.shape[2]) // SHARP
     if factor < 2:
         return images
@@ -118,6 +118,6 @@ def _shrunk(images: Tensor) -> Tensor:
 
 
 def _strip(images: Tensor, between: float = 0.0) -> Tensor:
-    """(N, C, H, W) -> (H, W', C), side by side."""
+    """Place images (N, C, H, W) side by side: (H, W', C)."""
     padded = torch.nn.functional.pad(images.detach().float().cpu(), (GAP, GAP), value=between)
     return padded.permute(2, 0, 3, 1).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Charts of scores: counts, and qualities of several numbers of slots."""
+"""Charts of scores: counts of sources, and metrics against the number of slots."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from vaebss.figures.rows import DPI
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]]) -> Figure:
-    """How often each true number of sources was taken for each other, as shares of the true one's mixtures.
+    """Draw the confusion matrix of true and estimated numbers of sources, each row as shares of its mixtures.
 
     Args:
-        confusion: row: true number, column: estimated; rows without mixtures are left out.
+        confusion: Number of mixtures by true (row) and estimated (column) number; empty rows are left out.
     """
     table = torch.tensor(confusion)
     true = table.sum(1).nonzero().flatten()
@@ -34,7 +34,7 @@ def slots_figure(scores: dict[str, dict[int, dict[str, float]]], main: str, labe
     """Draw the main metric, the share of right counts and, where a method has one, the ELBO against the slots.
 
     Args:
-        scores: method -> K -> the main metric, "count" from 0 to 1, perhaps "elbo" in nats.
+        scores: The main metric, "count" from 0 to 1 and perhaps "elbo" in nats, by method and by K.
         main: Key of the main metric.
         label: Title of the main metric's axis.
     """

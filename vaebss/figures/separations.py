@@ -1,4 +1,4 @@
-"""Mixtures taken apart: a column a mixture, by one separator or by several."""
+"""Figures of separated mixtures, with a column for each mixture, by one separator or by several."""
 
 # N mixtures, K slots, M true sources, S the shape of a signal
 
@@ -21,14 +21,14 @@ def separation_figure(
     captions: Sequence[str] = (),
     draw: Callable[[Rows], Figure] | None = None,
 ) -> Figure:
-    """A column a mixture: the mixture, the estimate of each slot, their sum and, where known, each slot's true source.
+    """Draw a column for each mixture: the mixture, the estimates, their sum and, where known, the true sources.
 
     Args:
         mixture: (N, *S).
         estimates: (N, K, *S).
         sources: (N, M, *S) or None.
-        captions: of the columns.
-        draw: rows of signals; by default as images, or as curves where they are lines.
+        captions: Captions of the columns.
+        draw: Function that draws rows of signals; by default images, or curves for lines.
     """
     rows = {"mixture": mixture}
     rows |= {f"estimate {k + 1}": estimate for k, estimate in enumerate(estimates.unbind(1))}
@@ -49,15 +49,16 @@ def separation_figure(
 def comparison_figure(
     mixture: Tensor, sources: Tensor | None, estimates: dict[str, Tensor], draw: Callable[[Rows], Figure]
 ) -> Figure:
-    """A column a mixture, a row a method, its slots side by side in the order of the sources that they match.
+    """Draw a column for each mixture and a row for each method, with estimates in the order of the sources.
 
     Args:
         mixture: (N, *S).
         sources: (N, M, *S).
-        estimates: method -> (N, K, *S), of these mixtures.
-        draw: rows of signals.
+        estimates: Estimates (N, K, *S) of these mixtures by method.
+        draw: Function that draws rows of signals.
     """
-    assert sources is not None  # nobody compares without
+    assert sources is not None  # comparisons always have true sources
+
     slots = max(images.shape[1] for images in (sources, *estimates.values()))
     sources = with_silence(sources, slots)
     every = torch.full((len(sources),), slots, device=sources.device)

@@ -1,1 +1,1 @@
-"""How good a separation is."""
+"""Metrics of separation."""

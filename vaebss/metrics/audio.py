@@ -1,15 +1,14 @@
 """Metrics of separated sound in dB: SI-SDR, SI-SIR and SI-SAR, as the paper's Table III names them.
 
-An estimate e is split into three parts, orthogonal to each other: its projection on its own source, the target; its
-projection on the span of all sources, less the target, which is interference; and the rest, which is artefacts (BSS
-Eval of Vincent et al. 2006 without filters; scale-invariant as in Le Roux et al. 2019,
-"SDR: half-baked or well done?").
+An estimate e is split into three orthogonal parts. The target is its projection on its own source. Interference is its
+projection on the span of all sources minus the target. Artefacts are the rest. (This is BSS Eval of Vincent et al.
+2006 without filters, scale-invariant as in Le Roux et al. 2019, "SDR: half-baked or well done?".)
 
     SI-SDR = target : interference + artefacts       SI-SIR = target : interference
     SI-SAR = target + interference : artefacts
 
-All take estimates (B, M, T), matched, and sources (B, M, T), and give (B, M) float64 in [-100, 100]; an estimate or a
-source that is silent scores -100.
+All functions take matched estimates (B, M, T) and sources (B, M, T), and return (B, M) float64 in [-100, 100]. A silent
+estimate or source scores -100.
 """
 
 # B mixtures, M sources, T samples
@@ -20,30 +19,30 @@ from torch import Tensor
 from vaebss.metrics.metric import LARGEST, SPREAD, Metric
 
 LIMIT = LARGEST  # dB
-LEAST = 1e-15  # of an energy that is divided by, where all of the estimate is 1
+LEAST = 1e-15  # least energy that is divided by; the energy of a whole estimate is 1
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Ratio of signal to distortion, each estimate (..., T) beside its own source (..., T) alone: (...)."""
+    """Return the signal-to-distortion ratio of each estimate (..., T) to its own source (..., T), (...)."""
     estimates, sources = _unit(estimates), _unit(sources)
     target = (estimates * sources).sum(-1).square()
     return _decibels(target, (estimates.square().sum(-1) - target).clamp(min=0))
 
 
 def si_sir(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Ratio of signal to interference; 100 for a single source."""
+    """Return the signal-to-interference ratio; it is 100 for a single source."""
     target, interference, _ = _energies(estimates, sources)
     return _decibels(target, interference)
 
 
 def si_sar(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Ratio of signal to artefacts. It does not ask which source the signal comes from."""
+    """Return the signal-to-artefacts ratio. It does not depend on which source the signal comes from."""
     target, interference, artefacts = _energies(estimates, sources)
     return _decibels(target + interference, artefacts)
 
 
 def _energies(estimates: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Energies of target, interference and artefacts, (B, M) each, which sum to 1, or to 0 for silence."""
+    """Return the energies of target, interference and artefacts, (B, M) each; they sum to 1, or to 0 for silence."""
     estimates, sources = _unit(estimates), _unit(sources)
     among = sources @ sources.mT  # (B, M, M), singular where sources are silent or alike
     onto = estimates @ sources.mT  # (B, M estimates, M sources)
@@ -53,7 +52,7 @@ def _energies(estimates: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _unit(signals: Tensor) -> Tensor:
-    """Signals (..., T) of energy 1; silence stays silence."""
+    """Scale signals (..., T) to energy 1; silence stays silence."""
     return torch.nn.functional.normalize(signals.double(), dim=-1, eps=LEAST)
 
 

@@ -1,7 +1,7 @@
-"""How good estimates of pictures are.
+"""Metrics of separated pictures.
 
-Two scales of PSNR are in use, 6.02 dB apart, so every figure is named after its own:
-`psnr_paper` has sources in [0, 0.5] (Neri et al. 2021 mix x = (d1 + d2) / 2) and peak 1; `psnr` has them in [0, 1].
+Two scales of PSNR are in use, 6.02 dB apart. `psnr_paper` has sources in [0, 0.5] (Neri et al. 2021 mix
+x = (d1 + d2) / 2) and peak 1; `psnr` has sources in [0, 1].
 """
 
 # B mixtures, M sources in each, N images
@@ -15,28 +15,28 @@ from torch import Tensor
 from vaebss.metrics import audio
 from vaebss.metrics.metric import LARGEST, SPREAD, Metric, Quality, mean_per_mixture
 
-PAPER_SCALE = 0.5  # the brightest pixel of a source there
+PAPER_SCALE = 0.5  # brightest pixel of a source in the paper
 PSNR_OFFSET = 20 * math.log10(1 / PAPER_SCALE)  # dB from one scale to the other
 SSIM_WINDOW = 7
 
 
 def psnr_paper(estimates: Tensor, sources: Tensor) -> Tensor:
-    """PSNR per image in dB, paper scale: (N, C, H, W) twice, both already in [0, 0.5] -> (N,), at most 100."""
+    """Return the PSNR per image in dB, paper scale: (N, C, H, W) twice, both in [0, 0.5] -> (N,), at most 100."""
     mean_squared_error = (estimates - sources).flatten(1).square().mean(1)
     return -10 * torch.log10(mean_squared_error.clamp(min=10 ** (-LARGEST / 10)))
 
 
 def psnr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """PSNR per image in dB, of sources in [0, 1], from the same arguments as above."""
+    """Return the PSNR per image in dB for sources rescaled to [0, 1]; arguments are those of `psnr_paper`."""
     return psnr_paper(estimates, sources) - PSNR_OFFSET
 
 
 def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
-    """SSIM per image with scikit-image's defaults and data range 1: (N, C, H, W) twice -> (N,).
+    """Return the SSIM per image with scikit-image's defaults and data range 1: (N, C, H, W) twice -> (N,).
 
-    A uniform 7 x 7 window; windows that reach over the border do not count. Variances are those of a sample,
-    n / (n - 1) times torchmetrics'; dividing the constant C2 by that factor instead gives the same ratio. Where an
-    image is narrower than that, so is the window.
+    The window is uniform, 7 x 7 or as large as a smaller image allows, and lies wholly within the image. Variances are
+    sample variances, n / (n - 1) times those of torchmetrics; dividing the constant C2 by that factor instead gives
+    the same ratio.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes long to import
 
@@ -57,7 +57,7 @@ def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio per image in dB, within +-100: (N, C, H, W) twice -> (N,)."""
+    """Return the scale-invariant SDR per image in dB, from -100 to 100: (N, C, H, W) twice -> (N,)."""
     return audio.si_sdr(estimates.flatten(1), sources.flatten(1))
 
 
@@ -84,13 +84,13 @@ def _rescaled(quality: Quality, rescale: float, estimates: Tensor, sources: Tens
 
 
 def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source_scale: float) -> Tensor:
-    """PSNR in dB, paper scale, of estimates in any order, averaged over each mixture's sources.
+    """Return the PSNR in dB, paper scale, of estimates in any order, averaged over each mixture's sources.
 
     Args:
         estimates: (B, K, C, H, W).
         sources: (B, M, C, H, W), of which the first `count` are real.
         count: (B,), true number of sources, 1 or more.
-        source_scale: brightest pixel of a source.
+        source_scale: Brightest pixel of a source.
 
     Returns:
         (B,).

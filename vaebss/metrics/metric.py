@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vaebss.matching import match, present
 
-LARGEST = 100.0  # of a metric, on either side of 0; dB
+LARGEST = 100.0  # bound on the magnitude of a metric, dB
 MEAN = ("",)
-SPREAD = ("", "median", "worst_decile")  # what SeparationMetrics gives of each metric, by the end of its name
+SPREAD = ("", "median", "worst_decile")  # the statistics that SeparationMetrics computes, as the end of their names
 
 
 Quality = Callable[[Tensor, Tensor], Tensor]  # estimates, sources (B, M, *S) -> (B, M), more is better

@@ -1,4 +1,4 @@
-"""Metrics of separation, whatever is separated: estimates matched to sources, qualities averaged, sources counted."""
+"""Metrics of separation for any kind of signal: estimates are matched, qualities averaged, and sources counted."""
 
 # B mixtures, K slots, M true sources at most, Q qualities, S the shape of a signal or of its picture
 
@@ -16,17 +16,17 @@ QUANTILES = {"median": 0.5, "worst_decile": 0.1}
 
 
 class SeparationMetrics(Metric):
-    """How well estimates match the true sources, summed over batches and devices.
+    """A metric of how well estimates match the true sources, accumulated over batches and devices.
 
-    Qualities are averaged over sources; a source that outnumbers the slots is scored as silence, and a spare slot
-    counts against the count alone. `compute` gives a dict of Python floats and lists: of each quality its mean, and
-    its median and 10th percentile as `NAME_median` and `NAME_worst_decile`; `count` (share of mixtures with the right
-    number of active slots), `confusion` (row: true count, column: estimated) and, of the first quality,
-    `NAME_by_count` (true count -> mean).
+    Qualities are averaged over sources. A source that outnumbers the slots is scored as silence. A spare slot only
+    affects the count. `compute` returns a dict of Python floats and lists: the mean of each quality, its median and
+    10th percentile as `NAME_median` and `NAME_worst_decile`, `count` (share of mixtures with the right number of
+    active slots), `confusion` (row: true count, column: estimated count) and, for the first quality, `NAME_by_count`
+    (true count -> mean).
 
     Args:
-        num_slots: K, of the separator.
-        qualities: by name, the main one first, each within +-100.
+        num_slots: K, the slots of the separator.
+        qualities: Functions by name, the main one first, with values from -100 to 100.
     """
 
     full_state_update = False
@@ -67,7 +67,7 @@ class SeparationMetrics(Metric):
         return int(bin_index) * HISTOGRAM_BIN - LARGEST
 
     def compute(self) -> dict:
-        """The scores so far, over all devices."""
+        """Return the scores of all batches so far, over all devices."""
         scores: dict = {}
         for number, name in enumerate(self.qualities):
             scores[name] = float(self.sums[number].sum() / self.sources.sum())

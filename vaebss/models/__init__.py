@@ -1,1 +1,1 @@
-"""The separators, as plain PyTorch: they know neither what they separate, nor how they are trained, nor the truth."""
+"""Separators as plain PyTorch modules, independent of the kind of signal, of training and of true sources."""

@@ -1,4 +1,4 @@
-"""The mask network that takes mixtures apart."""
+"""The mask network that separates mixtures."""
 
 # B mixtures, K slots
 
@@ -20,18 +20,19 @@ from vaebss.separation import FAINTEST, Separation, sharpness
 
 ViewName = Literal["pixels", "bands"]
 NETWORKS: dict[str, type[nn.Module]] = {"pixels": MaskUNet, "bands": BandUNet}
-# By how many pixels, down and right, a mixture is moved for each opinion on it. A spectrogram is not: moved in time it
-# is taken apart 1.1 dB worse, and opinions rank it less well than sharpness (by SI-SDR 0.73 against 0.88)
+# Shifts of a mixture, in pixels down and right, one for each estimate that is averaged. Spectrograms are not shifted:
+# a shift in time costs 1.1 dB, and agreement ranks them less well than sharpness (by SI-SDR 0.73 against 0.88)
 MOVES: dict[str, tuple[tuple[int, int], ...]] = {"pixels": ((0, 0), (1, 1), (-1, -1)), "bands": ((0, 0),)}
-FAINT = 1e-7  # least of an estimate in a geometric mean, and mean of a picture that is looked at
+FAINT = 1e-7  # least value of an estimate in a geometric mean, and least mean that a picture is divided by
 
 
 class Masker(Separator):
-    """A network's shares of every pixel of a mixture. Pictures may be of any height and width, though strokes should be
-    as wide and as long as those that it has learned; spectrograms are of one size.
+    """A U-Net that estimates the share of each source in every pixel of a mixture.
 
-    What ranks answers is the sharpness of the masks; with the option `opinions` of `separate` it is the agreement of so
-    many opinions, see `label`. Estimates that are not masked lack the bound on their brightness alone.
+    Pictures may have any height and width, but their strokes should be about as wide and as long as those of the
+    training mixtures. Spectrograms have one size. The ranking of separations is the sharpness of the masks; with the
+    option `opinions` of `separate` it is the agreement of that many estimates, see `pseudo_label`. Estimates that are
+    not masked add up to the mixture too, but their brightness is not bounded.
 
     Args:
         num_sources: K, the number of slots.
@@ -74,7 +75,7 @@ class Masker(Separator):
         if not source_scale > 0:
             raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
         if not widths or min(widths) < 2:
-            raise ValueError(f"model.widths must be 2 or more, not {widths}")
+            raise ValueError(f"model.widths must be numbers of 2 or more, not {widths}")
         if not 0 <= average_decay < 1:
             raise ValueError(f"model.average_decay must be at least 0 and below 1, not {average_decay}")
         if view not in NETWORKS:
@@ -89,14 +90,14 @@ class Masker(Separator):
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
 
     def _stacked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Frequencies and harmonics, checked: they are of bands alone, and there is a frequency for each."""
+        """Return the frequencies and harmonics for a BandUNet, or raise a ValueError that names the wrong option."""
         if self.view != "bands":
-            raise ValueError(f"model.harmonics are of spectrograms: model.view must be bands, not {self.view}")
+            raise ValueError(f"model.harmonics need spectrograms: model.view must be bands, not {self.view}")
         if not all(0 < harmonic < math.inf for harmonic in self.harmonics):
             raise ValueError(f"model.harmonics must be above 0, not {self.harmonics}")
         rising = all(low < high for low, high in pairwise(self.frequencies))
         if not rising or len(self.frequencies) != self.image_shape[1]:
-            raise ValueError(f"model.frequencies must be {self.image_shape[1]} rising numbers, one for each band")
+            raise ValueError(f"model.frequencies must be {self.image_shape[1]} increasing numbers, one for each band")
         return self.frequencies, self.harmonics
 
     @property
@@ -105,9 +106,9 @@ class Masker(Separator):
         return (self.image_shape[0], None, None) if self.view == "pixels" else self.image_shape
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Each slot's share of the mixture, pixel by pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1.
+        """Return each slot's share of the mixture per pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1 over K.
 
-        Where nobody knows how bright sources are, mixtures are seen as if all were equally bright.
+        If the brightness of sources is unknown (source_scale is infinite), each mixture is divided by its own mean.
         """
         network = self.network if self.training else self.average
         brightest: float | Tensor = self.source_scale
@@ -116,7 +117,7 @@ class Masker(Separator):
         return network(mixture / brightest).softmax(1)
 
     def grown(self, slots: int) -> "Masker":
-        """A copy with more slots: the first are as they were, the last layer of the others is drawn, as large."""
+        """Return a copy with more slots: the first keep their weights, those of the others are drawn at random."""
         options: dict[str, Any] = self.options | {"num_sources": slots}
         more, state = Masker(**options), self.state_dict()
         for part in ("weight", "bias"):
@@ -129,10 +130,11 @@ class Masker(Separator):
         return more.train(self.training)
 
     def pseudo_label(self, mixture: Tensor, **options: Any) -> Separation:
-        """The mean of three opinions: on the mixture, and on it moved by a pixel either way; of bands, one alone.
+        """Separate by the mean of three estimates: of the mixture and of it shifted by one pixel either way.
 
-        `confidence` is 1 less the share of the mixture that the opinions give to different slots: it tells good
-        estimates from bad ones far better than the masks' sharpness does. There are no latents to refine.
+        A spectrogram is not shifted and has one estimate. `confidence` is 1 minus the share of the mixture that the
+        estimates assign to different slots. It tells good estimates from bad ones far better than the sharpness of
+        the masks. `options` are ignored, as a mask network has no latents to refine.
         """
         return self.separate(mixture, ranked=True, opinions=len(MOVES[self.view]))
 
@@ -162,6 +164,6 @@ class Masker(Separator):
 
 
 def _follow(average: list[Tensor], current: list[Tensor], steps: Tensor | int, decay: float) -> None:
-    """A step of a running average; PyTorch's own function is a closure, with which no model could be pickled."""
+    """Update the running average by one step. PyTorch's own function is a closure, which cannot be pickled."""
     follow: Any = get_ema_multi_avg_fn(decay)
     follow(average, current, steps)

@@ -1,4 +1,4 @@
-"""The networks: the paper's fully connected encoder and decoder, and a U-Net of masks. Plain modules."""
+"""Network modules: the paper's fully connected encoder and decoder, and a U-Net that estimates masks."""
 
 # B mixtures, K assumed sources, D latent size, P = C * H * W pixels
 
@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 OutputName = Literal["sigmoid", "softplus"]
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Softplus}
 KERNEL = 5  # bands that a convolution sees
-SOFT_BIAS = -2.0  # of the last layer before a softplus: most of a spectrogram is faint
+SOFT_BIAS = -2.0  # initial bias of the last layer before a softplus: most of a spectrogram is faint
 
 
 def single(tensor: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ def hidden_layers(widths: Sequence[int]) -> list[nn.Module]:
 
 
 class Encoder(nn.Sequential):
-    """All K posteriors of a mixture in one pass: (B, C, H, W) -> (B, K, 2 D), means before log-variances.
+    """The encoder of all K posteriors of a mixture: (B, C, H, W) -> (B, K, 2 D), means before log-variances.
 
-    Neri et al. 2021, section III: five hidden layers of 700, 600, 500, 400 and 300 units for MNIST.
+    Neri et al. 2021, section III, use five hidden layers of 700, 600, 500, 400 and 300 units for MNIST.
     """
 
     def __init__(self, image_shape: Sequence[int], hidden_dims: Sequence[int], num_sources: int, latent_dim: int):
@@ -50,14 +50,14 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """One decoder for all sources, the encoder's mirror: (..., D) -> (..., C, H, W).
+    """The decoder that all sources share, which mirrors the encoder: (..., D) -> (..., C, H, W).
 
     Args:
         image_shape: (C, H, W).
-        hidden_dims: widths of the encoder's layers.
+        hidden_dims: Widths of the encoder's layers.
         latent_dim: D.
-        output: "sigmoid" for pixels in (0, 1), "softplus" for any above 0.
-        begin: the last layer's bias at first; None is about 0 before a sigmoid and -2 before a softplus.
+        output: "sigmoid" for pixels in (0, 1), "softplus" for any pixels above 0.
+        begin: Initial bias of the last layer; None means about 0 before a sigmoid and -2 before a softplus.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class Decoder(nn.Module):
 
 
 class MaskUNet(nn.Module):
-    """Masks of K sources from a mixture of any size: (B, C, H, W) -> logits (B, K, C, H, W).
+    """A U-Net that estimates masks of K sources: mixtures of any size (B, C, H, W) -> logits (B, K, C, H, W).
 
-    Convolutions on a pyramid of halved resolutions, with a bottleneck at the coarsest which sees the whole image at
-    once (Ronneberger et al. 2015, but for the bottleneck).
+    Convolutions run on a pyramid of halved resolutions (Ronneberger et al. 2015). A fully connected bottleneck at the
+    coarsest resolution sees the whole image at once.
 
     Args:
-        image_shape: (C, H, W) of the images that it learns from; others are padded with black until H and W can be
-            halved as often as there are widths but one.
+        image_shape: (C, H, W) of the training images. Images are padded with black so that H and W can be halved
+            len(widths) - 1 times.
         num_sources: K.
-        widths: channels at each resolution, the finest first.
-        bottleneck: units of the fully connected layer.
-        kernel: height and width of a convolution, odd; where that is 1 nothing is halved.
-        channels_in: channels of what it sees, by default C.
+        widths: Channels at each resolution, the finest first.
+        bottleneck: Units of the fully connected layer.
+        kernel: Height and width of a convolution, odd; an axis of size 1 is not halved.
+        channels_in: Channels of the input, by default C.
     """
 
     def __init__(
@@ -132,18 +132,18 @@ class MaskUNet(nn.Module):
 
 
 class BandUNet(nn.Module):
-    """A MaskUNet along the bands of spectrograms (B, 1, H, W) of one size, whose frames are its channels.
+    """A MaskUNet along the bands of spectrograms (B, 1, H, W) of one size. Their frames are its channels.
 
-    With harmonics, each band has the frames at these multiples of its frequency as channels, so that a convolution
+    With harmonics, each band also has the frames at these multiples of its frequency as channels, so that a convolution
     sees the partials of a note together, however far apart they are (harmonic stacking, Bittner et al. 2022).
 
     Args:
         image_shape: (1, H, W).
         num_sources: K.
-        widths: as a MaskUNet's.
-        bottleneck: as a MaskUNet's.
-        frequencies: H, rising; of the bands' centres. They are needed for harmonics alone.
-        harmonics: multiples of a band's frequency. Without any the spectrogram is seen as it is.
+        widths: Channels at each resolution, see MaskUNet.
+        bottleneck: Units of the fully connected layer, see MaskUNet.
+        frequencies: Centres of the H bands, increasing. They are only needed for harmonics.
+        harmonics: Multiples of a band's frequency. Without any, the spectrogram is not stacked.
     """
 
     stack: Tensor | None
@@ -171,13 +171,13 @@ class BandUNet(nn.Module):
 
 
 def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:
-    """Matrices (N, H, H) that read values of H bands at N multiples of each band's frequency.
+    """Return matrices (N, H, H) that read values of H bands at N multiples of each band's frequency.
 
     Values are interpolated linearly between the bands' centres; above the highest one they are 0.
 
     Args:
-        frequencies: of the bands' centres, rising, (H,).
-        harmonics: (N,), above 0.
+        frequencies: Centres of the bands, increasing, (H,).
+        harmonics: Multiples of a band's frequency, above 0, (N,).
     """
     places = harmonics.double().unsqueeze(1) * frequencies.double()  # (N, H)
     above = torch.searchsorted(frequencies.double(), places).clamp(1, len(frequencies) - 1)
@@ -189,15 +189,15 @@ def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:
 
 
 class WholeImage(nn.Sequential):
-    """Features of the whole image, mixed by two fully connected layers: (B, wide, H, W) -> (B, narrow, H, W).
+    """Two fully connected layers over all features of an image: (B, wide, H, W) -> (B, narrow, H, W).
 
-    They see it on a grid of one size, to which images of all others are stretched.
+    The layers see a grid of fixed size. Features of any other size are interpolated to it and back.
 
     Args:
-        wide: channels that come in.
-        narrow: channels within and out.
-        grid: height and width that the layers see.
-        units: between the two.
+        wide: Channels of the input.
+        narrow: Channels of the grid and of the output.
+        grid: Height and width of the grid.
+        units: Units between the two layers.
     """
 
     def __init__(self, wide: int, narrow: int, grid: tuple[int, int], units: int):

@@ -1,4 +1,4 @@
-"""The evidence lower bound, as one object that is built once and returns its parts.
+"""The evidence lower bound as an object that returns distortion and rate.
 
 log p(x) >= E_q[log p(x | Z)] - KL(q(Z | x) || p(Z)) = -distortion - rate, Neri et al. 2021, eq. 3 to 5.
 """
@@ -21,7 +21,9 @@ BERNOULLI_MARGIN = 1e-4
 
 @register_kl(Normal, Laplace)
 def _kl_normal_laplace(q: Normal, p: Laplace) -> Tensor:
-    """KL(N(m, s^2) || Laplace(c, b)) in nats: log 2b + E|z - c| / b, less the entropy of the normal."""
+    """Return KL(N(m, s^2)
+    Laplace(c, b)) in nats: log 2b + E|z - c| / b, less the normal's entropy.
+    """
     mean = q.loc - p.loc
     expected_abs = q.scale * math.sqrt(2 / math.pi) * torch.exp(-0.5 * (mean / q.scale) ** 2)
     expected_abs = expected_abs + mean * torch.erf(mean / (q.scale * math.sqrt(2)))
@@ -32,32 +34,32 @@ class Bound(NamedTuple):
     """The parts of the ELBO of mixtures, in nats.
 
     Attributes:
-        distortion: -log p(x | Z), latents drawn once, (B,).
-        rate: KL(q(z_k | x) || p(z_k)) of every slot, (B, K), never negative.
+        distortion: -log p(x | Z) for latents sampled once, (B,).
+        rate: KL(q(z_k | x) || p(z_k)) of each slot, (B, K), 0 or more.
     """
 
     distortion: Tensor
     rate: Tensor
 
     def elbo(self, beta: float = 1.0) -> Tensor:
-        """The bound on log p(x), eq. 5, (B,), to be maximised; beta weighs the rate: 1 for the bound itself."""
+        """Return the bound on log p(x), eq. 5, (B,), to be maximised. Beta weighs the rate and is 1 for the bound."""
         return -self.distortion - beta * self.rate.sum(1)
 
 
 class ELBO:
-    """The objective: how well a mixture is explained, less what its explanation costs.
+    """The objective: the log-likelihood of a mixture minus the rate of its latents.
 
     Args:
-        prior: family of the latents' prior, independent and centred in every coordinate.
-        prior_scale: its standard deviation (normal) or b (Laplace), above 0.
-        likelihood: family of a mixture's pixels around the sum of the sources. "bernoulli" pushes both into (0, 1) and
+        prior: Family of the latents' prior, independent and centred in every coordinate.
+        prior_scale: Standard deviation (normal) or b (Laplace) of the prior, above 0.
+        likelihood: Family of a mixture's pixels around the sum of the sources. "bernoulli" clamps both into (0, 1) and
             has no scale.
-        likelihood_scale: its b (Laplace) or standard deviation (normal), above 0; sqrt(0.5) gives a Laplace of unit
-            variance.
-        variational: False knows no latents' distribution, and so no rate.
+        likelihood_scale: The likelihood's b (Laplace) or standard deviation (normal), above 0; sqrt(0.5) gives a
+            Laplace distribution of unit variance.
+        variational: If False, the rate is 0 (plain auto-encoder).
 
     Raises:
-        ValueError: a family is none of these.
+        ValueError: A family is unknown.
     """
 
     def __init__(
@@ -86,26 +88,27 @@ class ELBO:
         return Bound(distortion, kl_divergence(posterior, self.prior(posterior.mean)))
 
     def log_joint(self, mixture: Tensor, latents: Tensor, total: Tensor, beta: float) -> Tensor:
-        """log p(x | z) + beta log p(z), what refinement maximises: (..., K, D) -> (...), in nats.
+        """Return log p(x | z) + beta log p(z), which refinement maximises: (..., K, D) -> (...), in nats.
 
-        The mixture (B, C, H, W) may lack leading dimensions of latents and of its estimate, the total (..., C, H, W).
+        The mixture (B, C, H, W) is broadcast over leading dimensions that only the latents and `total`, the sum of the
+        estimates (..., C, H, W), have.
         """
         mixture = mixture.expand_as(total)
         fit = self.log_likelihood(mixture.flatten(0, -4), total.flatten(0, -4)).view(total.shape[:-3])
         return fit + beta * self.prior(latents).log_prob(latents).sum(-1) if self.variational else fit
 
     def log_likelihood(self, mixture: Tensor, estimate: Tensor) -> Tensor:
-        """log p(x | Z), summed over pixels: non-negative (B, C, H, W) twice -> (B,) in nats per mixture."""
+        """Return log p(x | Z), summed over pixels: non-negative (B, C, H, W) twice -> (B,) in nats per mixture."""
         return self._likelihood(mixture, estimate, self.likelihood_scale).flatten(1).sum(1)
 
     def prior(self, latents: Tensor) -> Independent:
-        """p(z) of a latent, event shape (D,), on the device and in the type of latents (..., D)."""
+        """Return p(z) of a latent, event shape (D,), on the device and in the dtype of latents (..., D)."""
         loc, scale = torch.zeros_like(latents[(0,) * (latents.ndim - 1)]), self.prior_scale
         return Independent(self._prior(loc, torch.full_like(loc, scale), validate_args=False), 1, validate_args=False)
 
 
 def warmed_up(beta: float, step: int, warmup_steps: int) -> float:
-    """beta, rising linearly from 0 over the first `warmup_steps` optimiser steps; at once where there are none."""
+    """Return beta at a step: it rises linearly from 0 over the first `warmup_steps` optimiser steps."""
     return beta if step >= warmup_steps else beta * step / warmup_steps
 
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX file, which NumPy and onnxruntime alone can run."""
+"""Export of a model to ONNX, so that NumPy and onnxruntime are enough to run it."""
 
 # B mixtures, K slots
 
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from vaebss.models.separator import Separator
 
-TOLERANCE = 1e-4  # between onnxruntime and torch
+TOLERANCE = 1e-4  # largest difference between onnxruntime and torch
 
 
 class Logistic(nn.Module):
-    """A sigmoid whose small values are right to the last digit, where onnxruntime's own are not: masks divide them."""
+    """A sigmoid whose small values are exact, unlike those of onnxruntime's own. Masks divide by sums of them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return the sigmoid of a tensor of any shape."""
         return 1 / (1 + (-x).exp())
 
 
 class Exported(nn.Module):
-    """What the file computes: mixtures (B, C, H, W) -> masked estimates (B, K, C, H, W) and active slots (B, K)."""
+    """The exported program: mixtures (B, C, H, W) -> masked estimates (B, K, C, H, W) and active slots (B, K)."""
 
     def __init__(self, model: Separator):
         super().__init__()
@@ -41,17 +41,17 @@ class Exported(nn.Module):
 
 
 def export(model: Separator, path: Path) -> float:
-    """Write a model as ONNX, with any number of mixtures at a time, and of any size where the model takes that.
+    """Write a model as ONNX, for batches of any size and, if the model accepts them, pictures of any size.
 
     Args:
-        model: to write.
-        path: of the file.
+        model: Separator to export.
+        path: Path of the file.
 
     Returns:
-        The largest difference between onnxruntime's answer and torch's.
+        The largest difference between the estimates of onnxruntime and torch.
 
     Raises:
-        ValueError: the packages that this takes are missing, or the two answers differ.
+        ValueError: A required package is missing, or the estimates differ by more than TOLERANCE.
     """
     try:
         import onnxruntime
@@ -71,7 +71,7 @@ def export(model: Separator, path: Path) -> float:
             output_names=["sources", "active"],
             dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
             external_data=False,
-            optimize=False,  # onnxscript takes the addition of 1e-9 in `mask` for that of 0 and drops it
+            optimize=False,  # onnxscript takes the 1e-9 that `mask` adds for 0 and drops the addition
             verbose=False,
         )
         session: Any = onnxruntime.InferenceSession(path)
@@ -83,5 +83,5 @@ def export(model: Separator, path: Path) -> float:
             found = torch.from_numpy(session.run(None, {"mixture": batch.numpy()})[0])
             largest = max(largest, float((found - model.eval_copy().estimate_and_mask(batch).sources).abs().max()))
     if largest > TOLERANCE:
-        raise ValueError(f"onnxruntime's answer differs from torch's by {largest:.2g}")
+        raise ValueError(f"the estimates of onnxruntime differ from torch's by {largest:.2g}, more than {TOLERANCE}")
     return largest

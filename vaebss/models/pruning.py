@@ -1,7 +1,8 @@
-"""Fewer slots: a trained VAE without those that stay silent.
+"""Pruning of a trained VAE: slots that stay inactive are removed.
 
-With one or two slots to spare, all of them come to share every source. With three or more, a few slots do the work and
-the others fall silent, always the same ones: begin with many, drop the silent ones, and train on.
+With one or two spare slots, training spreads every source over all slots. With three or more, a few slots hold the
+sources and the others are inactive, always the same ones. So train with many slots, prune the inactive ones, and
+train on.
 """
 
 from typing import Any
@@ -17,16 +18,16 @@ def usage(model: VAE, mixtures: Tensor) -> Tensor:
 
 
 def busiest(used: Tensor, slots: int) -> list[int]:
-    """Numbers of the `slots` slots that are active most often, in their own order: (K,) shares -> ascending numbers."""
+    """Return the indices, ascending, of the `slots` slots that are active most often, from shares (K,)."""
     return sorted(used.topk(slots).indices.tolist())
 
 
 def pruned(model: VAE, slots: list[int]) -> VAE:
-    """A copy of the model with some of its slots alone.
+    """Return a copy of the model that has only some of its slots.
 
     Args:
-        model: with K slots.
-        slots: numbers from 0 to K - 1 of those to keep, in the order that they are to have.
+        model: VAE with K slots.
+        slots: Indices from 0 to K - 1 of the slots to keep, in their new order.
     """
     options: dict[str, Any] = model.options | {"num_sources": len(slots)}
     fewer = VAE(**options)

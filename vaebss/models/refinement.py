@@ -1,7 +1,7 @@
-"""Better latents than the encoder's: a few steps of gradient ascent on each mixture's own objective, decoder fixed.
+"""Refinement of the encoder's latents by gradient ascent on each mixture's objective, with the decoder fixed.
 
-The encoder answers for all mixtures at once (amortised inference) and leaves a gap that a local search closes; restarts
-get it out of poor local optima, such as two slots that share a digit's parts.
+The encoder is trained for all mixtures at once (amortised inference), which leaves a gap that a local search closes.
+Restarts help it out of poor local optima, such as two slots that share a digit's parts.
 """
 
 # B mixtures, K assumed sources, D latent size, S starts
@@ -11,21 +11,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LEARNING_RATE = 0.2  # Adam's, in units of latents; cosine decay
+LEARNING_RATE = 0.2  # of Adam, in units of latents; it decays on a cosine
 SPREAD = 0.5  # standard deviation of a perturbed start
 
 
 def starts(latents: Tensor, prior_scale: float, restarts: int, generator: torch.Generator) -> Tensor:
-    """Where to search from: (B, K, D) -> (1 + restarts, B, K, D).
+    """Return initial latents for the search: (B, K, D) -> (1 + restarts, B, K, D).
 
-    The latents given, then in turn: one slot drawn anew, all slots perturbed, all drawn anew, from
-    a normal of the prior's scale.
+    The first start is `latents`. The others are, in turn: one slot sampled anew, all slots perturbed, and all slots
+    sampled anew. New latents come from a normal distribution with the prior's scale.
 
     Args:
-        latents: the encoder's answer.
-        prior_scale: of the latents drawn anew.
-        restarts: how many starts to add, 0 or more.
-        generator: of the randomness, on the latents' device.
+        latents: Means of the encoder's posteriors.
+        prior_scale: Standard deviation of new latents.
+        restarts: Number of starts to add, 0 or more.
+        generator: Random generator on the latents' device.
     """
     added = [latents]
     for restart in range(restarts):
@@ -49,14 +49,14 @@ def ascend(
     lr: float = LEARNING_RATE,
     project: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Latents (..., D) after steps of Adam up the objective, its learning rate falling to 0 on a cosine.
+    """Return latents (..., D) after steps of Adam that maximise the objective; the learning rate decays to 0.
 
     Args:
-        objective: to be maximised; latents (..., D) to any shape, each entry of which depends on its own latents alone.
-        latents: where to begin.
-        steps: gradient steps.
-        lr: learning rate of the first step, in units of latents.
-        project: is applied to the latents after each step, where they may not be anywhere.
+        objective: Function to maximise, of latents (..., D); each entry of its result depends on its own latents only.
+        latents: Initial latents.
+        steps: Number of gradient steps.
+        lr: Learning rate of the first step, in units of latents; it falls on a cosine.
+        project: Projection that is applied to the latents after each step, if they are constrained.
     """
     latents = latents.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([latents], lr=lr)

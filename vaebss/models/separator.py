@@ -1,4 +1,4 @@
-"""The contract of every separator, trained or not: checked mixtures go in, a Separation comes out."""
+"""The interface of all separators, trained or not: it checks mixtures and returns a Separation."""
 
 # B mixtures, K slots
 
@@ -21,21 +21,21 @@ ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
 
 
 class Separator(nn.Module, ABC):
-    """A model that takes mixtures apart. A subclass writes `_estimate` alone.
+    """A model that separates mixtures. A subclass only has to implement `_estimate`.
 
     Every argument of a subclass's `__init__` is an attribute of the same name.
 
     Args:
-        num_sources: K, slots.
+        num_sources: K, the number of slots.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        bounded: whether masked estimates respect that.
-        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
-        faintest: mean brightness of the faintest source, as a share of source_scale, or of the mixture where that is
-            infinity; what is fainter is none.
+        source_scale: Brightest pixel of a source, or infinity if it is unknown.
+        bounded: Whether masked estimates are at most as bright as source_scale.
+        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        faintest: Mean brightness of the faintest source, as a share of source_scale, or of the mixture if that is
+            infinite. A slot with less is inactive.
 
     Attributes:
-        modality: plain values that name the kind of signal which its mixtures show, "images" by default, and the
+        modality: Plain values that name the kind of signal which the mixtures show, "images" by default, and the
             options of that modality. The separator itself does not read them.
     """
 
@@ -56,35 +56,36 @@ class Separator(nn.Module, ABC):
 
     @property
     def accepts(self) -> tuple[int | None, ...]:
-        """(C, H, W) of mixtures; None is any."""
+        """The shape (C, H, W) of mixtures that the model separates; None stands for any size."""
         return self.image_shape
 
     @abstractmethod
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimates (B, K, C, H, W), not yet masked, and (B,) what ranks them, of mixtures (B, C, H, W).
+        """Return estimates (B, K, C, H, W), not yet masked, and their ranking (B,), for mixtures (B, C, H, W).
 
-        They are checked, on the model's device and in float32; the model is in eval mode. A subclass names the options
-        that it has, each 0 by default.
+        The mixtures are checked, in float32 and on the model's device; the model is in eval mode. A subclass adds its
+        options as arguments that are 0 by default.
         """
 
     @torch.no_grad()
     def separate(self, mixture: Tensor, *, masked: bool = True, ranked: bool = False, **options: Any) -> Separation:
-        """Take mixtures apart. The model stays as it is: it may be training, also in another thread.
+        """Separate mixtures. The model does not change, so this may run during training or in another thread.
 
         Args:
-            mixture: (B, C, H, W), floating point, finite, on any device; the model knows [0, K * source_scale], and up
-                to K is accepted.
-            masked: scale the estimates, pixel by pixel, so that they add up to the mixture; and, if the model is
-                `bounded`, none is brighter than source_scale.
-            ranked: answer as confidence what ranks this model's answers best: its own objective, in units of its own.
-            options: what this kind of separator can do beyond that, such as a VAE's refine_steps.
+            mixture: (B, C, H, W), floating point, finite, on any device. Pixels are expected in [0, K * source_scale];
+                values up to K are accepted.
+            masked: Whether to scale the estimates, pixel by pixel, so that they add up to the mixture. If the model is
+                `bounded`, none of them is then brighter than source_scale.
+            ranked: Whether `confidence` is the value that ranks this model's separations best, its own objective, in
+                its own units.
+            options: Options of this kind of separator, such as a VAE's refine_steps.
 
         Returns:
-            Separation on the mixture's device, float32. `active` follows `separation.active_slots`, always of masked
-            estimates; `confidence` follows `separation.sharpness` unless it is `ranked`.
+            Separation on the mixture's device, float32. `active` follows `separation.active_slots` of the masked
+            estimates. `confidence` is `separation.sharpness`, unless it is `ranked`.
 
         Raises:
-            ValueError: the mixture's type, shape, dtype or values are off, or an option is not one of this separator.
+            ValueError: The mixture has a wrong type, shape, dtype or value, or the separator lacks an option.
         """
         self.check_options(**options)
         check_mixture(mixture, self.accepts, self.num_sources, self.source_scale)
@@ -97,7 +98,7 @@ class Separator(nn.Module, ABC):
         return Separation.cat(parts).to(mixture.device)
 
     def pseudo_label(self, mixture: Tensor, **options: Any) -> Separation:
-        """The best answer that the model has, masked and ranked, for others to learn from."""
+        """Return the model's best separation, masked and ranked, as a training target for other models."""
         return self.separate(mixture, ranked=True, **options)
 
     def estimate_and_mask(
@@ -122,7 +123,7 @@ class Separator(nn.Module, ABC):
                 raise ValueError(f"{name} must be 0: a {type(self).__name__} has no such option")
 
     def eval_copy(self) -> Self:
-        """This model in eval mode and in float32. A copy where it is not, which shares the weights if it can."""
+        """Return this model in eval mode and in float32: itself, or a copy that shares the weights if it can."""
         tensors = [*self.parameters(), *self.buffers()]
         single = all(tensor.dtype is torch.float32 for tensor in tensors if tensor.is_floating_point())
         if single and not any(module.training for module in self.modules()):
@@ -132,7 +133,7 @@ class Separator(nn.Module, ABC):
         return copy.deepcopy(self).float().eval()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Convert all weights, as `half` and `to` do; one that would become infinite keeps its type.
+        """Convert all weights, as `half` and `to` do; a weight that would become infinite keeps its dtype.
 
         Running variances of spectra exceed 65,504, the largest number of float16.
         """
@@ -145,12 +146,12 @@ class Separator(nn.Module, ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments that make another model like this one."""
+        """The arguments of `__init__` that build another model like this one."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; a separator without any is on the CPU."""
+        """The device of the weights; the CPU for a separator without weights."""
         return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def _warn_of_brightness(self, mixture: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The variational auto-encoder that takes mixtures apart (Neri et al. 2021)."""
+"""The variational auto-encoder that separates mixtures (Neri et al. 2021)."""
 
 # B mixtures, K assumed sources, D latent size
 
@@ -20,15 +20,16 @@ from vaebss.seeding import generator
 from vaebss.separation import FAINTEST, add_up, sharpness
 
 REFINE = 13  # the second number of the address of refinement's noise
-MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is numerical accident
+MAX_LOG_VARIANCE = 20.0  # a posterior wider or narrower than e^+-10 is a numerical error
 
 
 class VAE(Separator):
-    """The encoder turns a mixture into K posteriors; one decoder turns each latent into a source; the sources add up.
+    """A VAE that encodes a mixture to K posteriors and decodes each latent to a source. The sources add up.
 
-    Options of `separate`: `refine_steps`, gradient steps on the latents of each mixture from the encoder's answer (60
-    are plenty, each costs about as much as that answer); and `restarts`, how many other starts to refine, of which the
-    best objective wins. What ranks answers is log p(x | z) + beta log p(z) at them, in nats.
+    `separate` has two options. `refine_steps` is the number of gradient steps on the latents of each mixture, from
+    the encoder's estimate on; 60 are plenty, and each costs about as much as one pass of the model. `restarts` is the
+    number of further starts to refine; the start with the best objective is kept. The ranking of separations is
+    log p(x | z) + beta log p(z) at their latents, in nats.
 
     Args:
         num_sources: K, the number of sources that the model assumes; spare slots may stay silent.
@@ -95,8 +96,8 @@ class VAE(Separator):
         self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output, begin)
 
     def encode(self, mixture: Tensor) -> Independent:
-        """q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
-        # Under autocast the encoder answers in half precision, too coarse for variances and the rate.
+        """Return q(Z | x): (B, C, H, W) -> independent normals of batch shape (B, K) and event shape (D,)."""
+        # Under autocast the encoder's output is in half precision, too coarse for variances and the rate.
         mean, log_variance = single(self.encoder(mixture)).chunk(2, dim=-1)
         stddev = (0.5 * log_variance.clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)).exp()
         return Independent(Normal(mean, stddev, validate_args=False), 1, validate_args=False)
@@ -106,14 +107,14 @@ class VAE(Separator):
         return self.decoder(latents)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimates of the sources at the posterior mean, not masked: (B, C, H, W) -> (B, K, C, H, W)."""
+        """Return estimates of the sources at the posterior mean, not masked: (B, C, H, W) -> (B, K, C, H, W)."""
         return self.decode(self.encode(mixture).mean)
 
     def bound(self, mixture: Tensor, noise: torch.Generator) -> Bound:
-        """The parts of the ELBO of mixtures (B, C, H, W), with latents drawn once.
+        """Return the parts of the ELBO of mixtures (B, C, H, W), with latents sampled once.
 
-        Where sources do not simply add up, in single precision, under autocast too: notes of which the same first
-        weights made -0.7 dB of SI-SDR in bfloat16 came apart, with 3.3, and as fast.
+        If the exponent is not 1, this runs in single precision even under autocast. From the same initial weights,
+        notes reached an SI-SDR of 3.3 dB, against -0.7 dB in bfloat16, at the same speed.
         """
         with nullcontext() if self.exponent == 1 else torch.autocast(mixture.device.type, enabled=False):
             posterior = self.encode(mixture)
@@ -136,19 +137,19 @@ class VAE(Separator):
         if refine_steps:
             latents = self._refine(mixture, latents, refine_steps, restarts)
         estimates = self.decode(latents)
-        # Of energies of sound the objective tells little: rank correlation with SI-SDR 0.4, where sharpness has 0.9.
+        # For energies of sound the objective ranks poorly: its rank correlation with SI-SDR is 0.4, sharpness has 0.9.
         if self.exponent > 1:
             return estimates, sharpness(estimates, mixture, self.exponent)
         return estimates, self._log_joint(mixture, latents, estimates)
 
     def _log_joint(self, mixture: Tensor, latents: Tensor, estimates: Tensor) -> Tensor:
-        """log p(x | z) + beta log p(z) of latents (..., K, D) and what they decode to: (...)."""
+        """Return log p(x | z) + beta log p(z), (...), of latents (..., K, D) and the estimates decoded from them."""
         return self.objective.log_joint(mixture, latents, add_up(estimates, self.exponent, -4), self.beta)
 
-    @torch.inference_mode(False)  # a Trainer's test runs in it, and it knows no gradients
+    @torch.inference_mode(False)  # a Trainer tests in inference mode, which has no gradients
     def _refine(self, mixture: Tensor, latents: Tensor, refine_steps: int, restarts: int) -> Tensor:
         mixture, latents = mixture.clone(), latents.clone()  # as ordinary tensors
-        # Seeded by the model alone, so that the same mixtures always get the same answer.
+        # The seed depends on the model alone, so that the same mixtures always get the same estimates.
         noise = generator(self.seed, REFINE, device=latents.device)
 
         def objective_at(candidates: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ class VAE(Separator):
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """n sources decoded from the prior, (n, C, H, W) in the mixture's scale."""
+        """Sample n sources from the prior, (n, C, H, W) in the mixture's scale."""
         latents = torch.zeros(n, self.latent_dim, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
             return self.eval_copy().decode(self.objective.prior(latents).sample((n,)))
