@@ -137,7 +137,7 @@ def few_pairs():
 def test_training_that_goes_astray_is_said(digits_module):
     training = MixITTraining(MixIT(hidden_dims=(4,)), lr=math.inf)
     batches = [next(iter(digits_module.train_dataloader()))]
-    with pytest.raises(ValueError, match=r"^MixITTraining went astray"):
+    with pytest.raises(ValueError, match=r"^the training of MixITTraining diverged"):
         Setting(2).train(training, DataLoader(batches, batch_size=None))
 
 

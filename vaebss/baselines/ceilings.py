@@ -1,6 +1,6 @@
-"""What the TRUTH would give: bounds for comparison that are shown the true sources. For research only.
+"""Upper bounds for comparisons, computed from the TRUE sources. For research only.
 
-Nothing that trains or separates may import this file: a separator knows mixtures alone.
+Code that trains or separates must not import this file, as a separator must only see mixtures.
 """
 
 # B mixtures, M true sources, D latent size
@@ -26,7 +26,7 @@ Ceiling = Callable[[Tensor, Tensor], Tensor]  # mixture (B, C, H, W), sources (B
 
 
 def answer(ceiling: Ceiling, modality: Modality, source_scale: float, batch: Batch) -> Separation:
-    """What a ceiling makes of a batch of mixtures and their sources, as a modality sees both; the confidence is 0."""
+    """Return a ceiling's separation of a batch, from the pictures of its mixtures and sources; confidence is 0."""
     signals = batch["sources"]
     sources = modality.picture(signals.flatten(0, 1)).unflatten(0, signals.shape[:2])
     estimates = ceiling(batch["mixture"], sources)
@@ -35,42 +35,42 @@ def answer(ceiling: Ceiling, modality: Modality, source_scale: float, batch: Bat
 
 
 def ideal_ratio_mask(mixture: Tensor, sources: Tensor, exponent: float = 1.0) -> Tensor:
-    """Each true source's share of every pixel, times the mixture.
+    """Return each true source's share of every pixel, times the mixture.
 
-    Images add up without phase or clipping, so that this is exact, where in audio it is not. There shares of magnitudes
-    are known as the ideal ratio mask, and shares of energies as the Wiener mask.
+    Images add up without phase or clipping, so that the mask is exact for them. For audio it is not; there, shares of
+    magnitudes are known as the ideal ratio mask and shares of energies as the Wiener mask.
 
     Args:
         mixture: (B, C, H, W), the sum of the sources.
         sources: (B, M, C, H, W), non-negative.
-        exponent: p, shares are of p-th powers.
+        exponent: p; shares are those of p-th powers.
 
     Returns:
-        (B, M, C, H, W), estimates of the sources.
+        Estimates of the sources, (B, M, C, H, W).
     """
     return mask(sources, mixture, exponent=exponent)
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor) -> Tensor:
-    """Every pixel of the mixture goes to the source that is brightest there: arguments and answer as above."""
+    """Assign every pixel of the mixture to the source that is brightest there; see `ideal_ratio_mask` for shapes."""
     brightest = sources.argmax(1, keepdim=True)
     slots = torch.arange(sources.shape[1], device=sources.device).view(1, -1, *[1] * (sources.ndim - 2))
     return (slots == brightest) * mixture.unsqueeze(1)
 
 
 def oracle_latents(model: VAE, mixture: Tensor, sources: Tensor, steps: int = 100) -> Tensor:
-    """Masked estimates whose latents are fitted to each true source: the best that the decoder can do.
+    """Return masked estimates whose latents are fitted to each true source: the best that the decoder can do.
 
-    Adam from the prior's mean on the squared error, the decoder fixed.
+    Adam minimises the squared error, starting from the prior's mean, with the decoder fixed.
 
     Args:
-        model: trained.
+        model: Trained VAE.
         mixture: (B, C, H, W), the sum of the sources.
         sources: (B, M, C, H, W), on the same device.
-        steps: of Adam.
+        steps: Number of Adam steps.
 
     Returns:
-        (B, M, C, H, W), estimates of the sources.
+        Estimates of the sources, (B, M, C, H, W).
     """
     model = model.eval_copy()
     truth = sources.to(model.device)
@@ -104,9 +104,9 @@ IDEAL_RATIO = Method(answer=_ideal_ratio, sees_truth=True)
 
 
 class TrueRemixes(Remixes):
-    """Remixes whose bank is the true training digits: the best that a student of `Remixes` could be taught.
+    """Remixes whose bank is the true training digits, an upper bound for a student of `Remixes` with better banks.
 
-    Bound on what better banks can give, to be trained for the same steps from Python:
+    Train with them from Python, for the same number of steps:
     `Trainer(max_epochs=24, reload_dataloaders_every_n_epochs=1).fit(RemixSeparator(), TrueRemixes())`.
     """
 

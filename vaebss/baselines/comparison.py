@@ -1,7 +1,7 @@
 """A comparison of methods: all are trained alike and scored on the same mixtures.
 
 One epoch of training is the whole budget, so that every method sees the same mixtures. A VAE of three or four slots
-begins with five, keeps the busiest after half of the budget and goes on with these.
+starts with five, keeps the busiest after half of the budget and continues with these.
 """
 
 # K assumed sources, M true sources
@@ -34,22 +34,22 @@ from vaebss.training.examples import SeparatedExamples, examples, separate_examp
 from vaebss.training.scores import Scorer, score
 from vaebss.training.vae import mean_nats
 
-EXAMPLES = 8  # mixtures that are drawn
+EXAMPLES = 8  # mixtures in the figure
 SHIPPED = ("ae", "vae", "vae-refined")  # methods of which models come with the package
 
 
 @dataclass
 class ComparisonPlan:
-    """What is compared.
+    """The plan of a comparison.
 
     Args:
-        corpus: What is mixed.
+        corpus: Corpus of the sources that are mixed.
         methods: Names of methods, see `methods_of`; by default all.
-        num_sources: Values of K; by default those that were published.
+        num_sources: Values of K; by default the published ones.
         num_mixed: M, sources in a mixture.
-        budget: Mixtures that each method sees in training.
-        begin_with: Slots of a VAE that is to have 3 or 4: it keeps the K busiest after half the budget. 0: it begins
-            with K.
+        budget: Number of mixtures that each method is trained on.
+        begin_with: Initial slots of a VAE that shall have 3 or 4; it keeps the K busiest after half the budget. With 0
+            it starts with K.
         shipped: Whether models that come with the package are scored in place of training.
         seed: Random seed of the training mixtures and of all methods.
         device: "cpu" or "cuda".
@@ -63,7 +63,7 @@ class ComparisonPlan:
         mixtures: The data module of all methods.
 
     Raises:
-        ValueError: An option is out of its range, or names a method that is not known.
+        ValueError: An option is out of its range, or names an unknown method.
     """
 
     corpus: Corpus
@@ -103,7 +103,7 @@ class ComparisonPlan:
             raise ValueError(f"--methods knows {known}, not {', '.join(unknown) or 'nothing'}")
         for method in self.chosen:
             if (needed := self.known[method].needs) not in (None, *self.chosen):
-                raise ValueError(f"{method} needs the trained model of {needed}: add {needed} to --methods")
+                raise ValueError(f"{method} needs the trained model of {needed}. Add {needed} to --methods")
         if not any(methods for _, methods in self.rows()):
             only = f"K = {self.slots}, as published"
             raise ValueError(f"nothing to compare: {self.chosen[0]} is not for {only}")
@@ -132,7 +132,7 @@ class ComparisonPlan:
                 raise ValueError(f"--shipped knows models of digits, not of {self.corpus.title}")
 
     def rows(self, say: Callable[[str], object] = lambda line: None) -> Iterator[tuple[int, list[str]]]:
-        """Yield each K and its methods, in the table's order; `say` is told what is left out."""
+        """Yield each K and its methods, in the table's order; call `say` with a line for each that is left out."""
         for num_sources in self.slots:
             methods = [method for method in self.known if method in self.chosen]
             for method in methods[:]:
@@ -142,7 +142,7 @@ class ComparisonPlan:
             yield num_sources, methods
 
     def prepare(self) -> None:
-        """Load the data, and refuse what is damaged; a second call does nothing."""
+        """Load and verify the data; a second call does nothing."""
         self.mixtures.prepare_data()
         self.mixtures.setup()
 

@@ -1,6 +1,6 @@
-"""Generative latent optimisation (Bojanowski et al. 2018) of mixtures, and its training as a LightningModule.
+"""Generative latent optimisation (Bojanowski et al. 2018) for mixtures, and its training as a LightningModule.
 
-There is no encoder: the latents of a fixed list of training mixtures are parameters, fitted together with the decoder.
+There is no encoder. The latents of a fixed list of training mixtures are parameters, fitted together with the decoder.
 """
 
 # B mixtures, K assumed sources, D latent size, N mixtures in the list
@@ -23,13 +23,13 @@ from vaebss.seeding import generator
 from vaebss.separation import add_up
 
 LATENTS, ORDER, STARTS = range(3)  # the second number of an address
-BETAS = 0.5, 0.9  # of Adam on the list's latents: a mixture is seen some dozens of times, so averages are short
+BETAS = 0.5, 0.9  # of Adam for the list's latents: a mixture is seen some dozens of times, so averages are short
 EPSILON = 1e-8
-LOWEST = 0.02  # share of the learning rates left at the end of the cosine
+LOWEST = 0.02  # factor of the learning rates at the end of the cosine
 
 
 class ListedMixtures(Dataset[tuple[Tensor, Tensor]]):
-    """A list of mixtures (N, C, H, W); its items are whole batches: their numbers in the list, and the mixtures."""
+    """A list of mixtures (N, C, H, W) whose items are whole batches: indices in the list, and mixtures."""
 
     def __init__(self, mixtures: Tensor):
         self.mixtures = mixtures
@@ -43,24 +43,24 @@ class ListedMixtures(Dataset[tuple[Tensor, Tensor]]):
 
 
 class GLO(Separator):
-    """Explains a mixture as the sum of K decoded latents, found by gradient descent, within a ball.
+    """A separator that models a mixture as the sum of K decoded latents, which gradient descent finds within a ball.
 
-    Taking a mixture apart fits its latents to it while the decoder is fixed: from several starting points for a while,
-    and from there on with the best. What ranks answers is minus the squared error.
+    To separate a mixture, its latents are fitted to it with the decoder fixed, first from several starts and then
+    from the best of them. The ranking of separations is the negative squared error.
 
     Args:
         num_sources: K.
         latent_dim: D.
-        hidden_dims: the VAE's; the decoder mirrors them.
-        fit_lr: Adam's learning rate for the latents of a mixture to take apart.
-        starts: starting points.
-        start_steps: steps from each.
-        fit_steps: steps from the best.
+        hidden_dims: Widths of the VAE's encoder; the decoder mirrors them.
+        fit_lr: Adam's learning rate for the latents of a mixture to separate.
+        starts: Number of starts.
+        start_steps: Steps from each start.
+        fit_steps: Steps from the best one.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        output: what the decoder ends in, as the VAE's.
-        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
-        seed: of the first latents.
+        source_scale: Brightest pixel of a source.
+        output: Output function of the decoder, see VAE.
+        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        seed: Random seed of the initial latents.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class GLO(Separator):
         self.decoder = Decoder(image_shape, hidden_dims, latent_dim, output)
 
     def drawn(self, n: int, *address: int) -> Tensor:
-        """Latents to start from, (n, K, D)."""
+        """Sample initial latents, (n, K, D)."""
         shape = (n, self.num_sources, self.latent_dim)
         return within_ball(torch.randn(shape, generator=generator(self.seed, *address))).to(self.device)
 
     def error(self, latents: Tensor, mixture: Tensor) -> Tensor:
-        """Squared error of the sum of decoded latents, summed over pixels: (B, K, D), (B, C, H, W) -> (B,)."""
+        """Return the squared error of the summed sources, over all pixels: (B, K, D), (B, C, H, W) -> (B,)."""
         return (add_up(self.decoder(latents), self.exponent) - mixture).flatten(1).square().sum(1)
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class GLO(Separator):
         return self.decoder(latents), -self.error(latents, mixture)
 
     def _fit(self, latents: Tensor, mixture: Tensor, steps: int) -> Tensor:
-        """Latents (B, K, D) that explain the mixtures better, each within the ball, the decoder fixed."""
+        """Fit latents (B, K, D) to the mixtures, each within the ball and with the decoder fixed."""
 
         def closeness(latents: Tensor) -> Tensor:
             with fastest_autocast(self.device):
@@ -112,19 +112,19 @@ class GLO(Separator):
 
 
 def within_ball(latents: Tensor) -> Tensor:
-    """Projection of (..., D) onto the ball of radius sqrt(D), where most of a standard normal lies."""
+    """Project latents (..., D) onto the ball of radius sqrt(D), where most of a standard normal lies."""
     radius = math.sqrt(latents.shape[-1])
     return latents * (radius / latents.norm(dim=-1, keepdim=True).clamp(min=radius))
 
 
 class GLOTraining(LightningModule):
-    """Trains a GLO model: each step updates the batch's latents and the decoder once by the squared error's gradient.
+    """The training of a GLO model. Each step updates the batch's latents and the decoder by the squared error.
 
     Args:
-        model: to train.
-        num_mixtures: N. The budget is spent on as many passes over this list as it allows.
-        lr: Adam's learning rate for the decoder, falling on a cosine.
-        latent_lr: that for the list's latents.
+        model: Model to train.
+        num_mixtures: N, the length of the list. The budget allows several passes over it.
+        lr: Adam's learning rate for the decoder; it falls on a cosine.
+        latent_lr: Learning rate for the list's latents; it falls alike.
     """
 
     latents: Tensor
@@ -135,7 +135,7 @@ class GLOTraining(LightningModule):
         super().__init__()
         self.model, self.num_mixtures, self.lr, self.latent_lr = model, num_mixtures, lr, latent_lr
         self.automatic_optimization = False
-        # Adam's averages for the list's latents, kept here so that a step costs a batch and not the whole list.
+        # Adam's averages for the list's latents are kept here, so that a step costs a batch and not the whole list.
         for name in ("latents", "gradient", "squared_gradient"):
             zeros = torch.zeros(num_mixtures, model.num_sources, model.latent_dim)
             self.register_buffer(name, zeros, persistent=False)
@@ -168,7 +168,7 @@ class GLOTraining(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(mixture))
 
     def _step_latents(self, numbers: Tensor, latents: Tensor, gradient: Any, lr: float) -> None:
-        """A step of Adam, on the latents of a batch alone; without its correction of early averages."""
+        """Update the latents of a batch by one step of Adam, without its bias correction."""
         first, second = BETAS
         self.gradient[numbers] = first * self.gradient[numbers] + (1 - first) * gradient
         self.squared_gradient[numbers] = second * self.squared_gradient[numbers] + (1 - second) * gradient.square()

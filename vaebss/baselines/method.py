@@ -1,4 +1,4 @@
-"""What a method of the comparison is: how it is trained and how it answers a batch of mixtures."""
+"""The record of a method of the comparison: how it is trained and how it separates a batch of mixtures."""
 
 # B mixtures, K assumed sources, M true sources
 
@@ -17,13 +17,13 @@ from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.training.trainers import bare_trainer
 
-BEGIN_WITH = 5  # slots of a VAE that is to have 3 or 4: see pruning.py
+BEGIN_WITH = 5  # initial slots of a VAE that shall have 3 or 4, see pruning.py
 DIGITS = Images(SHAPE)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every method is built for.
+    """The settings that every method is built for.
 
     Attributes:
         num_sources: K.
@@ -54,7 +54,7 @@ class Setting:
         return {"num_sources": self.num_sources, "source_scale": self.source_scale, **picture}
 
     def some(self, *names: str) -> dict[str, Any]:
-        """Return those of the options that are named."""
+        """Return the named options that are set."""
         return {name: self.options[name] for name in names if name in self.options}
 
     def train(self, training: Any, batches: Any) -> Separator:
@@ -71,7 +71,7 @@ class Setting:
         trainer = bare_trainer(**options, limit_val_batches=0, callbacks=[TQDMProgressBar(refresh_rate=20)])
         trainer.fit(training, batches)
         if not all(parameter.isfinite().all() for parameter in training.parameters()):
-            raise ValueError(f"{type(training).__name__} went astray: its weights are no longer numbers")
+            raise ValueError(f"the training of {type(training).__name__} diverged: its weights are no longer finite")
         return training.model.to(self.device)
 
 
@@ -85,12 +85,12 @@ class Method:
     """A row of the table.
 
     Attributes:
-        learn: Builds and trains its separator; None for one that asks another's model, or the truth.
-        answer: Answers a batch, given the trained models of all methods so far.
-        needs: Name of the method whose model it asks.
-        only_k: The one K that it is for.
-        sees: Returns the modality of its pictures, given that of all others.
-        sees_truth: Whether its answer comes from the true sources.
+        learn: Function that builds and trains its separator; None if it uses another method's model or true sources.
+        answer: Function that separates a batch, given the trained models of all methods so far.
+        needs: Name of the method whose model it uses.
+        only_k: The only K that it is for.
+        sees: Function that returns the modality of its pictures from that of the data.
+        sees_truth: Whether its estimates are computed from the true sources.
     """
 
     learn: Learner | None = None

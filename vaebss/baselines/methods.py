@@ -42,23 +42,23 @@ METHODS: dict[str, dict[str, Method]] = {  # kind of modality -> name -> method,
 
 
 def methods_of(kind: str) -> dict[str, Method]:
-    """Return the methods for a kind of modality by name; for one of a user's own, those that suit any."""
+    """Return the methods for a kind of modality by name; for a user's own kind, the methods that suit any."""
     return METHODS.get(kind, OF_ANY)
 
 
 def seen(name: str, setting: Setting) -> Setting:
-    """Return the setting as a method sees it."""
+    """Return the setting with the modality that a method uses."""
     return replace(setting, modality=methods_of(setting.modality.kind)[name].sees(setting.modality))
 
 
 def estimator(name: str, setting: Setting, models: Models) -> Estimator:
-    """Return how a method answers a batch of what it sees."""
+    """Return the function by which a method separates a batch."""
     answer = methods_of(setting.modality.kind)[name].answer
     return partial(answer, setting, models) if answer else lambda batch: models[name].separate(batch["mixture"])
 
 
 def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | None:
-    """Train a method's separator, if it has one of its own."""
+    """Train or load a method's separator; return None if it has none of its own."""
     seed_everything(setting.seed, verbose=False)
     learn = methods_of(setting.modality.kind)[name].learn
     if learn and setting.shipped:
@@ -67,5 +67,5 @@ def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | Non
 
 
 def shipped(name: str, num_sources: int) -> str:
-    """Return the name that a method's model has in the package, if it comes with it."""
+    """Return the name of a method's shipped model, whether or not there is one."""
     return f"{name}-k{num_sources}"

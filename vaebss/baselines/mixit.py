@@ -19,14 +19,14 @@ from vaebss.separation import add_up
 
 
 class MaskNetwork(nn.Module):
-    """The paper's encoder and its mirror: (B, size_in) -> (B, size_out).
+    """The paper's encoder followed by its mirror: (B, size_in) -> (B, size_out).
 
-    A mask needs the details of its mixture, so every layer of the mirror is added to the encoder's of that width.
+    A mask needs the details of its mixture, so each layer of the mirror adds the encoder's layer of the same width.
 
     Args:
-        size_in: width of the input.
-        hidden_dims: widths of the encoder's layers.
-        size_out: width of the output.
+        size_in: Width of the input.
+        hidden_dims: Widths of the encoder's layers.
+        size_out: Width of the output.
     """
 
     def __init__(self, size_in: int, hidden_dims: Sequence[int], size_out: int):
@@ -47,18 +47,18 @@ class MaskNetwork(nn.Module):
 
 
 class MixIT(Separator):
-    """Takes sums of two mixtures apart into 2 K outputs, and so a mixture into its K brightest outputs.
+    """A separator that is trained to split sums of two mixtures into 2 K outputs; it keeps the K brightest of them.
 
-    The network answers 2 K masks that add up to 1 in every pixel; the K brightest outputs are masked again so that they
-    add up to the mixture. What ranks answers is the share of brightness that they keep. Masks and brightness are of
-    p-th powers.
+    The network returns 2 K masks that add up to 1 in every pixel. The K brightest outputs are masked again, so that
+    they add up to the mixture. The ranking of separations is the share of brightness in these outputs. Masks and
+    brightness are those of p-th powers.
 
     Args:
-        num_sources: K, sources in each mixture.
-        hidden_dims: widths of the network's layers, before they are mirrored.
+        num_sources: K, the sources in each mixture.
+        hidden_dims: Widths of the network's layers, before they are mirrored.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        exponent: p, sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        source_scale: Brightest pixel of a source.
+        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MixIT(Separator):
         )
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
+        """Return outputs that add up to the mixture: (B, C, H, W) -> (B, 2 K, C, H, W)."""
         logits = self.network(mixture).float()
         if self.exponent == 1:
             return logits.softmax(1) * mixture.unsqueeze(1)
@@ -92,12 +92,13 @@ class MixIT(Separator):
 
 
 class MixITTraining(LightningModule):
-    """The network sees x1 + x2. Which outputs belong to x1 and which to x2 is unknown: the least error counts.
+    """The training of a MixIT model on sums x1 + x2. The loss is the least error over assignments of outputs.
 
     Args:
-        model: to train.
+        model: Model to train.
         lr: Adam's learning rate, which falls to 0 on a cosine.
-        picture: of signals (B, *S), which add up where their pictures (B, C, H, W) may not; as they are by default.
+        picture: Function from signals (B, *S), which add up, to pictures (B, C, H, W), which may not; by default the
+            identity.
     """
 
     assignments: Tensor
@@ -110,12 +111,12 @@ class MixITTraining(LightningModule):
         self.register_buffer("assignments", to_first.float(), persistent=False)  # (A, 2 K): 1 goes to x1, 0 to x2
 
     def loss(self, outputs: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Least squared error of x1 and x2 over all assignments of outputs, summed over pixels: (B,).
+        """Return the least squared error of x1 and x2 over all assignments of outputs, summed over pixels: (B,).
 
         Args:
-            outputs: (B, 2 K, C, H, W), of the picture of both.
+            outputs: (B, 2 K, C, H, W), for the picture of x1 + x2.
             first: x1, (B, C, H, W).
-            second: x2, alike.
+            second: x2, (B, C, H, W).
         """
         with torch.autocast(outputs.device.type, enabled=False):
             if self.model.exponent == 1:
@@ -143,7 +144,7 @@ class MixITTraining(LightningModule):
         return (of_first + of_second.flip(1)).amin(1) / 2  # an assignment's opposite is as far from the other end
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        # Every mixture is once the first and once the second.
+        # Every mixture is x1 once and x2 once.
         first, signal = batch["mixture"], batch["signal"]
         both = self.picture(signal + signal.roll(1, 0))
         loss = self.loss(self.model(both), first, first.roll(1, 0)).mean()

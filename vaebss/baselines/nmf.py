@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation of mixtures, its components grouped into sources."""
+"""Non-negative matrix factorisation of mixtures, with its components grouped into sources."""
 
 # B mixtures, K assumed sources, N components, P = C * H * W pixels
 
@@ -13,24 +13,24 @@ from vaebss.baselines.method import Method, Setting
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models.separator import Separator
 
-GROUPING_BATCHES = 80  # the last of training, whose activations say which components belong together
+GROUPING_BATCHES = 80  # last batches of training, whose activations group the components
 TINY = 1e-6  # an affinity above 0 keeps the graph of components connected
 
 
 class NMF(Separator):
-    """A dictionary of strokes learned from mixtures, each stroke always given to the same one of K sources.
+    """A dictionary of strokes that is learned from mixtures, each stroke assigned to one of K sources for good.
 
-    Components are parts of digits, far more than K, and a mixture does not say which parts are of one digit. Over
-    many mixtures it shows: parts of the same digits appear together. So the components are grouped by spectral
-    clustering, with the positive correlation of their activations over training mixtures as affinity. A group's share
-    of the reconstruction, times the mixture, is a slot's estimate; what ranks answers is minus the squared error.
+    Components are parts of digits, far more than K. A single mixture does not tell which parts belong to one digit,
+    but over many mixtures the parts of a digit appear together. So the components are grouped by spectral clustering,
+    with the positive correlation of their activations over training mixtures as affinity. A slot's estimate is its
+    group's share of the reconstruction, times the mixture. The ranking of separations is the negative squared error.
 
     Args:
         num_sources: K.
         num_components: N, size of the dictionary.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        seed: of the dictionary's first values and of the clustering.
+        source_scale: Brightest pixel of a source.
+        seed: Random seed of the dictionary's initial values and of the clustering.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class NMF(Separator):
         self.groups = np.zeros(num_components, dtype=int)  # (N,), the slot of each component
 
     def fit(self, data: MNISTMixtures) -> None:
-        """Learn from one epoch of training mixtures."""
+        """Learn the dictionary and its groups from one epoch of training mixtures."""
         batches = data.train_dataloader()
         recent: list[np.ndarray] = []
         for batch in tqdm(batches, desc="NMF"):

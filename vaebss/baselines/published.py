@@ -1,4 +1,4 @@
-"""What Neri et al. 2021 published of their methods, as far as they did."""
+"""The scores that Neri et al. 2021 published."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ MIXED = 2  # M of both tables
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, float]]]] = json.loads(
     Path(__file__).with_name("published.json").read_text()
 )
-ABOUT = {  # kind of modality -> what the reader of a table has to know of its figures
+ABOUT = {  # kind of modality -> note on the figures of a table
     "images": "PSNR in dB; the paper's scale has sources in [0, 0.5], the other digits in [0, 1]. "
     "Published: Neri et al. 2021, Table II.",
-    "audio": "SI-SDR, SI-SIR and SI-SAR in dB. NMF knows nothing but the mixture that it takes apart. "
+    "audio": "SI-SDR, SI-SIR and SI-SAR in dB. NMF sees nothing but the mixture that it separates. "
     "Published: Neri et al. 2021, Table III, whose notes are other notes, of MUMS, and whose ideal masks of bins "
     "beside ours tell how comparable they are.",
 }
@@ -25,5 +25,5 @@ def published_slots(kind: str) -> list[int]:
 
 
 def published(kind: str, method: str, num_sources: int, num_mixed: int) -> dict[str, float]:
-    """Scores of a method; empty where there are none."""
+    """Return the published scores of a method by metric; empty if there are none."""
     return PUBLISHED.get(kind, {}).get(method, {}).get(str(num_sources), {}) if num_mixed == MIXED else {}

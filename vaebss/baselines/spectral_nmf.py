@@ -10,22 +10,22 @@ from vaebss.baselines.method import Method
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 
-TINY = 1e-9  # of what is divided by
+TINY = 1e-9  # least divisor
 
 
 class SpectralNMF(Separator):
-    """Each mixture on its own is the sum of K spectra, each with a course of loudness of its own.
+    """A factorisation of each mixture into K spectra, each with its own course of loudness over time.
 
-    That is a note as far as its spectrum never changes. There is nothing to train. Multiplicative updates minimise the
-    Kullback-Leibler divergence (Lee and Seung 2000); what ranks answers is minus that.
+    This models a note whose spectrum never changes. There is nothing to train. Multiplicative updates minimise the
+    Kullback-Leibler divergence (Lee and Seung 2000), whose negative ranks separations.
 
     Args:
         num_sources: K.
-        steps: of updates.
+        steps: Number of updates.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        exponent: p, what is factorised are p-th powers, which add up.
-        seed: of the first spectra and courses.
+        source_scale: Brightest pixel of a source.
+        exponent: p; the p-th powers of pictures, which add up, are factorised.
+        seed: Random seed of the initial spectra and courses.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SpectralNMF(Separator):
         return parts.pow(1 / self.exponent).unflatten(2, self.image_shape[:2]), -divergence
 
     def _drawn(self, size: int) -> Tensor:
-        """(size, K) in [0.5, 1.5)."""
+        """Sample factors (size, K), uniform in [0.5, 1.5)."""
         return 0.5 + torch.rand(size, self.num_sources, generator=generator(self.seed, size))
 
 

@@ -1,6 +1,6 @@
 """How fast this machine trains, separates and adapts, measured by workloads that take turns.
 
-Machines are noisy, so ratios are of turns that lie next to each other: their median and quartiles.
+Machines are noisy, so ratios are taken between turns next to each other; their median and quartiles are reported.
 """
 
 import math
@@ -42,7 +42,7 @@ Workload = Callable[[], float]  # does one turn and returns mixtures per second
 
 
 class NaiveMixtures(Dataset[Tensor]):
-    """Pairs one at a time, as most programs would write it: image i and another one."""
+    """A data set of single pairs, as most programs would write it: image i and another one."""
 
     def __init__(self, images: Tensor):
         self.images = images.float() / 255
@@ -99,7 +99,7 @@ class Clock(Callback):
 def trained(
     model: Callable[[], LightningModule], data: Callable[..., MNISTMixtures], steps: int, size: int
 ) -> Workload:
-    """Return a workload that trains as our scripts do: our mixtures, our module, Lightning's Trainer.
+    """Return a workload that trains as the scripts do, with this package's data module, module and Trainer.
 
     Args:
         model: Makes the module of a turn.
@@ -150,7 +150,7 @@ def separating(corpus: Digits, name: str, mixtures: int, refine_steps: int = 0) 
 
 
 def take_turns(workloads: dict[str, Workload], rounds: int, say: Callable[[str], object]) -> dict[str, list]:
-    """Run every workload once a round, in an order that turns around each time; their rates."""
+    """Run every workload once a round, in an order that is reversed each time; return their rates by name."""
     rates: dict[str, list[float]] = {name: [] for name in workloads}
     for number in range(rounds):
         names = list(workloads) if number % 2 == 0 else list(workloads)[::-1]
@@ -201,7 +201,7 @@ def measure_speed(
 
 
 def minutes(rates: dict[str, float], schedule: dict[str, Any], epochs: int) -> dict[str, float]:
-    """Return how long whole runs take by default, at so many mixtures a second, evaluation apart."""
+    """Return the minutes that default runs take at these rates (mixtures per second), without evaluation."""
     by_default = Remixes().hparams
     fit = epochs * 30_000 / rates[FIT]
     number, later = by_default.num_mixtures, len(by_default.keep) - 1

@@ -1,4 +1,4 @@
-"""Answers that take no learning. A method that scores no better has learned nothing."""
+"""Separators that learn nothing. A method has to score better than they do."""
 
 # B mixtures, K assumed sources
 
@@ -12,13 +12,13 @@ from vaebss.models.separator import Separator
 
 
 class Trivial(Separator):
-    """Gives every slot a fixed share of the mixture; nothing ranks them.
+    """A separator that gives every slot a fixed share of the mixture. All separations rank alike.
 
     Args:
         num_sources: K.
         image_shape: (C, H, W) of a mixture.
-        source_scale: brightest pixel of a source.
-        exponent: p, shares are of the mixture's p-th power.
+        source_scale: Brightest pixel of a source.
+        exponent: p; shares are those of the mixture's p-th power.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Trivial(Separator):
 
     @abstractmethod
     def shares(self) -> Tensor:
-        """(K,), of the mixture in each slot."""
+        """Return the share of the mixture in each slot, (K,)."""
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
         """Return the estimates unchanged."""
@@ -43,21 +43,21 @@ class Trivial(Separator):
 
 
 class Silence(Trivial):
-    """Nothing in every slot."""
+    """A separator with silence in every slot."""
 
     def shares(self) -> Tensor:
         return torch.zeros(self.num_sources)
 
 
 class OneSlot(Trivial):
-    """The mixture in one slot, nothing in the others."""
+    """A separator with the mixture in the first slot and silence in the others."""
 
     def shares(self) -> Tensor:
         return torch.eye(self.num_sources)[0]
 
 
 class EqualShare(Trivial):
-    """The mixture divided by K in every slot."""
+    """A separator with the mixture divided by K in every slot."""
 
     def shares(self) -> Tensor:
         return torch.full((self.num_sources,), 1 / self.num_sources)

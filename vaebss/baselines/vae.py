@@ -13,7 +13,7 @@ from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.training.vae import VAEBSS
 
-# With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can fall silent.
+# With a spare slot, a slow rise of beta leaves the sources in fewer slots, so that the spare one can become inactive.
 WARMUP_STEPS, WARMUP_STEPS_SPARE = 100, 1_200
 REFINEMENT: dict[str, Any] = {"refine_steps": 60, "restarts": 1}  # like GLO, which fits latents to test mixtures too
 BEST_REFINEMENT: dict[str, Any] = REFINEMENT | {"restarts": 4}  # of shipped models

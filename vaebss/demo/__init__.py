@@ -1,1 +1,1 @@
-"""A page in the browser on which digits are drawn and notes chosen, mixed and separated again."""
+"""The demo: a web page on which users draw digits or choose notes, which are mixed and separated."""

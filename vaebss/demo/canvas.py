@@ -1,11 +1,11 @@
-"""What the demo draws on: black squares in the browser, each a layer, which take a mouse, a pen or a finger at once."""
+"""The drawing areas of the demo: black squares in the browser, each a layer, for a mouse, a pen or a finger."""
 
 from typing import Any
 
 from vaebss.demo.html import asset
 
 LAYERS = 4
-SIDE = 280  # pixels of a layer's drawing
+SIDE = 280  # side of a layer's drawing, pixels
 
 TEMPLATE = "".join(
     f'<div><canvas width="{SIDE}" height="{SIDE}" aria-label="Layer {number}"></canvas>'
@@ -15,11 +15,11 @@ TEMPLATE = "".join(
 
 
 def canvases(gr: Any) -> Any:
-    """The squares as a component of Gradio's, whose value is a list of LAYERS data URLs, "" where there is nothing."""
+    """Return the squares as a Gradio component, whose value is a list of LAYERS data URLs, "" for an empty one."""
     looks = {"html_template": TEMPLATE, "css_template": asset("canvas.css"), "js_on_load": asset("canvas.js")}
     return gr.HTML(empty(), **looks, elem_id="layers")
 
 
 def empty() -> list[str]:
-    """What they hold when nothing is drawn."""
+    """Return the value of the squares when nothing is drawn."""
     return [""] * LAYERS

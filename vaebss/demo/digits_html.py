@@ -1,4 +1,4 @@
-"""The answer of the tab for digits: the mixture of drawn digits, what a model finds in it, and how good that is."""
+"""The HTML that the tab for digits shows: the mixture of drawn digits, its separation and the scores."""
 
 # M digits, K slots
 
@@ -22,16 +22,16 @@ from vaebss.models.separator import Separator
 from vaebss.separation import active_slots
 
 DIGIT_SHAPE = (1, 28, 28)
-BOX = 20  # MNIST's digits fill a box of so many pixels, centred by mass
-SMALLEST = 70  # pixels of a drawing that are enlarged to fill it; what is smaller stays smaller
+BOX = 20  # side in pixels of the box that MNIST's digits fill, centred by mass
+SMALLEST = 70  # side in pixels of the smallest drawing that is scaled to fill the box; smaller ones stay smaller
 LARGEST = 280  # side of a picture on the page
 NOTHING = "<p>Draw something first: a digit on each black square, up to four. Or pick some.</p>"
 
-Column = Sequence[tuple[Tensor, str]]  # pictures (C, H, W) from 0 to 1, and what is written below each
+Column = Sequence[tuple[Tensor, str]]  # pictures (C, H, W) from 0 to 1, each with its caption
 
 
 def picture_url(picture: Tensor) -> str:
-    """A picture (C, H, W) from 0 to 1 as a PNG in a data URL."""
+    """Return a picture (C, H, W) from 0 to 1 as a PNG in a data URL."""
     pixels = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).squeeze(-1).numpy()
     image, file = Image.fromarray(pixels), io.BytesIO()
     image.thumbnail((LARGEST, LARGEST))
@@ -40,7 +40,7 @@ def picture_url(picture: Tensor) -> str:
 
 
 def as_digits(layers: Sequence[str]) -> Tensor:
-    """The digits of layers that are not empty, (M, 1, 28, 28) from 0 to 1.
+    """Return the digits of layers that are not empty, (M, 1, 28, 28) from 0 to 1.
 
     A layer is a data URL of a drawing or of a digit as MNIST has it, or "".
     """
@@ -49,15 +49,15 @@ def as_digits(layers: Sequence[str]) -> Tensor:
 
 
 def _pixels(url: str) -> np.ndarray:
-    """(H, W) from 0 to 255; what is transparent is black."""
+    """Decode the PNG of a data URL to (H, W) from 0 to 255; transparent pixels are black."""
     image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA")
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("L"))
 
 
 def as_digit(drawing: np.ndarray) -> Tensor:
-    """A drawing, (H, W) from 0 to 255, as MNIST would hold it: (1, 28, 28) from 0 to 1, black if nothing is drawn.
+    """Convert a drawing, (H, W) from 0 to 255, to MNIST's format: (1, 28, 28) from 0 to 1, black if it is empty.
 
-    One of MNIST's own size stays as it is.
+    A drawing of MNIST's size is not moved or scaled.
     """
     if drawing.shape == DIGIT_SHAPE[1:]:
         return torch.from_numpy(drawing / np.float32(255)).unsqueeze(0)
@@ -79,7 +79,7 @@ def as_digit(drawing: np.ndarray) -> Tensor:
 
 
 def digits_apart(model: Separator, digits: Tensor) -> str:
-    """HTML with the mixture of digits (M, 1, 28, 28), each estimate above its true source, and their scores."""
+    """Return HTML with the mixture of digits (M, 1, 28, 28), each estimate above its true source, and scores."""
     if not len(digits):
         return NOTHING
     there, scale = len(digits), model.source_scale
@@ -102,12 +102,12 @@ def digits_apart(model: Separator, digits: Tensor) -> str:
 
 
 def _too_few(slots: int, there: int) -> list[str]:
-    """A line where a model cannot find all."""
+    """Return a line if a model has fewer slots than there are digits."""
     return [f"This model has {slots} slots: it cannot hold {there} digits."] if slots < there else []
 
 
 def file_apart(model: Separator, path: str | Path) -> str:
-    """HTML with the first picture of a file and the sources that are found in it."""
+    """Return HTML with the first picture of a file and the sources that are found in it."""
     path = Path(path)
     try:
         modality, assumed, _ = modality_of_files(model, [path])
@@ -123,7 +123,7 @@ def file_apart(model: Separator, path: str | Path) -> str:
 
 
 def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:
-    """Lines and columns of pictures as HTML; they are HTML already."""
+    """Return lines and columns of pictures as HTML; lines are HTML already."""
     return block(lines, "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns))
 
 

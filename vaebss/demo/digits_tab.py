@@ -14,13 +14,13 @@ from vaebss.models.separator import Separator
 
 
 def digits_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path) -> None:
-    """Layers to draw on at the left, what is found in their mixture at the right.
+    """Build the tab: layers to draw on at the left, the sources found in their mixture at the right.
 
     Args:
-        gr: Gradio.
-        model: opens one by its name.
-        names: of models, the one to begin with first.
-        root: folder for MNIST, whose test digits are picked.
+        gr: The module gradio.
+        model: Function that opens a model by its name.
+        names: Names of models, the default one first.
+        root: Folder for MNIST, whose test digits can be picked.
     """
     digits = load_digits("auto", root).test
     model(names[0])  # so that the first answer does not wait for it
@@ -44,7 +44,7 @@ def digits_tab(gr: Any, model: Callable[[str], Separator], names: list[str], roo
 
 
 def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
-    """Layers, buttons to pick and to clear, what is found, models to choose from, and a button for files."""
+    """Return the layers, the buttons to pick and to clear, the answer, the menu of models and the upload button."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             layers = canvases(gr)

@@ -1,4 +1,4 @@
-"""HTML that both tabs of the demo show: lines, media in data URLs, refused files."""
+"""HTML for both tabs of the demo: lines, media in data URLs, and refused files."""
 
 import base64
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ def asset(name: str) -> str:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """The content of a file as a data URL, which a browser shows or plays; `kind` is its media type."""
+    """Return the content of a file as a data URL, which a browser shows or plays; `kind` is its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def block(lines: Sequence[str], media: str) -> str:
-    """Lines, each a paragraph, above pictures or players; all of them are HTML already."""
+    """Return HTML with lines as paragraphs above pictures or players; all of them are HTML already."""
     return "".join(f"<p>{line}</p>" for line in lines) + f"<div>{media}</div>"
 
 
 def refusal(error: Exception, path: Path) -> str:
-    """A paragraph that says what is wrong with a file, whose folder is left out."""
+    """Return a paragraph that says what is wrong with a file, without the path of its folder."""
     return f"<p>{escape(str(error).replace(str(path), path.name))}</p>"

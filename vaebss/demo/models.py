@@ -6,21 +6,21 @@ from vaebss.pretrained.catalogue import DEFAULT_MODEL, available, card, kind_of
 
 
 def offered(ckpt: str | None) -> tuple[list[str], list[str]]:
-    """Names of models of pictures and of sound, the one to begin with first: `ckpt`, and shipped ones that separate.
+    """Return the names of models of pictures and of sound: `ckpt` or the default first, then shipped models.
 
     Raises:
-        CheckpointError: `ckpt` is no checkpoint.
-        ValueError: there is no model at all.
+        CheckpointError: `ckpt` is not a checkpoint.
+        ValueError: There is no model at all.
     """
     cards = {name: card(name) for name in sorted(available(), key=lambda name: name != DEFAULT_MODEL)}
     models = {name: known for name, known in cards.items() if separates(known)}
     if ckpt:
         from vaebss.checkpoints import load, read
 
-        load(ckpt)  # or refuse at once
+        load(ckpt)  # so that a broken checkpoint is refused at once
         models = {ckpt: read(ckpt)} | models
     if not models:
-        raise ValueError("no model is shipped with this version: give one with --ckpt")
+        raise ValueError("this version has no shipped model. Name a checkpoint with --ckpt")
     kinds = {name: kind_of(known) for name, known in models.items()}
     return [name for name in kinds if kinds[name] == "images"], [name for name in kinds if kinds[name] == "audio"]
 

@@ -1,4 +1,4 @@
-"""The answer of the tab for notes: the mixture of two notes, what a model finds in it, and how good that is."""
+"""The HTML that the tab for notes shows: the mixture of two notes, its separation and the score."""
 
 # N notes, K slots, T samples
 
@@ -25,9 +25,9 @@ from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.separation import Separation
 
-REFINEMENT = {"refine_steps": 60}  # half a second for two notes, and 1.5 dB
-LEVEL = 0.25  # root mean square of a note in a mixture, as notes are trained on
-INCHES, DPI = (5, 0.62), 200  # width of the spectrograms, height of each
+REFINEMENT = {"refine_steps": 60}  # takes half a second for two notes, and gains 1.5 dB
+LEVEL = 0.25  # root mean square of a note in a mixture, as in training
+INCHES, DPI = (5, 0.62), 200  # width of the figure, height of each spectrogram
 WAIT = "<p>Notes are being rendered from a SoundFont. The first time this takes a minute.</p>"
 
 Note = tuple[int, int]  # General MIDI program, counted from 0, and pitch
@@ -36,7 +36,7 @@ Track = tuple[str, Tensor]  # a label and a signal (T,)
 
 @dataclass(frozen=True)
 class NoteLibrary:
-    """Notes to choose from, by instrument and pitch."""
+    """The notes that can be chosen, by instrument and pitch."""
 
     notes: NoteSplits
 
@@ -47,30 +47,30 @@ class NoteLibrary:
         return {(program, pitch): sound for (program, pitch), sound in zip(labels, sounds, strict=True)}
 
     def instruments(self) -> list[tuple[str, int]]:
-        """Names and programs."""
+        """Return the names and programs of the instruments."""
         from pretty_midi import program_to_instrument_name
 
         programs = sorted({program for program, _ in self._sounds})
         return [(program_to_instrument_name(program), program) for program in programs]
 
     def pitches(self, program: int) -> list[tuple[str, int]]:
-        """Names and numbers of the pitches that an instrument plays here, from the lowest."""
+        """Return the names and numbers of the pitches that an instrument has here, from the lowest."""
         from pretty_midi import note_number_to_name
 
         return [(note_number_to_name(pitch), pitch) for _, pitch in sorted(n for n in self._sounds if n[0] == program)]
 
     def two(self) -> list[Note]:
-        """Two notes at random, of those that are held out of training."""
+        """Return two random notes from those that are held out of training."""
         labels = self.notes.labels["test"]
         return [(program, pitch) for program, pitch in labels[torch.randperm(len(labels))[:2]].tolist()]
 
     def sources(self, chosen: Sequence[Note]) -> Tensor:
-        """The notes as loud as in a mixture, (1, N, T)."""
+        """Return notes at the level that they have in a mixture, (1, N, T)."""
         return torch.stack([self._sounds[note] for note in chosen]).float().unsqueeze(0) * LEVEL
 
 
 def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
-    """HTML with the mixture of notes (1, N, T), each estimate, its true source and the score; HTML of spectrograms."""
+    """Return HTML with the mixture of notes (1, N, T), estimates, true sources and score; and HTML of spectrograms."""
     modality, mixture, there = modality_of(model), sources.sum(1), sources.shape[1]
     found = _found(model, modality, mixture)
     estimates = match(found.sources, sources, torch.tensor([there]))
@@ -82,7 +82,7 @@ def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
 
 
 def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
-    """HTML with the sound of a file and the sources that are found in it; HTML of their spectrograms."""
+    """Return HTML with the sound of a file and the sources that are found in it; and HTML of their spectrograms."""
     path, modality = Path(path), modality_of(model)
     try:
         signals = next(modality.read(path)).signals.mean(1)  # of its channels
@@ -96,12 +96,12 @@ def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
 
 
 def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
-    """The separation of signals (B, T), refined where the model can refine."""
+    """Separate signals (B, T), with refinement if the model is a VAE."""
     return separate_signals(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
 
 
 def shown(line: str, tracks: Sequence[Track], modality: Modality) -> tuple[str, str]:
-    """HTML of a line, HTML already, above players of signals, all in one scale; HTML of their spectrograms."""
+    """Return HTML of a line above players of signals, all in one scale; and HTML of their spectrograms."""
     loudest = max(float(signal.abs().max()) for _, signal in tracks) or 1.0
     urls = [(label, sound_url(signal / loudest, modality.options["rate"])) for label, signal in tracks]
     players = "".join(f'<span>{label}</span><audio controls src="{url}"></audio>' for label, url in urls)
@@ -113,7 +113,7 @@ def shown(line: str, tracks: Sequence[Track], modality: Modality) -> tuple[str, 
 
 
 def sound_url(signal: Tensor, rate: int) -> str:
-    """A signal (T,) from -1 to 1 as a WAV file in a data URL."""
+    """Return a signal (T,) from -1 to 1 as a WAV file in a data URL."""
     file = io.BytesIO()
     wavfile.write(file, rate, (signal.clamp(-1, 1) * np.iinfo(np.int16).max).round().short().numpy())
     return data_url(file.getvalue(), "audio/wav")

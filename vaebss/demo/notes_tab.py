@@ -12,14 +12,14 @@ from vaebss.models.separator import Separator
 
 
 def notes_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root: str | Path, tab: Any) -> None:
-    """Notes to choose and to hear at the left, spectrograms at the right; the notes are rendered once it is opened.
+    """Build the tab: notes to choose at the left, spectrograms at the right. Notes are rendered when it is opened.
 
     Args:
-        gr: Gradio.
-        model: opens one by its name.
-        names: of models, the one to begin with first.
-        root: folder for rendered notes.
-        tab: in which it is.
+        gr: The module gradio.
+        model: Function that opens a model by its name.
+        names: Names of models, the default one first.
+        root: Folder for rendered notes.
+        tab: The tab that holds the components.
     """
     library = cache(lambda: NoteLibrary(load_notes(root)))
 
@@ -48,7 +48,7 @@ def notes_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root
 
 
 def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
-    """Instruments and pitches, models to choose from, a button to draw notes, one for files, and what is found."""
+    """Return the menus of notes, the menu of models, the buttons and the HTML of the answer."""
     chosen = []
     with gr.Row():
         with gr.Column(scale=2, min_width=300):

@@ -1,4 +1,4 @@
-"""The demo's page in the browser: digits that overlap and notes that sound together come apart."""
+"""The demo's web page, which separates overlapping digits and simultaneous notes."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -16,12 +16,12 @@ STYLE = asset("page.css")
 
 
 def page(pictures: list[str], sounds: list[str], root: str | Path) -> Any:
-    """The page, to be launched with STYLE as its css.
+    """Build the page. Launch it with STYLE as its css.
 
     Args:
-        pictures: names or paths of models of pictures, the one to begin with first.
-        sounds: the same of sound.
-        root: folder for MNIST and for rendered notes.
+        pictures: Names or paths of models of pictures, the default one first.
+        sounds: Names or paths of models of sound, the default one first.
+        root: Folder for MNIST and for rendered notes.
     """
     import gradio as gr  # pyright: ignore[reportMissingImports]
 

@@ -1,4 +1,4 @@
-"""Trained models that come with the package: weights as safetensors, each with a card that says what it is."""
+"""Trained models that come with the package: weights as safetensors, each with a card that describes it."""
 
 import json
 import math
@@ -15,21 +15,21 @@ FOLDER = Path(__file__).parent
 IMAGES = "images"  # kind of the models whose card or checkpoint states none
 DEFAULT_MODELS = {IMAGES: "remix-1to4", "audio": "vae-notes"}  # by the kind of signal that a user has
 DEFAULT_MODEL = DEFAULT_MODELS[IMAGES]
-OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # what a user's own data is, and where
-DIGITS = "source"  # which of them a user has; notes are notes
+OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # data options that depend on the user's machine
+DIGITS = "source"  # data option for the set of digits, which depends on the user too
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def available() -> list[str]:
-    """Names of the models that come with the package, for `vaebss.load` and `--ckpt`."""
+    """Return the names of the models that come with the package, for `vaebss.load` and `--ckpt`."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def card(name: str) -> dict[str, Any]:
-    """What a shipped model is, how it was trained and how it scores: see `ship`.
+    """Return the card of a shipped model: what it is, how it was trained and its scores; see `ship`.
 
     Raises:
-        KeyError: there is no model of this name.
+        KeyError: There is no model of this name.
     """
     if name not in available():
         raise KeyError(name)
@@ -37,23 +37,23 @@ def card(name: str) -> dict[str, Any]:
 
 
 def read_shipped(name: str) -> dict[str, Any]:
-    """A shipped model as the contents of a checkpoint, its weights in single precision again."""
+    """Read a shipped model as the contents of a checkpoint, with weights in single precision."""
     from vaebss.pretrained import weights
 
     return opened(weights.read(FOLDER / f"{name}.safetensors"), card(name))
 
 
 def opened(state_dict: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str, Any]:
-    """A model's weights and its card, as the contents of a checkpoint."""
+    """Return a model's weights and its card as the contents of a checkpoint."""
     options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
     if "source_scale" in options:
-        options["source_scale"] = options["source_scale"] or math.inf  # nobody knows, which JSON has no number for
+        options["source_scale"] = options["source_scale"] or math.inf  # unknown; JSON has no infinity
     return card | {"hyper_parameters": options, "state_dict": state_dict}
 
 
 def described(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of the model itself."""
+    """Return the entries of a card that describe the model itself."""
     known = {"modality": checkpoint["modality"]} if "modality" in checkpoint else {}
     left_out = (*OF_ITS_MACHINE, DIGITS) if kind_of(checkpoint) == IMAGES else OF_ITS_MACHINE
     data = checkpoint.get("datamodule_hyper_parameters", {})
@@ -74,7 +74,7 @@ def _in_json(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_name(name: str) -> None:
-    """Raise a ValueError unless it can be a model's."""
+    """Raise a ValueError unless `name` can be a model's name."""
     if not NAME.fullmatch(name):
         raise ValueError(f"a model's name is lower-case words joined by hyphens, such as vae-k2, not {name!r}")
 
@@ -85,17 +85,17 @@ def ship(
     """Write a model's weights and its card.
 
     Args:
-        name: lower-case words joined by hyphens.
-        checkpoint: contents of one, as `checkpoints.read` gives them.
-        facts: how it was trained and how it scores, for the card.
-        folder: where to; by default into the package.
+        name: Lower-case words joined by hyphens.
+        checkpoint: Contents of a checkpoint, see `checkpoints.read`.
+        facts: Further entries of the card: how the model was trained, and its scores.
+        folder: Folder to write to; by default the package's.
         bits: of the weights, 16 or 8, see `weights.packed`.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ValueError: the name is not one.
+        ValueError: The name has another form.
     """
     check_name(name)
     folder = folder or FOLDER

@@ -1,4 +1,4 @@
-"""What a model was trained on, as far as its checkpoint or its card says."""
+"""The training data of a model, as far as its checkpoint or its card tells."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ ANCESTORS = re.compile(r"^(?:init|teacher): *(\S+)", re.MULTILINE)  # in a run's
 def knows_mnist(checkpoint: Mapping[str, Any]) -> bool:
     """Return whether a model was trained on the training digits of MNIST.
 
-    A shipped model's card says so, and a run's options. A run that began with a shipped model, or had one as its
-    teacher, knows what that knew. Of other checkpoints that a run began with nothing is known.
+    A shipped model's card and a run's options tell. A run that started from a shipped model, or had one as its teacher,
+    counts as trained on that model's data too. The data of other checkpoints that a run started from are unknown.
 
     Args:
-        checkpoint: contents of one, as `checkpoints.read` gives them.
+        checkpoint: Contents of a checkpoint, see `checkpoints.read`.
     """
     data = checkpoint.get("datamodule_hyper_parameters", {})
     own = checkpoint.get("trained_on") or (None if data.get("mixtures") else data.get("source"))

@@ -1,4 +1,4 @@
-"""Models to pass on: a folder with weights as safetensors and a card, here or on the Hugging Face Hub."""
+"""Models in folders that can be shared: weights as safetensors and a card, local or on the Hugging Face Hub."""
 
 import json
 from pathlib import Path
@@ -27,20 +27,20 @@ def write(checkpoint: dict[str, Any], folder: str | Path, bits: int = 16) -> Pat
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint that `write` wrote; nothing in the files is run.
+    """Read the contents of a checkpoint that `write` wrote. No code in the files is run.
 
     Args:
         path: The folder, or hf://owner/name, whose two files are fetched then. hf://owner/name@revision fetches a
             branch, tag or commit.
 
     Raises:
-        CheckpointError: they are not there, or damaged.
-        ImportError: for the Hub huggingface_hub is needed.
+        CheckpointError: The files are missing or damaged.
+        ImportError: The path is on the Hub and huggingface_hub is not installed.
     """
     folder = _fetched(str(path)) if str(path).startswith(HUB) else expanded(path)
     try:
         return catalogue.opened(weights.read(folder / WEIGHTS), json.loads((folder / CARD).read_text()))
-    except Exception as error:  # a stranger's files fail to load in any way they like
+    except Exception as error:  # foreign files can fail to load in any way
         lacking = f"{path} holds no {CARD} and {WEIGHTS} that can be opened"
         raise CheckpointError(f"{lacking}: {first_line(error)}") from error
 
@@ -49,7 +49,9 @@ def _fetched(address: str) -> Path:
     try:
         import huggingface_hub as hub
     except ImportError as error:
-        raise ImportError(f"to fetch models: pip install 'vaebss[hub]' ({first_line(error)})") from error
+        raise ImportError(
+            f"models of the Hub need huggingface_hub: pip install 'vaebss[hub]' ({first_line(error)})"
+        ) from error
     try:
         name, _, revision = address.removeprefix(HUB).partition("@")
         return Path(hub.snapshot_download(name, revision=revision or None, allow_patterns=[WEIGHTS, CARD]))

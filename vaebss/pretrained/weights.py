@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebss.models.separator import if_finite
 
-AVERAGE, NETWORK = "average.module.", "network."  # before the names of a student's weights
+AVERAGE, NETWORK = "average.module.", "network."  # prefixes of the names of a mask network's weights
 SCALES = ".scales"  # after the name of a weight in 8 bits; no weight of a network is called so
 LARGEST = 127  # of a row in 8 bits
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny  # that of a row of zeros
@@ -19,11 +19,11 @@ SMALLEST_SCALE = torch.finfo(torch.float32).tiny  # that of a row of zeros
 
 def write(state_dict: dict[str, Tensor], path: Path, bits: int = 16) -> None:
     """Write a model's weights, see `packed`, as a file that `read` opens."""
-    path.write_bytes(save(packed(state_dict, bits)))  # not by save_file, whose files none but their owner may read
+    path.write_bytes(save(packed(state_dict, bits)))  # not by save_file, whose files only their owner may read
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The weights of a file, on the CPU, as `restored`."""
+    """Read the weights of a file to the CPU, in single precision; see `restored`."""
     return restored(load_file(path))
 
 
