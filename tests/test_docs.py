@@ -32,3 +32,7 @@ def test_links_to_files_of_the_repository_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pictures_have_a_text_for_those_who_cannot_see_them(page):
     assert "![](" not in page.read_text()
+
+
+def test_the_changelog_names_pages_without_links_because_the_site_shows_it_from_another_folder():
+    assert "](docs/" not in (ROOT / "CHANGELOG.md").read_text()
