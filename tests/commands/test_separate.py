@@ -320,5 +320,5 @@ def test_a_share_without_files_leaves_an_empty_list(tmp_path, checkpoint, mixtur
 @pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/4", "/", ""])
 def test_a_share_that_is_none_is_refused(share, tmp_path, checkpoint, mixtures, capsys):
     assert run(checkpoint, tmp_path / "0.png", f"--shard={share}", "--out", tmp_path / "out") == 2
-    assert capsys.readouterr().err.endswith(f"--shard must be I/N with I from 1 to N, such as 3/16, not {share}\n")
+    assert capsys.readouterr().err.endswith(f"--shard must be I/N with I from 1 to N, such as 3/16, not {share!r}\n")
     assert not (tmp_path / "out").exists()

@@ -76,7 +76,7 @@ def share_of(shard: str | None) -> slice:
     """
     number, _, shares = ("1/1" if shard is None else shard).partition("/")
     if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
-        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 3/16, not {shard}")
+        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 3/16, not {shard!r}")
     return slice(int(number) - 1, None, int(shares))
 
 
