@@ -1,4 +1,4 @@
-"""The call that every user wants first: mixtures as one has them go in, their sources come out."""
+"""Separation of the user's own arrays and files, and adaptation of a model to them."""
 
 # B mixtures, K slots, S the shape of a signal
 
@@ -23,7 +23,7 @@ from vaebss.separation import Separation, check_mixture
 if TYPE_CHECKING:
     import numpy as np
 
-LOOKED_AT = 1_000  # first pictures of an array, which tell how all look
+LOOKED_AT = 1_000  # pictures of an array that are examined, from the first on
 
 log = logging.getLogger("vaebss")
 
@@ -73,39 +73,47 @@ def separate(
     restarts: int = 0,
     sample_rate: float | None = None,
 ) -> Separation | list[Separation]:
-    """Separate mixtures of any size: arrays, or files.
+    """Separate mixtures of any size, from arrays or from files.
 
-    What is not stated of pictures is taken from how they look, as `separate.py` does it. The logger "vaebss" says so in
-    one line: as a warning, which Python shows by default, where the model would have assumed something else.
+    Options of pictures that are not stated follow from their appearance, as in `separate.py`. The logger "vaebss"
+    reports them in one line. That line is a warning, which Python shows by default, if the model would have assumed
+    something else.
 
     Args:
-        signals: a tensor or an array; the path of a file; or a list of paths. Pictures have shape (H, W), (B, H, W),
-            (H, W, 3) or (B, C, H, W), or one that `axes` says. Whole numbers are divided by the largest of their type,
-            so that white is 1.
-            Sounds have shape (T,) or (B, T), or one axis more as `channels` says. Files are those that `separate.py`
-            reads; in a list, a folder stands for its files.
-        model: the name of a shipped model, the path of a checkpoint, or what `vaebss.load` returns. The default is
-            remix-1to4 for pictures and vae-notes for sounds. An array is sound if `sample_rate` is given, or if the
-            model is one of sound.
-        source_max: brightest value of a single source, white being 1; by default as the mixtures look.
-        invert: whether sources are dark on a white background; by default as the mixtures look.
-        white: number that stands for white; by default the largest of a type of whole numbers, and 1.
-        axes: axes of an array of pictures, or of such arrays in files: letters of N, C, H and W, such as "HWN", or "NW"
-            for lines; by default as the shape tells. A shape that leaves a doubt is refused.
-        channels: "first" or "last", the axis of a sound that holds its channels, as (C, T) or (T, C); by default none.
-        refine_steps: number of gradient steps on each mixture's latents, for models that have any.
-        restarts: number of other starting points to refine; the best objective wins.
-        sample_rate: samples a second of an array of sound; by default the model's.
+        signals: Tensor or array, path of a file, or list of paths. Pictures have shape (H, W), (B, H, W), (H, W, 3) or
+            (B, C, H, W), or the axes that `axes` states. Integers are divided by the largest number of their type, so
+            that white is 1. Sounds have shape (T,) or (B, T), or one axis more, see `channels`. Files are those that
+            `separate.py` reads; a folder in a list stands for its files.
+        model: Name of a shipped model, path of a checkpoint, or model that `vaebss.load` returned. The default is
+            remix-1to4 for pictures and vae-notes for sounds. An array is a sound if `sample_rate` is given, or if the
+            model separates sounds.
+        source_max: Brightest value of a single source, with white as 1; by default estimated from the mixtures.
+        invert: Whether sources are dark on a white background; by default decided by the mixtures' appearance.
+        white: Number that stands for white; by default the largest number of an integer type, and 1 for floats.
+        axes: Axes of an array of pictures, or of such arrays in files: letters of N, C, H and W, such as "HWN", or "NW"
+            for lines; by default derived from the shape. An ambiguous shape is refused.
+        channels: Position of the channel axis of a sound, "first" for (C, T) or "last" for (T, C); by default there
+            is none.
+        refine_steps: Number of gradient steps on each mixture's latents, for models that have latents.
+        restarts: Number of further starts to refine; the one with the best objective is kept.
+        sample_rate: Samples per second of an array of sound; by default the model's.
 
     Returns:
-        A Separation with sources (B, K, *S), or (K, *S) of a single mixture, in the shape and at the rate of the
-        signals, white being 1. Sources of inverted pictures are bright on black. A picture file has sources (K, H, W),
-        or (K, H, W, 3) in colour; a recording (K, T), or (K, C, T). For a list of paths it is a list of Separations,
-        one for each file.
+        A Separation with sources (B, K, *S), or (K, *S) for a single mixture, in the shape and at the rate of the
+        signals, with white as 1. Sources of inverted pictures are bright on black. A picture file has sources
+        (K, H, W), or (K, H, W, 3) in colour; a recording has (K, T) or (K, C, T). A list of paths returns a list of
+        Separations, one for each file.
 
     Raises:
-        ValueError: the signals or the options are unsuitable; the message is one line. FileError, a ValueError, names
+        ValueError: The signals or the options are unsuitable; the message is one line. FileError, a ValueError, names
             the file.
+
+    Example:
+        >>> import torch, vaebss
+        >>> mixtures = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        >>> found = vaebss.separate(mixtures, "remix-k2", source_max=1.0, invert=False)
+        >>> found.sources.shape, found.active.shape, found.confidence.shape
+        (torch.Size([8, 2, 1, 28, 28]), torch.Size([8, 2]), torch.Size([8]))
     """
     if channels not in (None, *get_args(Channels)):
         raise ValueError(f"channels must be 'first' or 'last', not {channels!r}")
@@ -132,20 +140,20 @@ def _are_paths(signals: Any) -> bool:
 
 
 def _files(paths: Sequence[str | Path], model: Separator | None) -> list[Path]:
-    """List the files of all paths, of the kinds that a model knows; each array of an archive is as a file.
+    """List the files of all paths that a model can read; each array of an archive counts as a file.
 
     Raises:
-        FileError: a path has none.
+        FileError: A path has no such file.
     """
     suffixes = modality_of(model).suffixes if model else SUFFIXES
     return [array for path in paths for file in find(path, suffixes=suffixes) for array in each_array(file)]
 
 
 def _file(path: str | Path, model: Separator | None) -> Path:
-    """The file at a path.
+    """Return the file at a path.
 
     Raises:
-        FileError: it is a folder, or an archive of several arrays, or not there.
+        FileError: The path is a folder or an archive of several arrays, or does not exist.
     """
     files = _files([path], model)
     if expanded(path).is_dir() or len(files) > 1:
@@ -156,7 +164,7 @@ def _file(path: str | Path, model: Separator | None) -> Path:
 def _of_files(
     paths: list[Path], stated: Separator | None, look: dict[str, Any], refinement: dict[str, int]
 ) -> list[Separation]:
-    """Separate each file, those of one kind by one model and as all of them look."""
+    """Separate each file. Files of one kind share a model and the options that follow from their appearance."""
     found: dict[Path, Separation] = {}
     kinds = sorted(set(map(kind_of, paths)), reverse=True)  # images first
     for kind in kinds:
@@ -169,20 +177,20 @@ def _of_files(
 
 
 def _default(kind: str) -> Separator:
-    """Load the default model of a kind of signals, and say so."""
+    """Load the default model of a kind of signals, and log its name."""
     log.info("Model: %s", DEFAULT_MODELS[kind])
     return load(DEFAULT_MODELS[kind])
 
 
 def _told(look: Look) -> Modality:
-    """Tell the user what is assumed; the modality that follows from it."""
+    """Log what is assumed about the mixtures, and return the modality that follows from it."""
     if look.assumed:
         log.log(logging.WARNING if look.unusual else logging.INFO, "%s (invert, source_max)", look.assumed)
     return look.modality
 
 
 def _separated(separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int]) -> Separation:
-    """Separate signals; the sources are in the user's shape."""
+    """Separate signals and return the sources in the user's shape."""
     found = separate_signals(separator.separate, modality, given.signals, **refinement)
     sources = given.restore(found.sources)
     if given.several:
@@ -200,28 +208,37 @@ def adapt(
     steps: int | None = None,
     minutes: float | None = None,
 ) -> Masker:
-    """A separator for mixtures such as these, taught from them alone: no source is ever seen.
+    """Train a separator for your own mixtures, without any true source.
 
-    It learns at the mixtures' own size from remixes of what `model` finds in them; two hundred are enough, and take
-    some minutes.
+    It is trained at the size of the mixtures, on remixes of the sources that `model` estimates in them. Two hundred
+    mixtures are enough, and training takes some minutes.
 
     Args:
-        mixtures: pictures, ten at least, a tensor or an array as `separate` takes it.
-        model: that separates already, though other things: its name, path, or what `vaebss.load` gave. The answer
-            has as many slots.
-        invert: for dark sources on a white background.
-        axes: axes of the mixtures, as `separate` takes them.
-        seed: of all that is random.
-        steps: of training, in all; by default what suits their size.
-        minutes: that all may take, instead of steps. A trial of some seconds chooses the number of steps, which is
-            printed; the same `steps` give the same separator again.
+        mixtures: Ten pictures or more, as a tensor or an array, see `separate`.
+        model: Teacher, a model for other mixtures: its name, its path, or a model that `vaebss.load` returned. The new
+            separator has as many slots.
+        invert: Whether sources are dark on a white background.
+        axes: Axes of the mixtures, see `separate`.
+        seed: Random seed.
+        steps: Number of training steps; by default it depends on the size of the mixtures.
+        minutes: Time limit that replaces `steps`. A trial of some seconds chooses the number of steps, which is
+            printed. The same `steps` give the same separator again.
 
     Returns:
-        A model for `vaebss.separate`, whose source_scale is an estimate from the mixtures' brightness.
+        A model for `vaebss.separate`. Its source_scale is estimated from the brightness of the mixtures.
 
     Raises:
-        ValueError: of one line, if the mixtures cannot be.
+        ValueError: The mixtures or the options are unsuitable; the message is one line.
+
+    Example:
+        >>> import torch, vaebss
+        >>> mixtures = torch.rand(10, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> model = vaebss.adapt(mixtures, steps=20)
+        Training ... loss=...
+        >>> model.separate(mixtures).sources.shape
+        torch.Size([10, 2, 1, 16, 16])
     """
+
     from vaebss.training.adapting import adapt as train_student
 
     teacher = model if isinstance(model, Separator) else load(model)

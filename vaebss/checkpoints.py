@@ -25,10 +25,10 @@ OTHER_PARTS |= {"format": int, "vaebss": str, "global_step": int}
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint of this package, a shipped model or a shared one: tensors and plain values only.
+    """Read the contents of a checkpoint, a shipped model or a shared one: tensors and plain values only.
 
     Raises:
-        CheckpointError: missing, truncated, foreign, of a newer format, or one that would have to run code.
+        CheckpointError: The file is missing, truncated, foreign, of a newer format, or would have to run code.
     """
     if str(path) in catalogue.available():
         return catalogue.read_shipped(str(path))
@@ -76,7 +76,7 @@ def _is_weight(value: Any) -> bool:
 
 
 def load(path: str | Path) -> Separator:
-    """A trained model, on the CPU and in eval mode, ready to `separate`: a VAE or a Masker.
+    """Load a trained model, a VAE or a Masker, on the CPU and in eval mode.
 
     Args:
         path: checkpoint written by scripts/fit.py or any Trainer; the name of a shipped model; a folder that `save`
@@ -84,23 +84,29 @@ def load(path: str | Path) -> Separator:
             is that folder at a branch, tag or commit.
 
     Raises:
-        CheckpointError: a ValueError of one line.
+        CheckpointError: The model is missing or cannot be opened safely.
+
+    Example:
+        >>> import torch, vaebss
+        >>> model = vaebss.load("remix-k2")
+        >>> model.separate(torch.rand(4, 1, 28, 28)).sources.shape
+        torch.Size([4, 2, 1, 28, 28])
     """
     return build(read(path), path)
 
 
 def mean(checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first one's contents with the mean of the weights of all, where they went on from the same ones.
+    """Return the first checkpoint's contents with the mean of all weights. All should have the same initial weights.
 
-    That is one network which separates about as well as all together ("model soups", Wortsman et al. 2022).
+    The mean network separates about as well as an ensemble of all ("model soups", Wortsman et al. 2022).
 
     Raises:
-        CheckpointError: they are not of one network.
+        CheckpointError: The checkpoints have weights of different shapes.
     """
     states = [checkpoint["state_dict"] for checkpoint in checkpoints]
     shapes = [{name: value.shape for name, value in state.items()} for state in states]
     if any(shape != shapes[0] for shape in shapes):
-        raise CheckpointError("weights have a mean where all are of one network; these checkpoints' are not")
+        raise CheckpointError("weights of different shapes have no mean: all checkpoints must be of one network")
     means = {
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[0].items()
@@ -109,18 +115,24 @@ def mean(checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
-    """Write a model into a folder that `load` opens; its path.
+    """Write a model to a folder that `load` opens, and return its path.
 
-    Such a folder can be passed on, and uploaded as a model to the Hugging Face Hub.
+    The folder can be shared, and uploaded as a model to the Hugging Face Hub.
 
     Args:
-        model: a VAE or a Masker.
-        folder: made where there is none.
-        bits: of a weight on disk. 16 is half precision. With 8, matrices and kernels of convolutions are int8 with a
-            scale for each row, all else is of half precision, and the folder is about half as large.
+        model: VAE or Masker.
+        folder: Folder to write to; it is created if it does not exist.
+        bits: Bits of a weight on disk. 16 is half precision. With 8, matrices and kernels of convolutions are int8 with
+            a scale for each row, everything else is in half precision, and the folder is about half as large.
 
     Raises:
-        ValueError: bits is neither 16 nor 8.
+        ValueError: `bits` is neither 16 nor 8.
+
+    Example:
+        >>> import vaebss
+        >>> folder = vaebss.save(vaebss.VAE(num_sources=2), "my-model")
+        >>> vaebss.load(folder).num_sources
+        2
     """
     if bits not in FORMATS:
         raise ValueError(f"bits must be 16 or 8, not {bits!r}")

@@ -4,7 +4,19 @@ import math
 
 
 class DataError(RuntimeError):
-    """An error for data that cannot be loaded or fail verification; the message says what to do."""
+    """An error for data that cannot be loaded or fail verification; the message says what to do.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import vaebss
+        >>> Path("MNIST/raw").mkdir(parents=True)
+        >>> size = Path("MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+        >>> try:
+        ...     vaebss.MNISTMixtures(source="mnist", root=".").prepare_data()
+        ... except vaebss.DataError as error:
+        ...     print(error)
+        MNIST...
+    """
 
 
 class OneLineError(ValueError):
@@ -15,11 +27,29 @@ class OneLineError(ValueError):
 
 
 class FileError(OneLineError):
-    """An error for a file that holds no mixtures; the message is one line that names the file."""
+    """An error for a file that holds no mixtures; the message is one line that names the file.
+
+    Example:
+        >>> import vaebss
+        >>> try:
+        ...     vaebss.separate("missing.png", "remix-k2")
+        ... except vaebss.FileError as error:
+        ...     print(error)
+        missing.png does not exist
+    """
 
 
 class CheckpointError(OneLineError):
-    """An error for a checkpoint that cannot be opened; the message is one line that names it."""
+    """An error for a checkpoint that cannot be opened; the message is one line that names it.
+
+    Example:
+        >>> import vaebss
+        >>> try:
+        ...     vaebss.load("missing.ckpt")
+        ... except vaebss.CheckpointError as error:
+        ...     print(error)
+        no checkpoint at missing.ckpt, and no shipped model: ...
+    """
 
 
 def first_line(error: Exception) -> str:

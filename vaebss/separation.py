@@ -1,4 +1,4 @@
-"""What every separator returns, and what it accepts."""
+"""The result of every separator, and the checks of its input."""
 
 # B mixtures, K assumed sources, S the shape of a signal or of its picture
 
@@ -17,21 +17,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAINTEST = 0.0125  # mean brightness of the faintest digit, as a share of its brightest pixel
-FAINT = 1e-9  # brightness with which slots without any take part in proportions
-SHARED = 1e-6  # least brightness that shares are taken of
+FAINT = 1e-9  # brightness that is added, so that slots without any take part in proportions
+SHARED = 1e-6  # least divisor of shares
 PLOTTED = 12  # mixtures in a figure
 
 
 @dataclass(frozen=True, repr=False)
 class Separation:
-    """A batch of separated mixtures; or a single one, then without B.
+    """The separation of a batch of mixtures, or of a single one; the shapes of a single one lack B.
 
-    Its length is B; indexing and iteration give the separations of some mixtures, or of one, then without B.
+    Its length is B. Indexing and iteration return the separations of some mixtures or of a single one.
 
     Attributes:
         sources: (B, K, *S), estimates of the sources in the mixture's own scale.
         active: (B, K) bool, the slots that hold a source.
         confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
+
+    Example:
+        >>> import torch
+        >>> from vaebss import Masker
+        >>> mixture = torch.rand(4, 1, 28, 28)
+        >>> found = Masker(num_sources=2, widths=(8, 16), bottleneck=16).separate(mixture)
+        >>> torch.allclose(found.sources.sum(1), mixture, atol=1e-5)
+        True
+        >>> found[0].sources.shape, found.count.shape, found.confidence.shape
+        (torch.Size([2, 1, 28, 28]), torch.Size([4]), torch.Size([4]))
     """
 
     sources: Tensor
@@ -40,11 +50,11 @@ class Separation:
 
     @property
     def count(self) -> Tensor:
-        """(B,) int64, the estimated number of sources."""
+        """The estimated number of sources, (B,) int64."""
         return self.active.sum(-1)
 
     def __repr__(self) -> str:
-        """One line: how many mixtures, slots, their size and how many sources were found."""
+        """Return one line with the number of mixtures, their size, the slots and the estimated numbers of sources."""
         size = " x ".join(map(str, self._batch.sources.shape[2:]))
         least, most = int(self.count.min()), int(self.count.max())
         found = f"{least} to {most}" if least < most else str(most)
@@ -95,7 +105,7 @@ class Separation:
         return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device))
 
     def numpy(self) -> "np.ndarray":
-        """The sources, (B, K, *S) float32."""
+        """Return the sources as a NumPy array, (B, K, *S) float32."""
         return self.sources.cpu().numpy()
 
     def shares(self, mixture: Tensor, exponent: float = 1.0) -> Tensor:
@@ -108,12 +118,12 @@ class Separation:
         return torch.where(whole > 0, ratios, 1 / self.sources.shape[1])
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every active source of pictures as a PNG, white being 1; their paths.
+        """Write every active source of pictures as a PNG, with white as 1, and return the paths.
 
-        00000_source1.png is sources[0, 0] and so on: numbers are those of slots, from 1.
+        00000_source1.png is sources[0, 0] and so on: sources are numbered by their slots, from 1.
 
         Raises:
-            ValueError: they are no pictures.
+            ValueError: The sources are not pictures.
         """
         from vaebss.atomic import atomic_write
         from vaebss.paths import expanded
@@ -130,7 +140,7 @@ class Separation:
         return paths
 
     def plot(self) -> "Figure":
-        """A figure of the first mixtures: the sum of the estimates, and each of them."""
+        """Draw the first mixtures: the sum of the estimates, and each estimate."""
         from vaebss.figures.separations import separation_figure
         from vaebss.pictures import channels_first
 
@@ -139,39 +149,39 @@ class Separation:
         return separation_figure(estimates.sum(1), estimates)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """Return the PNG that a notebook shows."""
         from vaebss.figures.files import as_png
 
         return as_png(self.plot())
 
     @classmethod
     def cat(cls, parts: "list[Separation]") -> "Separation":
-        """Batches of separations as one."""
+        """Concatenate batches of separations."""
         names = ("sources", "active", "confidence")
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:
-    """The mixture of estimates, (sum_k s_k^p)^(1/p) over the dimension `slots`: (B, K, *S) -> (B, *S)."""
+    """Return the mixture of estimates, (sum_k s_k^p)^(1/p) over the dimension `slots`: (B, K, *S) -> (B, *S)."""
     if exponent == 1:
         return estimates.sum(slots)
     return estimates.clamp(min=SHARED).pow(exponent).sum(slots).pow(1 / exponent)  # a root's slope at 0 is infinite
 
 
 def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf, exponent: float = 1.0) -> Tensor:
-    """Masked estimates s_k * x / x_hat (Neri et al. 2021, VAEM): they add up to the mixture.
+    """Mask estimates by s_k * x / x_hat (Neri et al. 2021, VAEM), so that they add up to the mixture.
 
-    Where that makes a source brighter than any can be, what is too much goes to the others, in proportion.
+    If a source would exceed `brightest`, the excess is divided among the other sources in proportion.
 
     Args:
         estimates: (B, K, C, H, W), non-negative.
         mixture: (B, C, H, W), non-negative.
-        brightest: pixel that a source can have, where that is known; a mixture brighter than K such pixels is shared
-            out evenly.
-        exponent: p, as in `add_up`; where it is not 1, nothing is known to be too bright.
+        brightest: Largest value of a source's pixel. A pixel of the mixture above K times this value is divided
+            evenly.
+        exponent: p, see `add_up`. If it is not 1, `brightest` is ignored.
 
     Returns:
-        (B, K, C, H, W). Where all estimates are 0, each slot gets an equal share of the mixture.
+        Masked estimates, (B, K, C, H, W). Where all estimates are 0, each slot gets an equal share of the mixture.
     """
     if exponent != 1:
         return mask(estimates.pow(exponent), mixture.pow(exponent)).pow(1 / exponent)
@@ -189,15 +199,15 @@ def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf, expone
 
 
 def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tensor:
-    """How much of a mixture the masks give to one slot alone: the largest share of each pixel, averaged.
+    """Return the sharpness of masks: the largest share of a slot in each pixel, averaged over the mixture.
 
     Args:
         estimates: (B, K, C, H, W), non-negative.
         mixture: (B, C, H, W), non-negative, the weights of the average.
-        exponent: p, as in `add_up`; shares and weights are of p-th powers.
+        exponent: p, see `add_up`; shares and weights are those of p-th powers.
 
     Returns:
-        (B,), from 1 / K, all slots alike everywhere, to 1; 1 for silence, which leaves no doubt.
+        Sharpness (B,), from 1 / K (equal shares everywhere) to 1 (one slot in each pixel); 1 for silence.
     """
     powers, weights = estimates.pow(exponent), mixture.pow(exponent)
     whole = powers.sum(1)
@@ -207,13 +217,13 @@ def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tens
 
 
 def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, faintest: float = FAINTEST) -> Tensor:
-    """Which slots hold a source: those whose masked estimate is bright enough, (B, K, C, H, W) -> (B, K).
+    """Return which slots hold a source, those with a bright enough masked estimate: (B, K, C, H, W) -> (B, K) bool.
 
-    A digit's mean brightness is 0.05 to 0.4 of full scale, while an empty slot's share of the mixture is close to
-    none; a threshold, `faintest`, of 0.0125 lies well between. It is absolute and not a share of the mixture, so that a
-    thin digit beside three thick ones still counts, and silence holds no source.
+    A digit's mean brightness is 0.05 to 0.4 of full scale, while an empty slot's is close to 0. The threshold
+    `faintest` of 0.0125 lies well between. It is a share of `source_scale` and not of the mixture, so that a thin
+    digit beside three thick ones still counts and silence holds no source.
 
-    Where nobody knows a source's scale, infinity, it is a share of the mixture: of the sum of p-th powers.
+    If `source_scale` is infinite (unknown), the threshold is a share of the mixture's sum of p-th powers.
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
@@ -226,7 +236,7 @@ def check_mixture(
 ) -> None:
     """Raise a ValueError of one line unless `mixture` can be separated into at most `num_sources` sources.
 
-    In `image_shape`, (C, H, W), None is any.
+    In `image_shape`, (C, H, W), None stands for any size.
     """
     if not isinstance(mixture, Tensor):
         raise ValueError(f"mixture must be a torch.Tensor, not {type(mixture).__name__}")

@@ -45,6 +45,14 @@ class MNISTMixtures(LightningDataModule):
         corpus: What is mixed.
         modality: How mixtures are pictured; by default at their own size.
         counts: Fewest and most sources of a mixture.
+
+    Example:
+        >>> from vaebss import MNISTMixtures
+        >>> data = MNISTMixtures(num_mixed=2, batch_size=32, source="bundled")
+        >>> data.setup()
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> sorted(batch), batch["mixture"].shape
+        (['mixture', 'signal'], torch.Size([32, 1, 28, 28]))
     """
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into

@@ -53,6 +53,13 @@ class Masker(Separator):
         harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as
             [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
         frequencies: Centre of each band in hertz, for harmonics. On the command line the data sets it.
+
+    Example:
+        >>> import torch
+        >>> from vaebss import Masker
+        >>> model = Masker(num_sources=2, widths=(8, 16), bottleneck=16)
+        >>> model.separate(torch.rand(4, 1, 32, 48)).sources.shape
+        torch.Size([4, 2, 1, 32, 48])
     """
 
     def __init__(

@@ -54,6 +54,15 @@ class VAE(Separator):
         faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less is inactive. It
             follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
         seed: Random seed of the posterior noise. On the command line --seed_everything sets it.
+
+    Example:
+        >>> import torch
+        >>> from vaebss import VAE
+        >>> model = VAE(num_sources=3)
+        >>> model.separate(torch.rand(4, 1, 28, 28)).sources.shape
+        torch.Size([4, 3, 1, 28, 28])
+        >>> model.sample(5).shape
+        torch.Size([5, 1, 28, 28])
     """
 
     def __init__(

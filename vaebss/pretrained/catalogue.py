@@ -21,7 +21,13 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def available() -> list[str]:
-    """Return the names of the models that come with the package, for `vaebss.load` and `--ckpt`."""
+    """Return the names of the models that come with the package, for `vaebss.load` and `--ckpt`.
+
+    Example:
+        >>> import vaebss
+        >>> "remix-k2" in vaebss.available()
+        True
+    """
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 

@@ -54,6 +54,18 @@ class Scores(Callback):
 
     Attributes:
         report: The last scores, as SeparationMetrics returns them; empty where the true sources are unknown.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> from vaebss import MNISTMixtures, RemixSeparator, Scores
+        >>> scores = Scores()
+        >>> quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(accelerator="cpu", callbacks=[scores], **quiet)
+        >>> module = RemixSeparator(num_sources=2, widths=(8, 16), bottleneck=16)
+        >>> data = MNISTMixtures(source="bundled", test_mixtures=50)
+        >>> metrics = trainer.test(module, data, verbose=False)
+        >>> sorted(scores.report)[:3]
+        ['confusion', 'count', 'psnr']
     """
 
     def __init__(self):

@@ -29,6 +29,13 @@ class RemixSeparator(System):
         lr: Learning rate of Muon, falling to lr_min along a cosine until the end of the last round.
         lr_min: Lowest learning rate.
         model: Options of the Masker.
+
+    Example:
+        >>> import torch
+        >>> from vaebss import RemixSeparator
+        >>> module = RemixSeparator(num_sources=2, widths=(8, 16), bottleneck=16)
+        >>> module.separate(torch.rand(4, 1, 28, 28)).sources.shape
+        torch.Size([4, 2, 1, 28, 28])
     """
 
     model: Masker

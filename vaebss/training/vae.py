@@ -36,6 +36,19 @@ class VAEBSS(System):
         lr_decay: Factor of the exponential schedule.
         lr_min: Lowest learning rate of a schedule.
         model: Options of the VAE.
+
+    Example:
+        >>> import torch
+        >>> from pytorch_lightning import Trainer
+        >>> from vaebss import VAEBSS
+        >>> from torch.utils.data import DataLoader
+        >>> batches = [{"mixture": torch.rand(32, 1, 28, 28)} for _ in range(3)]
+        >>> module = VAEBSS(num_sources=2)
+        >>> quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(max_epochs=1, accelerator="cpu", **quiet)
+        >>> trainer.fit(module, DataLoader(batches, batch_size=None))
+        >>> module.separate(batches[0]["mixture"]).sources.shape
+        torch.Size([32, 2, 1, 28, 28])
     """
 
     model: VAE
