@@ -78,13 +78,28 @@ def test_the_bank_holds_sounds(trained):
 def test_pseudo_sources_are_played_anew_in_every_epoch_though_the_same_in_each():
     data = Remixes(source="notes", remix_detune=2.0)
     sound = torch.sin(torch.arange(4_000) * 0.2).half().repeat(3, 1)
-    first, again, second = (data.played(sound, epoch) for epoch in (0, 0, 1))
+    first, again, second = (data.played(Bank(sound, (2, 2), 0), epoch) for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])  # each by its own share
     rising = (first.float().diff(dim=1).sign().diff(dim=1) < 0).sum(1)  # peaks: of a lower pitch there are fewer
     assert (rising <= 4_000 * 0.2 / (2 * math.pi) + 1).all()
-    assert torch.equal(Remixes(source="notes").played(sound, 1), sound)
+    assert torch.equal(Remixes(source="notes").played(Bank(sound, (2, 2), 0), 1), sound)
+
+
+def test_a_student_of_lines_begins_with_notes_and_goes_on_with_lines(trained, monkeypatch):
+    folder, checkpoint = trained
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(notes, "RANGES", FEW)
+    banks = []
+    monkeypatch.setattr(Bank, "save", lambda bank, path: banks.append(bank))
+    options = ["--teacher", str(checkpoint), "--data.source", "lines", "--data.instruments", "4", "--gpus", "0"]
+    assert remix.main(["--config", "student.yaml", *options]) == 0
+    first, second = banks
+    assert set(first.instruments.tolist()) == {0, 1, 2, 3}
+    assert len(first.instruments) == len(first.sources)
+    assert second.instruments is None
+    assert second.sources.shape[1:] == (notes.SAMPLES,)
 
 
 def test_gains_of_remixes_are_checked():

@@ -41,6 +41,15 @@ def found(stems: Tensor, modality: Audio, silent: int = 0) -> Separation:
     return Separation(shuffled, shuffled.abs().amax(2) > 0, torch.ones(len(shuffled)))
 
 
+@pytest.mark.parametrize("number", [2, 9])
+def test_notes_are_clustered_by_timbre_whatever_their_pitch_and_loudness(stems, number):
+    notes = stems.unfold(1, NOTE, NOTE)[:, :4] * torch.tensor([1.0, 0.5, 0.25, 0.1]).view(1, 4, 1)
+    found = slot_linking.timbres(slot_linking.energies(notes, Audio()).flatten(0, 1), number)
+    dull, bright = (set(part) for part in found.view(2, 4).tolist())
+    assert not dull & bright
+    assert len(dull) + len(bright) == min(number, 8)
+
+
 @pytest.mark.parametrize("silent", [0, 1])
 def test_each_voice_comes_back_whatever_the_order_of_slots(stems, silent):
     modality = Audio()

@@ -23,12 +23,14 @@ class Bank:
         counts: fewest and most sources of a remix, as the separator found them in the mixtures.
         round: how many students have made banks before.
         voices: (N,) int64, whose slot each was found in, where slots are voices.
+        instruments: (N,) int64, the pseudo-instrument of each, where the sources are notes to compose lines from.
     """
 
     sources: Tensor
     counts: tuple[int, int]
     round: int
     voices: Tensor | None = None
+    instruments: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Write the bank whole or not at all."""

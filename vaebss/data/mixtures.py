@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from vaebss.data.corpora.open import OPTIONS, open_corpus, unused
-from vaebss.data.corpus import Split
+from vaebss.data.corpus import Corpus, Split
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
 from vaebss.errors import check_at_least
 from vaebss.modalities.modality import Modality
@@ -146,16 +146,21 @@ class MNISTMixtures(LightningDataModule):
     @property
     def training_list(self) -> Tensor | None:
         """The plan of a fixed list of training mixtures, where there is one."""
-        return self.corpus.plan("train", self.hparams.num_mixtures, self.counts, self.hparams.seed, TRAIN)
+        return self._training_list(self.corpus)
 
-    def listed(self, truth: bool = False) -> DataLoader:
+    def _training_list(self, corpus: Corpus) -> Tensor | None:
+        return corpus.plan("train", self.hparams.num_mixtures, self.counts, self.hparams.seed, TRAIN)
+
+    def listed(self, truth: bool = False, corpus: Corpus | None = None) -> DataLoader:
         """Return the batches of the fixed list of training mixtures, in order.
 
         Args:
             truth: Whether batches hold the sources, where they are known, for scores alone.
+            corpus: What is mixed; by default that of all other mixtures.
         """
-        plan: Any = self.training_list
-        dataset = self.corpus.dataset("train", self.modality, truth)
+        corpus = corpus or self.corpus
+        plan: Any = self._training_list(corpus)
+        dataset = corpus.dataset("train", self.modality, truth)
         plans = FixedPlan(plan, EVALUATION_BATCH)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
 

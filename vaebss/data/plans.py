@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from vaebss.seeding import generator
 
-TRAIN, VAL, TEST, ORDER = range(4)  # the second number of a plan's address
+TRAIN, VAL, TEST, ORDER, COMPOSED = range(5)  # the second number of a plan's address
 FIXED_SEED = 2021  # of validation and test mixtures, the same for every run
 SILENT = -1  # in a plan, no source
 DRAWS = 2**62  # so many that a remainder is as good as uniform

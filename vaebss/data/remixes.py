@@ -11,11 +11,16 @@ from torch.utils.data import DataLoader
 from vaebss.data.bank import Bank
 from vaebss.data.batches import RemixDataset
 from vaebss.data.conditions import conditions_of
+from vaebss.data.corpora.lines import Lines
+from vaebss.data.corpora.sounds import SingleSounds
+from vaebss.data.corpus import Corpus
 from vaebss.data.detuning import detuned
+from vaebss.data.lines import LINES, compose_lines
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
-from vaebss.data.plans import TRAIN, FreshPlan, draw_voices
+from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
 from vaebss.modalities.modality import Modality
+from vaebss.seeding import generator
 
 
 class Remixes(MNISTMixtures):
@@ -34,6 +39,10 @@ class Remixes(MNISTMixtures):
             their estimates is not found again.
         voices: Assumption that the same voices sound in all recordings: each then has a slot of its own, and each remix
             has one source of each voice.
+        instruments: Number of pseudo-instruments into which notes in a bank are clustered by timbre. Remixes are then
+            of lines, each composed anew in every epoch from notes of one pseudo-instrument. With --data.source lines
+            the first bank is of mixtures of single notes, and later ones are of lines as they were found. By default,
+            0, remixes are of sources as they were found.
         batch_size: Remixes in a training step, on each device.
         epoch_size: Remixes in an epoch, rounded down to whole batches.
         options: Options of MNISTMixtures.
@@ -59,6 +68,7 @@ class Remixes(MNISTMixtures):
         remix_detune: float = 0.0,
         consistent: bool = False,
         voices: bool = False,
+        instruments: int = 0,
         batch_size: int = 96,
         epoch_size: int = 24_000,
         **options: Any,
@@ -66,14 +76,16 @@ class Remixes(MNISTMixtures):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
-        own |= {"consistent": consistent, "voices": voices}
+        own |= {"consistent": consistent, "voices": voices, "instruments": instruments}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
-        check_at_least(0, data__remix_detune=remix_detune)
+        check_at_least(0, data__remix_detune=remix_detune, data__instruments=instruments)
+        if instruments and not isinstance(self.corpus, SingleSounds):
+            raise ValueError("data.instruments are those of notes: it needs --data.source notes, lines or your notes")
         if voices:
             self.modality = self._of_voices_known()
         self.remixed = conditions_of(remix_gains, named="data.remix_gains")
@@ -95,10 +107,11 @@ class Remixes(MNISTMixtures):
         trainer: Any = self.trainer
         if bank.counts[1] > (slots := trainer.lightning_module.model.num_sources):
             raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
-        sizes = (len(bank.sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
+        sources = self.played(bank, epoch)
+        sizes = (len(sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self.world)
         plans.set_epoch(epoch, seen)
-        dataset = RemixDataset(self.played(bank.sources, epoch), 1.0, self.modality, conditions=self.remixed)
+        dataset = RemixDataset(sources, 1.0, self.modality, conditions=self.remixed)
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
     def _of_voices(self, bank: Bank, epoch: int) -> Tensor | None:
@@ -107,8 +120,24 @@ class Remixes(MNISTMixtures):
             return None
         return draw_voices(bank.voices, self.hparams.epoch_size, bank.counts, self.hparams.seed, TRAIN, epoch)
 
-    def played(self, sources: Tensor, epoch: int) -> Tensor:
-        """Return pseudo-sources (N, *S) as they sound in an epoch."""
+    def mixed_for(self, number: int) -> Corpus:
+        """Return the corpus whose mixtures make the bank of a round, counted from 0."""
+        if self.hparams.instruments and number == 0 and isinstance(self.corpus, Lines):
+            return self.corpus.single_notes
+        return self.corpus
+
+    def played(self, bank: Bank, epoch: int) -> Tensor:
+        """Return what is remixed in an epoch, (N, *S): the pseudo-sources of a bank, or lines composed from them."""
+        sources = self._detuned(bank.sources, epoch)
+        if bank.instruments is None:
+            return sources
+        modality: Any = self.modality
+        return compose_lines(
+            sources, bank.instruments, LINES, modality.rate, generator(self.hparams.seed, COMPOSED, epoch)
+        )
+
+    def _detuned(self, sources: Tensor, epoch: int) -> Tensor:
+        """Return pseudo-sources (N, *S) at the pitch that they have in an epoch."""
         if not self.hparams.remix_detune:
             return sources
         numbers = torch.stack([torch.arange(len(sources)), torch.full((len(sources),), epoch)], 1)

@@ -43,9 +43,10 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
     heard = (loudness > 0) & active
     if int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    sounds = _standardised(_outlines(energies), heard.numpy())
+    own = heard.numpy()
+    sounds = _standardised(_outlines(energies), own)
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
-    order = _handed_out(sounds, weights, _centres(sounds[heard.numpy()], weights[heard.numpy()], voices))
+    order = _handed_out(sounds, weights, _clustered(sounds[own], voices, weights[own]).cluster_centers_)
     for _ in range(ROUNDS):
         first = np.arange(len(order))[:, None], order[:, :voices]
         weighed = weights[first][..., None]
@@ -54,10 +55,24 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
     return torch.from_numpy(order)
 
 
+def timbres(energies: Tensor, number: int) -> Tensor:
+    """Cluster sounds by the outlines of their spectra, whatever their pitch: k-means.
+
+    Args:
+        energies: of the bands of each sound, (N, H), 0 or more.
+        number: how many clusters there are, or as many as sounds if these are fewer.
+
+    Returns:
+        (N,) int64, the cluster of each sound.
+    """
+    sounds = _standardised(_outlines(energies.cpu()), np.ones(len(energies), bool))
+    return torch.from_numpy(_clustered(sounds, min(number, len(sounds))).labels_).long()
+
+
 def _outlines(energies: Tensor) -> np.ndarray:
-    """The coarse outline of spectra (N, K, H), whatever their loudness: cosines of log energies, (N, K, F)."""
-    shares = energies / energies.sum(2, keepdim=True).clamp(min=1e-12)
-    cosines: Any = dct((shares + FAINT).log().numpy(), axis=2, norm="ortho")
+    """The coarse outline of spectra (..., H), whatever their loudness: cosines of log energies, (..., F)."""
+    shares = energies / energies.sum(-1, keepdim=True).clamp(min=1e-12)
+    cosines: Any = dct((shares + FAINT).log().numpy(), axis=-1, norm="ortho")
     return cosines[..., 1 : COEFFICIENTS + 1]
 
 
@@ -67,15 +82,15 @@ def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
     return np.where(heard[..., None], (sounds - known.mean(0)) / known.std(0).clip(1e-3), 0.0)
 
 
-def _centres(sounds: np.ndarray, weights: np.ndarray, voices: int) -> np.ndarray:
-    """(V, F), from all slots without regard to their windows."""
+def _clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None) -> Any:
+    """Fit k-means to sounds (N, F), from all slots without regard to their windows."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # where fewer sounds differ
-        means: Any = KMeans(voices, n_init=10, random_state=0)  # type: ignore[arg-type]
-        return means.fit(sounds, sample_weight=weights).cluster_centers_
+        means: Any = KMeans(number, n_init=10, random_state=0)  # type: ignore[arg-type]
+        return means.fit(sounds, sample_weight=weights)
 
 
 def _handed_out(sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:

