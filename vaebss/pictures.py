@@ -10,7 +10,7 @@ MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
 
 
 def channels_first(images: Tensor) -> Tensor:
-    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W); lines (N, L) stay."""
+    """Convert images (N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W); lines (N, L) are left alone."""
     if images.ndim == 3:
         return images.unsqueeze(1)
     is_last = images.ndim == 4 and images.shape[1] not in MODES and images.shape[3] in MODES
@@ -18,7 +18,7 @@ def channels_first(images: Tensor) -> Tensor:
 
 
 def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
-    """(C, H, W), (H, W) or (H, W, 3), white being 1, as a file of the kind that its name says.
+    """Write (C, H, W), (H, W) or (H, W, 3), with white as 1, as a file of the kind that its suffix names.
 
     Of 8 bits or, where it is grey, 16.
 

@@ -5,6 +5,6 @@ import torch
 
 
 def generator(*address: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for `address`, non-negative integers such as (seed, split, epoch)."""
+    """Return a new generator for `address`, non-negative integers such as (seed, split, epoch)."""
     seed = np.random.SeedSequence(address).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))

@@ -13,7 +13,7 @@ from vaebss.paths import expanded
 
 
 def run(args: list[str]) -> None:
-    """Benchmark as the options say; prints a table and writes benchmark.json."""
+    """Run the benchmark with the options; print a table and write benchmark.json."""
     about = "Measure how fast this machine's CPU trains, separates and adapts, on pairs of digits."
     parser = OneLineErrors(prog=program("benchmark"), description=about)
     parser.add_argument("--rounds", type=int, default=3, help="Number of turns of every workload.")

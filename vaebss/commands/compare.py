@@ -40,7 +40,7 @@ RENAMED = {"data.num_mixed": "num-mixed", "model.num_sources": "num-sources"}
 
 
 def parse(args: list[str]) -> Any:
-    """Options; whatever can be refused without looking at the data is refused here."""
+    """Parse the options; refuse whatever can be refused without looking at the data."""
     parser = OneLineErrors(prog=program("compare"), description="Train and score every method of Table II, or III.")
     config = "Configuration of fit.py, whose data and model sections hold unless options are typed. "
     config += "The warm-up of beta is that of the table."
@@ -76,7 +76,7 @@ def parse(args: list[str]) -> Any:
 
 
 def _options_of(path: Path) -> list[str]:
-    """What a configuration of fit.py says of data and model, as if it were typed."""
+    """Return the options of data and model in a configuration of fit.py, as they would be typed."""
     try:
         sections = dict(yaml.safe_load(path.read_text()))
     except (yaml.YAMLError, ValueError, TypeError) as error:

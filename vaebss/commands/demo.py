@@ -8,7 +8,7 @@ from vaebss.demo.models import offered
 
 
 def parse(args: list[str]) -> Any:
-    """The options of `args`."""
+    """Parse the options of `args`."""
     about = "A page in the browser: draw digits on top of each other, or choose two notes, and see and hear them apart."
     parser = OneLineErrors(prog=program("demo"), description=about)
     parser.add_argument("--ckpt", type=str | None, help="Checkpoint to add to the shipped models.")
@@ -20,7 +20,7 @@ def parse(args: list[str]) -> Any:
 
 
 def run(args: list[str]) -> None:
-    """Serve the page as the options say, until it is stopped."""
+    """Serve the page with the options, until it is stopped."""
     options = parse(args)
     try:
         import gradio  # noqa: F401  # pyright: ignore[reportMissingImports]

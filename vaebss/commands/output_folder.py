@@ -197,7 +197,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _mode(path: Path) -> int:
-    """What lies at a path, a link itself and not what it points to; 0 if nothing does."""
+    """Return the file mode of a path, of a link itself and not its target; 0 if nothing is there."""
     try:
         return path.lstat().st_mode
     except FileNotFoundError:
@@ -205,7 +205,7 @@ def _mode(path: Path) -> int:
 
 
 def _read(path: Path) -> list[Row]:
-    """The rows of a list.
+    """Read the rows of a list.
 
     Raises:
         FileError: this program did not write it.
@@ -226,7 +226,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _most(rows: Iterable[Row]) -> dict[str, int]:
-    """The largest number of sources for each pattern of names on a list."""
+    """Return the largest number of sources for each pattern of names on a list."""
     most: dict[str, int] = {}
     for row in rows:
         most[row.written] = max(row.number, most.get(row.written, 0))
@@ -291,7 +291,7 @@ class SourceWriter:
         self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files)
 
     def _files(self, stem: str, count: int) -> list[str]:
-        """The names of files of `count` sources."""
+        """Return the names of files of `count` sources."""
         return [f"{stem}_source{k + 1}{self.suffix}" for k in range(count)]
 
     def _name(self, number: int) -> str:

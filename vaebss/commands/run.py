@@ -60,7 +60,7 @@ class RunFolder:
         raise AssertionError("numbers do not end")
 
     def _first(self) -> int:
-        """One more than the highest version, so that a deleted run's number comes back only at the end."""
+        """Return one more than the highest version, so that only the number of a deleted last run is used again."""
         taken = [folder.name.removeprefix("version_") for folder in self.logs.glob("version_*")]
         return 1 + max((int(number) for number in taken if number.isdigit()), default=-1)
 

@@ -17,7 +17,7 @@ OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled
 
 
 def parse(args: list[str]) -> Any:
-    """Options."""
+    """Parse the options."""
     parser = OneLineErrors(prog=program("ship"), description="Put a trained model into the package, with its card.")
     ckpt = "Checkpoint of fit.py or remix.py, or several that started from the same weights, whose mean is shipped."
     parser.add_argument("--ckpt", required=True, type=str, nargs="+", help=ckpt)

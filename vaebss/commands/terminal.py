@@ -88,12 +88,12 @@ def start(command: str) -> int:
 
 
 def program(command: str) -> str:
-    """The name of a command as it was typed: `vaebss test` or `test.py`."""
+    """Return the name of a command as it was typed: `vaebss test` or `test.py`."""
     return CONSOLE + command if sys.argv[0].startswith(CONSOLE) else f"{command}.py"
 
 
 def call(command: str, *args: object) -> str:
-    """How a command is called from where this one was: `vaebss test ...` or `python scripts/test.py ...`."""
+    """Return how to call another command the same way: `vaebss test ...` or `python scripts/test.py ...`."""
     here = Path(sys.argv[0])
     folder = here.parent if (here.parent / f"{command}.py").is_file() else Path("scripts")
     words = program(command).split() if sys.argv[0].startswith(CONSOLE) else ["python", f"{folder / command}.py"]
@@ -121,5 +121,5 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
 
 
 def short(path: Path) -> Path:
-    """Relative to the working directory where it lies below."""
+    """Return a path relative to the working directory if it lies below it."""
     return path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path

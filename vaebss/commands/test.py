@@ -36,7 +36,7 @@ KNOWN = "The bundled digits are MNIST training digits, which this model was trai
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Options, those of the data from the checkpoint where they are not typed; and the checkpoint."""
+    """Parse the options, with the checkpoint's data options as defaults; return them and the checkpoint."""
     parser = OneLineErrors(prog=program("test"), description="Score a checkpoint on fixed test mixtures.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or name of a shipped model.")
     parser.add_argument(
@@ -87,7 +87,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
 
 
 def named(data: MNISTMixtures) -> str:
-    """What is scored."""
+    """Return the name of what is scored."""
     drawn, corpus = data.hparams, data.corpus
     if corpus.given:
         return f"{min(drawn.test_mixtures, len(corpus.splits.test))} mixtures of {corpus.title}"
@@ -95,13 +95,13 @@ def named(data: MNISTMixtures) -> str:
 
 
 def folder_for(options: Any) -> Path:
-    """Where results go: as typed, else beside the checkpoint, but never into the package."""
+    """Return the folder for results: as typed, else beside the checkpoint, but never in the package."""
     shipped = Path("results") / options.ckpt if options.ckpt in available() else None
     return expanded(options.out or shipped or Path(options.ckpt).parent)
 
 
 def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:
-    """What was scored, and on what."""
+    """Return a description of the model and of the mixtures that were scored."""
     return {
         "data": data.corpus.name,
         "n": data.hparams.test_mixtures,
@@ -113,7 +113,7 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 
 
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
-    """Results as a file and as pictures; their paths."""
+    """Write results as a file and as pictures; return their paths."""
     first = examples(data.test_dataloader(), PICTURED)
     shown = separate_examples(model.separate(first["mixture"]), first, data.modality, model.source_scale)
     figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
@@ -127,7 +127,7 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
 
 
 def write_sounds(shown: SeparatedExamples, modality: Modality, folder: Path) -> Path:
-    """Mixtures, what was found in them and, where known, their true sources, to listen to; the folder."""
+    """Write mixtures, estimates and, where known, true sources as sounds; return their folder."""
     folder.mkdir(exist_ok=True)
     for number, name, sound in shown.named():
         modality.write(sound, folder / f"{number}_{name.replace(' ', '')}{modality.formats[0]}")
@@ -163,7 +163,7 @@ def count_table(scores: dict[str, Any], main: Metric) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """Replace NaN and infinities, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {name: without_nan(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -240,7 +240,7 @@ class TrainCLI(LightningCLI):
         return []
 
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
-        """What no training goes without, in the folder of a run."""
+        """Return the callbacks of every training, in the folder of a run."""
         bar = [] if self.config.trainer.enable_progress_bar is False else [RunBar(refresh_rate=20)]
         return [FiniteTraining(), RunCheckpoints(monitor, folder), RunCard(), *bar]
 
@@ -280,7 +280,7 @@ def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
 
 
 def configurations(args: list[str]) -> list[Path]:
-    """The files that `--config` names."""
+    """Return the files that `--config` names."""
     named = [second for first, second in pairwise(args) if first == "--config"]
     named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
     return [Path(name) for name in named if Path(name).is_file()]

@@ -39,12 +39,12 @@ class Bank:
 
     @classmethod
     def load(cls, path: Path) -> "Bank":
-        """A bank that `save` wrote; nothing in the file is run."""
+        """Load a bank that `save` wrote. No code in the file is run."""
         return cls(**torch.load(path, weights_only=True))
 
 
 def make_bank(separation: Separation, share: float, number: int, voices: bool = False) -> Bank:
-    """The active slots of the most confident separations.
+    """Build a bank from the active slots of the most confident separations.
 
     Args:
         separation: of all training mixtures.

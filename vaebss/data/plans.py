@@ -108,7 +108,7 @@ class FreshPlan(DistributedSampler):
         self.plan, self.seen, self.distinct = plan, 0, distinct
 
     def set_epoch(self, epoch: int, seen: int = 0) -> None:
-        """Which epoch comes next, and how many of its batches a resumed run has seen."""
+        """Set the next epoch, and how many of its batches a resumed run has seen."""
         super().set_epoch(epoch)
         self.seen = seen
 
@@ -118,7 +118,7 @@ class FreshPlan(DistributedSampler):
         return iter(batches[self.seen :])
 
     def __len__(self) -> int:
-        """Steps of an epoch: whole batches, the same number on every device."""
+        """Return the steps of an epoch: whole batches, the same number on every device."""
         return max(1, self.epoch_size // self.batch_size) // self.num_replicas
 
     def _fresh(self) -> Tensor:

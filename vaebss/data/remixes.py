@@ -92,14 +92,14 @@ class Remixes(MNISTMixtures):
         self.banks: Callable[[int], Bank] | None = None
 
     def _of_voices_known(self) -> Modality:
-        """The modality of recordings whose slots are voices."""
+        """Return the modality of recordings whose slots are voices."""
         modality: Any = self.modality
         if not (self.corpus.given and modality.audible):
             raise ValueError("data.voices are those of recordings: it needs --data.mixtures of sound")
         return replace(modality, voices=True)
 
     def train_dataloader(self) -> DataLoader:
-        """Remixes of the bank of this epoch's round; to be asked for anew each epoch."""
+        """Return a loader of remixes of the bank of this epoch's round. Call it anew for each epoch."""
         (epoch, seen), hparams = self._begun, self.hparams
         if self.banks is None:
             raise ValueError("remixes need a bank: set the data module's `banks`")
@@ -115,7 +115,7 @@ class Remixes(MNISTMixtures):
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
     def _of_voices(self, bank: Bank, epoch: int) -> Tensor | None:
-        """The plan of an epoch's remixes, where slots are voices."""
+        """Return the plan of an epoch's remixes if slots are voices."""
         if bank.voices is None:
             return None
         return draw_voices(bank.voices, self.hparams.epoch_size, bank.counts, self.hparams.seed, TRAIN, epoch)

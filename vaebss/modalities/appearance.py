@@ -23,7 +23,7 @@ class Appearance:
 
 
 def describe(images: Tensor) -> Appearance:
-    """What images (N, C, H, W) look like.
+    """Describe the appearance of images (N, C, H, W).
 
     One is on white if its border is mostly of one brightness, more than half of its brightest pixel, and so are more
     than half of its pixels but not all: a texture's border varies, and blank paper tells nothing.
@@ -53,7 +53,7 @@ def sample(images: Tensor) -> Tensor:
 
 
 def single_brightness(values: Tensor) -> float:
-    """The brightest value that a single source seems to have, from all pixels of mixtures, (P,).
+    """Estimate the brightest value of a single source from all pixels of mixtures, (P,).
 
     Strokes are mostly of one brightness, and mostly not crossed: that which most of what is not background has. Where
     there is no such brightness, half of the brightest pixel.

@@ -100,7 +100,7 @@ def readings(shape: tuple[int, ...], lines: bool) -> list[str]:
 
 
 def in_order(array: np.ndarray, axes: str) -> np.ndarray:
-    """An array of such axes -> (N, C, H, W)."""
+    """Permute an array with the given axes to (N, C, H, W)."""
     ordered = array.transpose([axes.index(axis) for axis in "NCHW" if axis in axes])
     return ordered[tuple(slice(None) if axis in axes else None for axis in "NCHW")]
 

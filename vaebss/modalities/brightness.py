@@ -14,7 +14,7 @@ LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and bl
 
 
 def white_of(name: str, dtype: np.dtype) -> int:
-    """The number that stands for white among numbers of a type.
+    """Return the number that stands for white in a dtype.
 
     Raises:
         FileError: nobody knows.
@@ -26,7 +26,7 @@ def white_of(name: str, dtype: np.dtype) -> int:
 
 
 def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
-    """Numbers (N, C, H, W) as float32, 0 or above, `white` being 1.
+    """Convert numbers (N, C, H, W) to float32 of 0 or more, with `white` as 1.
 
     Raises:
         FileError: something else than rounding would come of that.

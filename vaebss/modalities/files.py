@@ -20,7 +20,7 @@ CHOSEN = re.compile(r"(.+\.npz)\[(.*)\]", re.IGNORECASE | re.DOTALL)  # one arra
 
 
 def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KINDS) -> list[Path]:
-    """The file itself, or the files with images in a folder, by name; those whose name begins with a dot are hidden.
+    """Return the file itself, or the files with images in a folder, sorted by name and without hidden ones.
 
     Args:
         path: a file, a folder, or one array of an archive as `file.npz[name]`; `~` is the user's home.
@@ -59,7 +59,7 @@ def _visible(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> Iterator[
 
 
 def chosen(path: Path) -> tuple[Path, str | None]:
-    """The file, and which of its arrays is asked for."""
+    """Return the file of a path, and the name of the array in it that is asked for."""
     match = CHOSEN.fullmatch(str(path))
     return (Path(match[1]), match[2]) if match else (path, None)
 

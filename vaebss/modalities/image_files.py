@@ -111,7 +111,7 @@ def read_held(
 
 
 def _arrays(path: Path, axes: str | None, lines: bool) -> list[tuple[str, np.ndarray, str]]:
-    """Names, arrays (N, C, H, W) and the axes that they have in the file."""
+    """Return names, arrays (N, C, H, W) and the axes that they have in the file."""
     file, asked = chosen(path)
     archive = arrays_in(file)
     names = [name for name in dict.fromkeys(archive) if asked in (None, name)]

@@ -83,7 +83,7 @@ def _length(image: Any) -> int:
 
 
 def _pixels(path: Path, image: Any, frame: int, palette: bool) -> np.ndarray:
-    """(H, W, C) of a frame, upright."""
+    """Return the pixels (H, W, C) of a frame, upright."""
     image.seek(frame)
     if image.mode not in ("P", "PA"):
         image.palette = None  # Pillow would give a page in grey the palette of a page before

@@ -153,7 +153,7 @@ class Images(Modality):
         return read._replace(signals=self.as_they_looked(read.signals))
 
     def picture(self, signals: Tensor) -> Tensor:
-        """(B, c, h, w) of any size, grey or colour -> (B, C, H, W)."""
+        """Return pictures (B, C, H, W) of signals (B, c, h, w) of any size, grey or colour."""
         if tuple(signals.shape[1:]) == self.shape and self.gain == 1:
             return signals
         size = self.shape[1:]
@@ -183,7 +183,7 @@ class Images(Modality):
         return qualities(source_scale)
 
     def figure(self, rows: "Rows") -> "Figure":
-        """Pictures are as they are, in files that were inverted as they looked."""
+        """Draw labelled rows of pictures, in the polarity of the user's files."""
         return self.plot_pictures({label: self.as_they_looked(images) for label, images in rows.items()})
 
     def as_they_looked(self, images: Tensor) -> Tensor:
@@ -191,18 +191,18 @@ class Images(Modality):
         return 1 - images if self.invert else images
 
     def columns_per_page(self, signal: Tensor) -> int:
-        """Four curves; of pictures as many as are an inch high in twelve inches."""
+        """Return 4 for curves, else the number of pictures that are an inch high in twelve inches."""
         height, width = signal.shape[1:]
         return 4 if signal.shape[:2] == (1, 1) else max(1, min(12, 12 * height // width))
 
     def resize_note(self, signals: Tensor) -> str:
-        """What is done to pictures (N, C, h, w) before a separator sees them; empty if nothing."""
+        """Return what is done to pictures (N, C, h, w) before they are separated; empty if nothing."""
         size, shape = tuple(signals.shape[2:]), self.shape[1:]
         there = " x ".join(map(str, shape))
         return "" if size == shape else f"resized to {there} pixels for the model; its masks are resized back"
 
     def read(self, path: Path) -> Iterator[Part]:
-        """The pictures of one file, in parts (N, C, h, w), see `read_images`."""
+        """Read the pictures of one file in parts (N, C, h, w), see `read_images`."""
         for images, held in self._held(path):
             suffix = ".npy" if is_array(path) else held.suffix(images.shape[1])
             write = partial(write_held, held=held)
@@ -233,12 +233,12 @@ class Images(Modality):
         return {"invert": on_white if invert is None else invert, "source_max": brightest}
 
     def write(self, signal: Tensor, path: Path) -> None:
-        """(C, h, w), white being 1."""
+        """Write a picture (C, h, w), with white as 1."""
         save_image(signal, path)
 
 
 def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
-    """The largest shape (C, H, W) of at most so many pixels that is as wide for its height as the one given."""
+    """Return the largest shape (C, H, W) of at most so many pixels with the aspect ratio of the given one."""
     channels, height, width = shape
     if height * width <= pixels:
         return tuple(shape)
@@ -247,7 +247,7 @@ def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
 
 
 def brightest(mixtures: Tensor) -> float:
-    """The brightest pixel of the median mixture of (N, C, H, W)."""
+    """Return the brightest pixel of the median mixture of (N, C, H, W)."""
     return float(mixtures.flatten(1).amax(1).median())
 
 

@@ -134,16 +134,16 @@ class Modality(ABC):
     def shape(self) -> tuple[int, ...]: ...
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
-        """The signals (B, K, *S) of what was found in mixtures (B, C, H, W), the pictures of signals (B, *S)."""
+        """Return the signals (B, K, *S) of separated pictures (B, C, H, W) of signals (B, *S)."""
         return self.apply(separation.shares(mixture, self.exponent), signals)
 
     def levelling(self, signals: Tensor) -> Tensor:
-        """What makes signals (B, *S) as loud as separators know them, (B, 1, ...) of as many axes; or 1."""
+        """Return the gain that brings signals (B, *S) to the separator's training level, (B, 1, ...); 1 by default."""
         return signals.new_ones(len(signals), *[1] * self.dims)
 
     @abstractmethod
     def picture(self, signals: Tensor) -> Tensor:
-        """What a separator sees: (B, *S) -> (B, C, H, W), 0 or more."""
+        """Return the pictures (B, C, H, W), 0 or more, of signals (B, *S), which a separator sees."""
 
     def plot_pictures(self, rows: "Rows") -> "Figure":
         """Draw labelled rows of pictures (N, C, H, W): as curves where all are grey lines."""
@@ -154,12 +154,12 @@ class Modality(ABC):
         return rows_figure(rows)
 
     def figure(self, rows: "Rows") -> "Figure":
-        """Labelled rows of signals (N, *S), for a person to look at."""
+        """Draw labelled rows of signals (N, *S)."""
         return self.plot_pictures({label: self.picture(signals) for label, signals in rows.items()})
 
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Signals of each slot: shares of the pictures (B, K, C, H, W), signals (B, *S) -> (B, K, *S).
+        """Return the signal of each slot, (B, K, *S), from shares of the pictures (B, K, C, H, W) and signals (B, *S).
 
         Shares that add up to 1 give signals that add up to the mixture.
         """
@@ -221,11 +221,11 @@ class Modality(ABC):
         return {}
 
     def split(self, signals: Tensor) -> Tensor:
-        """Signals (B, *S) as a separator can take them at once, (B N, *S); longer ones in N windows."""
+        """Split signals (B, *S) into N windows that a separator can take, (B N, *S); short signals are one window."""
         return signals
 
     def linked(self, found: Separation) -> Separation:
-        """Parts of windows (N, K, *S) with slots in such an order that each is one voice all along."""
+        """Reorder the slots of windows (N, K, *S) so that each slot holds one voice in all windows."""
         return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
@@ -238,7 +238,7 @@ class Modality(ABC):
         """Plain values, `kind` among them, that say in a checkpoint what its mixtures are."""
 
     def read(self, path: Path) -> Iterator[Part]:
-        """The signals of a file, in parts.
+        """Read the signals of a file in parts.
 
         Raises:
             FileError: it cannot be read; the message is one line that names it.
@@ -250,7 +250,7 @@ class Modality(ABC):
         return 4
 
     def resize_note(self, signals: Tensor) -> str:
-        """What is done to signals before a separator sees them, in one line; empty if nothing."""
+        """Return one line on what is done to signals before they are separated; empty if nothing."""
         return ""
 
     def write(self, signal: Tensor, path: Path) -> None:

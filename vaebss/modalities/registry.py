@@ -69,7 +69,7 @@ class Look(NamedTuple):
 
 
 def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[[Modality], Iterable[Tensor]]) -> Look:
-    """See how a user's mixtures look, and take from that what the user has not stated.
+    """Examine the appearance of a user's mixtures, and derive the options that the user has not stated.
 
     A separator that is not `bounded` was trained on a user's own mixtures, and takes others to be as bright as those.
 
@@ -93,7 +93,7 @@ def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[
 
 
 def modality_of_files(separator: Separator, files: Sequence[Path], **options: Any) -> Look:
-    """See how a user's files of one kind look, as `as_they_look` does; options left out are not stated."""
+    """Examine a user's files of one kind, see `as_they_look`; options that are left out are not stated."""
 
     def first(modality: Modality) -> Iterator[Tensor]:
         for path in files[:LOOKED_AT]:

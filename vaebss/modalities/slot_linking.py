@@ -26,7 +26,7 @@ def energies(parts: Tensor, modality: Modality) -> Tensor:
 
 
 def orders(energies: Tensor, active: Tensor) -> Tensor:
-    """For each window the slots in which its sources are those of the other windows.
+    """Return, for each window, the order of slots in which its sources match those of the other windows.
 
     Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds, then every
     window hands its slots out to them, the louder ones with more to say, and voices are heard anew.

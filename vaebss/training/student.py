@@ -47,7 +47,7 @@ class RemixSeparator(System):
         self._set_model(Masker(**model), lr=lr, lr_min=lr_min)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Loss of remixes, whose sources are pseudo-sources."""
+        """Return the loss of remixes, whose sources are pseudo-sources."""
         shares, sources = self.model(batch["mixture"]), with_silence(batch["targets"], self.model.num_sources)
         errors = self.modality.errors(shares, batch["signal"], sources)
         cost = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
@@ -57,19 +57,23 @@ class RemixSeparator(System):
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Noise of single steps averages out: as good a separator at any time as a falling learning rate ends with."""
+        """Make a step and update the average of the weights.
+
+        Averaging removes the noise of single steps, so that the average separates at any time as well as the weights at
+        the end of a decayed learning rate.
+        """
         super().optimizer_step(*args, **kwargs)
         self.model.average.update_parameters(self.model.network)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Muon, and a learning rate that is set before every step."""
+        """Return Muon, and a learning rate that is set before every step."""
         optimizer = Muon(self.model.network.parameters(), lr=self.hparams.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
-    """Mean over slots of log10(error + 1e-4) under the assignment with the least of it.
+    """Return the mean over slots of log10(error + 1e-4) under the best assignment.
 
     A logarithm, as in PSNR, lets no single source outweigh the others; plain errors end 2 dB lower.
 

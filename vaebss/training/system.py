@@ -41,7 +41,7 @@ class System(LightningModule):
         return self.model.separate(mixture, **options)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
-        """Its answer is for others to score: nothing is seen of the batch but the mixture."""
+        """Separate the mixtures of a batch, for callbacks to score. Only the mixtures are read."""
         return self._separated(batch["mixture"], "val")
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
@@ -60,12 +60,12 @@ class System(LightningModule):
         return {"separation": separation}
 
     def log_rate(self) -> None:
-        """The learning rate of this step."""
+        """Log the learning rate of this step."""
         optimizer: Any = self.optimizers()
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def cosine(self, step: int) -> float:
-        """Factor of the learning rate at an optimiser step: from 1 to lr_min / lr at the end of training."""
+        """Return the factor of the learning rate at an optimiser step: it falls from 1 to lr_min / lr in training."""
         if step == 0:  # before training starts; to ask for its steps would load the data ahead of a resumed epoch
             return 1.0
         lowest = self.hparams.lr_min / self.hparams.lr

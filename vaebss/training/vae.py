@@ -71,7 +71,7 @@ class VAEBSS(System):
         self._set_model(VAE(**model), warmup_steps=warmup_steps, **training)
 
     def loss(self, mixture: Tensor, stage: Stage, address: int) -> tuple[Tensor, Bound]:
-        """What is minimised, minus the mean ELBO with a beta that warms up in training; and its parts.
+        """Return the loss, minus the mean ELBO with a beta that warms up in training, and the parts of the ELBO.
 
         Args:
             mixture: (B, C, H, W).
@@ -86,7 +86,7 @@ class VAEBSS(System):
         return -bound.elbo(beta).mean(), bound
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Sees nothing of the batch but the mixture."""
+        """Return the loss of a batch, of which only the mixture is read."""
         loss, bound = self.loss(batch["mixture"], "train", self.global_step)
         trainer: Any = self.trainer
         # Only where the logger listens: in every step it would take a seventh of a small one.
@@ -113,7 +113,7 @@ class VAEBSS(System):
         self.log_dict(means, batch_size=len(bound.rate), sync_dist=everywhere)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam, and a learning rate that is set before every step."""
+        """Return Adam, and a learning rate that is set before every step."""
         clipped = self.trainer.gradient_clip_val is not None  # which the fused one cannot be in mixed precision
         optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=not clipped)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)

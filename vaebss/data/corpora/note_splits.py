@@ -64,7 +64,7 @@ def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str)
 
 
 def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:
-    """The split of each of G groups of notes, (G,), a place in SPLITS.
+    """Assign each of G groups of notes to a split: indices in SPLITS, (G,).
 
     Args:
         counts: notes of each group, by program, (G, P).

@@ -69,7 +69,7 @@ class Notes(SingleSounds):
 
 
 def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSplits:
-    """Notes of a SoundFont, rendered once and kept in `root` under the font's checksum.
+    """Load the notes of a SoundFont, which are rendered once and cached in `root` under the font's checksum.
 
     Args:
         root: folder for what is rendered, made where it is missing.
@@ -114,7 +114,7 @@ def cut(sound: Tensor) -> Tensor:
 
 
 def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
-    """Which of the notes (N, T) are neither silent nor like an earlier one of the same pitch, (N,) bool.
+    """Return which of the notes (N, T) are neither silent nor like an earlier one of the same pitch, (N,) bool.
 
     Programs share recordings, to be filtered, detuned or begun otherwise; then they correlate, at some lag.
     """
@@ -141,7 +141,7 @@ def bundled_font() -> Path:
 
 
 def _checksum(font: Path) -> str:
-    """A checksum of the font and of how it is rendered."""
+    """Return a checksum of the font and of the way it is rendered."""
     lengths = (RATE, SAMPLES, RENDERED_RATE, RENDERED)
     recipe = repr((lengths, VELOCITY, ONSET, LEAD, SILENT, ALIKE, RANGES, RENDERER)).encode()
     try:

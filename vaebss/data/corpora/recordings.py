@@ -143,7 +143,7 @@ class GivenRecordings(Given):
 def read_windows(
     path: str | Path, files: Iterable[Path], audio: Audio, stems: Sequence[str] = ()
 ) -> tuple[Windows, Windows | None]:
-    """Windows of all recordings of a file, or of a folder and those below it, each recording levelled as a whole.
+    """Read windows of all recordings of a file or a folder tree; each recording is levelled as a whole.
 
     No window spans two recordings, or is nearly silent; the order of recordings is drawn. What is shorter than a window
     is filled up with silence.
@@ -198,7 +198,7 @@ def _levelled(sounds: Tensor, audio: Audio) -> Tensor:
 
 
 def _starts(recording: Tensor, audio: Audio) -> Tensor:
-    """Where windows of a recording (T',) begin that are not as good as silent."""
+    """Return the starts of the windows of a recording (T',) that are not nearly silent."""
     blocks = functional.avg_pool1d(recording.square()[None], STEP)
     energies = functional.avg_pool1d(blocks, audio.samples // STEP, 1)[0]
     starts = STEP * torch.arange(len(energies))

@@ -50,7 +50,7 @@ class SoundFont:
         self._stretches = self.file.stretches
 
     def play(self, program: int, pitch: int, velocity: int, length: int, rate: int) -> Sound:
-        """The first `length` samples, at `rate`, of a note that is held; silent where the font has none.
+        """Return the first `length` samples, at `rate`, of a held note; silence if the font lacks it.
 
         Args:
             program: General MIDI's, counted from 0.
@@ -68,14 +68,14 @@ class SoundFont:
         return np.sum(voices, axis=0) if voices else np.zeros(length)
 
     def recordings(self, program: int, pitch: int, velocity: int) -> set[int]:
-        """Numbers of the recordings from which a note sounds.
+        """Return the numbers of the recordings that a note is played from.
 
         Recordings that overlap in the file have one number, and so have both sides of a stereo recording.
         """
         return {int(self._stretches[zone[SAMPLE]]) for zone in self._zones(program, pitch, velocity)}
 
     def _zones(self, program: int, pitch: int, velocity: int) -> Iterator[Zone]:
-        """The zones of instruments that sound, with what the preset adds to them."""
+        """Return the zones of a preset's instruments, with the preset's additions to them."""
         for preset in _sounding(self.file.presets.get(program, ()), pitch, velocity):
             added = {number: preset[number] for number in ADDED if number in preset}
             for zone in _sounding(self.file.instruments[preset[INSTRUMENT]], pitch, velocity):
@@ -85,7 +85,7 @@ class SoundFont:
                 yield whole | limited
 
     def _voice(self, zone: Zone, pitch: int, length: int, rate: int) -> Sound:
-        """The sound of one zone, (T,)."""
+        """Return the sound of one zone, (T,)."""
         recording = self.file.recording(zone[SAMPLE])
         pitch = zone[FIXED_KEY] if 0 <= zone.get(FIXED_KEY, -1) < KEY_COUNT else pitch
         root = zone[ROOT] if 0 <= zone.get(ROOT, -1) < KEY_COUNT else recording.root
@@ -96,7 +96,7 @@ class SoundFont:
         return gain * _lowpassed(sound, zone, rate) * _envelope(zone, pitch, length, rate)
 
     def _resampled(self, zone: Zone, places: Sound) -> Sound:
-        """A zone's recording at these places, counted in samples from its start, interpolated by cubic splines (T,)."""
+        """Interpolate a zone's recording by cubic splines at places counted in samples from its start, (T,)."""
         recording = self.file.recording(zone[SAMPLE])
 
         def moved(place: int, generator: int) -> int:
@@ -117,7 +117,7 @@ class SoundFont:
 
 
 def _sounding(zones: Iterable[Zone], pitch: int, velocity: int) -> Iterator[Zone]:
-    """The zones whose keys and velocities hold a note's."""
+    """Return the zones whose ranges of keys and velocities contain a note's."""
     for zone in zones:
         if _within(pitch, zone.get(KEYS)) and _within(velocity, zone.get(VELOCITIES)):
             yield zone
@@ -129,7 +129,7 @@ def _within(value: int, span: int | None) -> bool:
 
 
 def _seconds(timecents: float) -> float:
-    """A time in seconds from timecents, 1,200 log2 of it."""
+    """Convert timecents, 1,200 times log2 of a time in seconds, to seconds."""
     return 2 ** (timecents / 1200)
 
 
@@ -144,7 +144,7 @@ def _envelope(zone: Zone, pitch: int, length: int, rate: int) -> Sound:
 
 
 def _lowpassed(sound: Sound, zone: Zone, rate: int) -> Sound:
-    """The sound low-passed by two poles where the font says so (Bristow-Johnson's cookbook for audio equalisers)."""
+    """Apply the font's two-pole low-pass (Bristow-Johnson's cookbook for audio equalisers) to a sound."""
     cutoff = 8.176 * 2 ** (zone[CUTOFF] / 1200)
     if zone[CUTOFF] >= DEFAULTS[CUTOFF] or cutoff > 0.45 * rate:
         return sound

@@ -106,7 +106,7 @@ class SoundFontFile:
         self.presets = {int(heads["program"][number]): presets[number] for number in melodic}
 
     def recording(self, number: int) -> Recording:
-        """The recording of this number.
+        """Return the recording of this number.
 
         Raises:
             DataError: it is compressed and cannot be decoded.
@@ -173,7 +173,7 @@ class SoundFontFile:
                 raise _Damaged(f"a recording lies from {start} to {end}, beyond the end of all recordings")
 
     def _decode(self, number: int, start: int, end: int) -> NDArray[np.int16]:
-        """The samples of a compressed recording, which lies in these bytes."""
+        """Decode the samples of a compressed recording from its bytes."""
         try:
             import soundfile
         except ImportError as error:
@@ -189,7 +189,7 @@ class SoundFontFile:
 
 
 def _tables(content: memoryview) -> dict[bytes, NDArray[Any]]:
-    """The chunks of a file as arrays of records."""
+    """Return the chunks of a file as arrays of records."""
     if len(content) < 12 or bytes(content[:4]) + bytes(content[8:12]) != b"RIFFsfbk":
         raise _Damaged("it does not begin as one")
     chunks, tables = dict(_chunks(content[12:])), {}
@@ -204,7 +204,7 @@ def _tables(content: memoryview) -> dict[bytes, NDArray[Any]]:
 
 
 def _chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Names and contents of a RIFF file's chunks, lists opened."""
+    """Return names and contents of a RIFF file's chunks, including those within lists."""
     place = 0
     while place + 8 <= len(content):
         name, size = bytes(content[place : place + 4]), int.from_bytes(content[place + 4 : place + 8], "little")
