@@ -31,14 +31,14 @@ COUNT = re.compile("[0-9]{1,4}")
 
 
 class Row(NamedTuple):
-    """What the list says of one mixture.
+    """The row of one mixture in the list.
 
     Attributes:
-        file: path of the mixture's file.
-        name: the mixture's own.
-        number: how many sources it has.
-        confidence: that of their masks.
-        written: names of their files, a * standing for their numbers from 1.
+        file: Path of the mixture's file.
+        name: Name of the mixture.
+        number: Number of its sources.
+        confidence: Confidence of their masks.
+        written: Names of their files, with * for their numbers from 1.
     """
 
     file: str
@@ -52,9 +52,9 @@ class OutputFolder:
     """A folder of results, and the list of them. A file that is not on the list, or is a link, is never touched.
 
     Args:
-        folder: made if it is not there.
-        inputs: files that are never touched either, in the order in which the list has them.
-        shared: whether other runs, of other inputs, may write into the folder at the same time.
+        folder: Path of the folder; it is created if it does not exist.
+        inputs: Files that are never touched either, in the order of the list.
+        shared: Whether other runs, of other inputs, may write into the folder at the same time.
 
     Raises:
         FileError: what lies there as the list, or as the contact sheet, was not written by this program.
@@ -95,7 +95,7 @@ class OutputFolder:
         """Give the path of a file of that name, which is free, or held by an earlier result.
 
         Raises:
-            FileError: somebody else's file, a link or an input lies there, or it is too long a name.
+            FileError: Another program's file, a link or an input lies there, or the name is too long.
         """
         path = self.folder / name
         try:

@@ -20,10 +20,10 @@ class Bank:
 
     Attributes:
         sources: (N, *S) float16, in the mixtures' scale.
-        counts: fewest and most sources of a remix, as the separator found them in the mixtures.
-        round: how many students have made banks before.
-        voices: (N,) int64, whose slot each was found in, where slots are voices.
-        instruments: (N,) int64, the pseudo-instrument of each, where the sources are notes to compose lines from.
+        counts: Fewest and most sources of a remix, as the separator estimated them in the mixtures.
+        round: Number of the bank's round, from 0.
+        voices: (N,) int64, the slot that each source was found in, if slots are voices.
+        instruments: (N,) int64, the pseudo-instrument of each source, if lines are composed from notes.
     """
 
     sources: Tensor
@@ -47,10 +47,13 @@ def make_bank(separation: Separation, share: float, number: int, voices: bool = 
     """Build a bank from the active slots of the most confident separations.
 
     Args:
-        separation: of all training mixtures.
-        share: of the mixtures to keep, above 0 and at most 1.
-        number: the bank's round.
-        voices: whether its slots are voices.
+        separation: Separation of all training mixtures.
+        share: Share of the mixtures to keep, above 0 and at most 1.
+        number: Number of the bank's round.
+        voices: Whether slots are voices.
+
+    Raises:
+        ValueError: No slot of any kept mixture is active.
     """
     best = separation.confidence.topk(max(1, round(share * len(separation)))).indices
     active = separation.active[best]

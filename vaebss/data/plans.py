@@ -1,7 +1,7 @@
-"""What is drawn when: plans of mixtures, and the samplers that hand them out.
+"""Plans of mixtures, and the samplers that distribute them.
 
-A mixture is drawn as a row of signal numbers, its plan, from an address (seed, split, epoch) and the row. So mixtures
-depend on neither the batch size nor the number of workers, nor on where a run was resumed.
+The plan of a mixture is a row of signal numbers that is drawn from an address (seed, split, epoch) and the row's
+number. So mixtures depend neither on the batch size, nor on the number of workers, nor on where a run was resumed.
 """
 
 # B mixtures, M sources in each at most, N signals
@@ -26,11 +26,11 @@ def draw_plan(
     """Draw the numbers of each mixture's sources, (num_mixtures, M) int64, SILENT beyond its count.
 
     Args:
-        num_signals: N, how many there are to draw from, each as likely as any other.
-        num_mixtures: rows to draw. A row depends on the address and its number alone.
-        counts: fewest and most sources, each number from one to the other as likely.
-        address: where the randomness lies.
-        distinct: whether no mixture holds a signal twice, where there are M signals at least.
+        num_signals: N, the number of signals, which are drawn uniformly.
+        num_mixtures: Number of rows. A row depends only on the address and its own number.
+        counts: Fewest and most sources; the numbers between them are drawn uniformly.
+        address: Address of the random numbers, see `seeding.generator`.
+        distinct: Whether no mixture holds a signal twice, if there are M signals or more.
     """
     low, high = counts
     draws = torch.randint(DRAWS, (num_mixtures, high + 1), generator=generator(*address))
@@ -56,9 +56,9 @@ def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *add
 
     Args:
         voices: (N,) int64, from 0 to K - 1.
-        num_mixtures: rows to draw.
-        counts: fewest and most sources, each number from one to the other as likely.
-        address: where the randomness lies.
+        num_mixtures: Number of rows.
+        counts: Fewest and most sources; the numbers between them are drawn uniformly.
+        address: Address of the random numbers, see `seeding.generator`.
     """
     low, high = counts
     sizes, random = voices.bincount(), generator(*address)
@@ -71,7 +71,7 @@ def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *add
 
 
 class FixedPlan(DistributedSampler):
-    """Batches of one fixed plan, every device its share of them; small enough that each device gets one."""
+    """The batches of one fixed plan, shared out among devices; they are small enough that each device gets one."""
 
     def __init__(self, plan: Tensor, batch_size: int, num_replicas: int = 1, rank: int = 0):
         super().__init__(range(len(plan)), num_replicas, rank, shuffle=False)  # type: ignore[arg-type]

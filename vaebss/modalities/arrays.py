@@ -50,14 +50,14 @@ def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool
     """Return a letter for each axis of an array: N, C, H or W.
 
     Args:
-        name: name of the array, for errors.
-        array: the array.
-        stated: what the user says that its axes are; by default they are taken from its shape, see `readings`.
-        lines: whether a row of numbers is a picture of one line.
-        hint: end of errors.
+        name: Name of the array, for errors.
+        array: The array.
+        stated: Axes that the user states; by default they are derived from its shape, see `readings`.
+        lines: Whether a row of numbers is a picture of one line.
+        hint: End of error messages.
 
     Raises:
-        FileError: its numbers are no brightness; its shape does not fit the axes, or fits none or several.
+        FileError: The numbers are not a brightness, or the shape fits none or several of the possible axes.
     """
     if array.dtype.kind not in "buif":
         raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")

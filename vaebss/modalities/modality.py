@@ -28,9 +28,9 @@ class UserSignals(NamedTuple):
 
     Attributes:
         signals: (B, *S).
-        restore: function that brings sources (B, K, *S) into the shape of what was given: K comes after B, or first
-            where there is no B.
-        several: whether there is a B in what was given, else it is one signal.
+        restore: Function that brings sources (B, K, *S) to the shape of the user's array, with K after B, or first if
+            the array has no B.
+        several: Whether the user's array has a B; otherwise it is one signal.
     """
 
     signals: Tensor
@@ -42,11 +42,11 @@ class Part(ABC):
     """Mixtures of a file.
 
     Attributes:
-        signals: (N, *S), what a person is shown of the mixtures: it may be the beginning of each, or fewer pixels.
-        suffix: of the files that hold as much as this one does.
-        rows: whether the signals are rows of one array.
-        steps: into how many steps separating and writing is divided; 0 where it takes no time worth speaking of.
-        progress: function that is called with the number of steps that have been made.
+        signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
+        suffix: Suffix of files that hold as much as this one does.
+        rows: Whether the signals are rows of one array.
+        steps: Number of steps of separating and writing; 0 if they take hardly any time.
+        progress: Function that is called with the number of steps that have been made.
     """
 
     signals: Tensor
@@ -57,10 +57,10 @@ class Part(ABC):
 
     @abstractmethod
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
-        """Separate the mixtures: sources (N, K, *S) of `signals`, and they come before the slots that hold none.
+        """Separate the mixtures: sources (N, K, *S) of `signals`, with the active slots before the inactive ones.
 
         Args:
-            answer: separates pictures (B, C, H, W), masked.
+            answer: Function that separates pictures (B, C, H, W), masked.
         """
 
     @abstractmethod
@@ -68,12 +68,12 @@ class Part(ABC):
         """Write the first sources of one mixture as they are in the file: at its rate, dark on white.
 
         Args:
-            found: what `separated` returned.
-            number: of the mixture, from 0 to N - 1.
-            paths: of one file for each source, of the kind that its name says.
+            found: Result of `separated`.
+            number: Index of the mixture, from 0 to N - 1.
+            paths: Path of one file for each source; its suffix names its kind.
 
         Raises:
-            FileError: a file cannot be written, or cannot hold the source.
+            FileError: A file cannot be written, or cannot hold the source.
         """
 
 
@@ -81,20 +81,20 @@ MODALITIES: dict[str, type["Modality"]] = {}  # by kind, each from the moment th
 
 
 class Modality(ABC):
-    """What is being separated. Separators see its pictures, (B, C, H, W), never the modality.
+    """A kind of signal. Separators see its pictures, (B, C, H, W), never the modality.
 
     Attributes:
-        kind: its name, under which a checkpoint finds the class again.
+        kind: Name of the modality, by which a checkpoint refers to the class.
         plural: Word for several signals, for people.
-        suffixes: of the files that hold its signals; none by default.
-        formats: suffixes of the files that it writes, by default the first.
-        dims: of a signal, as many as S has.
-        audible: whether signals are to be listened to.
+        suffixes: Suffixes of the files that hold its signals; none by default.
+        formats: Suffixes of the files that it writes, the default one first.
+        dims: Number of dimensions S of a signal.
+        audible: Whether signals are sounds.
         shape: (C, H, W) of a picture.
-        exponent: p, pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
-        frequencies: hertz of the centre of each row of a picture, where rows are bands of frequencies.
-        voices: whether slots are the same voices in all windows of a signal, or have to be linked.
-        has_white: whether signals have a white, a ground and a brightest value of a source, which users may state.
+        exponent: p; pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
+        frequencies: Centre of each row of a picture in hertz, if rows are bands of frequencies.
+        voices: Whether slots hold the same voices in all windows of a signal; otherwise they have to be linked.
+        has_white: Whether signals have a white, a background and a brightest value of a source, which users may state.
         metrics: Metrics of estimated signals, the main one first.
         teachers: Names of the shipped models that teach students of this modality, in the order of their slots.
     """
@@ -259,7 +259,7 @@ class Modality(ABC):
 
 
 def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
-    """Read a file in parts; whatever goes wrong is a FileError that names it."""
+    """Read a file in parts; every error becomes a FileError that names the file."""
     with reading(path):
         yield from modality.read(path)
 
@@ -267,13 +267,13 @@ def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
 def separate_signals(
     answer: Callable[..., Separation], modality: Modality, signals: Tensor, **options: Any
 ) -> Separation:
-    """Ask a separator for signals (B, *S), which it sees as pictures, levelled; sources (B, K, *S) add up to them.
+    """Separate signals (B, *S) by the pictures of their levelled windows; sources (B, K, *S) add up to the signals.
 
     Args:
-        answer: a separator's `separate` or `label`, masked.
-        modality: whose pictures the separator knows.
-        signals: to take apart.
-        options: of `answer`.
+        answer: A separator's `separate` or `pseudo_label`, masked.
+        modality: Modality of the separator.
+        signals: Signals to separate.
+        options: Options of `answer`.
     """
     windows = modality.split(signals)
     picture = modality.picture(modality.split(signals * modality.levelling(signals)))

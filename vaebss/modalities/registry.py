@@ -36,14 +36,14 @@ def modality_of(
     """Build the modality of a separator, with a user's own scale where signals have one.
 
     Args:
-        separator: as `vaebss.load` opens it.
-        source_max: brightest value of a single source, of pictures; by default the separator's own.
-        invert: whether pictures show dark sources on white.
-        white: number that stands for white in numbers of pictures.
-        axes: axes of arrays of pictures, see `arrays.axes_of`.
+        separator: Separator that `vaebss.load` returned.
+        source_max: Brightest value of a single source in pictures; by default the separator's own.
+        invert: Whether pictures show dark sources on white.
+        white: Number that stands for white in pictures.
+        axes: Axes of arrays of pictures, see `arrays.axes_of`.
 
     Raises:
-        ValueError: the separator's signals have no white, and an option of those that have one is stated.
+        ValueError: An option for pictures is stated, but the separator is for other signals.
     """
     modality = MODALITIES[separator.modality["kind"]]
     stated = {"source_max": source_max, "invert": invert or None, "white": white, "axes": axes}
@@ -55,12 +55,12 @@ def modality_of(
 
 
 class Look(NamedTuple):
-    """How a user's mixtures are taken.
+    """The assumptions about a user's mixtures.
 
     Attributes:
-        modality: what follows from that.
-        assumed: one line that says what was assumed; empty if nothing was.
-        unusual: whether the model would have assumed something else by itself.
+        modality: Modality that follows from the assumptions.
+        assumed: One line that states them; empty if there are none.
+        unusual: Whether the model would have assumed something else by itself.
     """
 
     modality: Modality
@@ -74,9 +74,9 @@ def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[
     A separator that is not `bounded` was trained on a user's own mixtures, and takes others to be as bright as those.
 
     Args:
-        separator: as `vaebss.load` opens it.
-        options: those of `modality_of` by their names, None where the user has not stated one.
-        first: reads some of the mixtures as a modality reads them; it is asked only if they have to be looked at.
+        separator: Separator that `vaebss.load` returned.
+        options: Options of `modality_of` by name; None for those that the user has not stated.
+        first: Function that reads some of the mixtures by a modality; it is only called if they have to be examined.
     """
     modality = modality_of(separator, **options)
     unknown = ["invert", "source_max"] if separator.bounded else ["invert"]

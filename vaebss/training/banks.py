@@ -1,9 +1,9 @@
-"""How banks are made: a separator's own confident estimates become the sources of a student's remixes.
+"""The making of banks: a separator's own confident estimates become the sources of a student's remixes.
 
 A trained separator, the teacher, separates the training mixtures. Its most confident estimates, pseudo-sources, make a
-bank. A student learns to separate remixes of the bank, whose parts are known; then it separates the training mixtures
-anew, which makes a better bank, and learns on. The errors of an estimate have nothing to do with what it is remixed
-with, so that the student averages them away. No true source takes part. The method is related to RemixIT (Tzinis et
+bank. A student learns to separate remixes of the bank, whose parts are known. Then it separates the training mixtures
+anew, which makes a better bank, and learns on. The errors of an estimate are independent of the sources that it is
+remixed with, so the student averages them out. No true source takes part. The method is related to RemixIT (Tzinis et
 al. 2022), MixCycle (Karamatli and Kirbiz 2022) and noisy-student training (Xie et al. 2020).
 """
 
@@ -31,17 +31,17 @@ from vaebss.training.checkpointing import ending_at_once
 
 
 class BankMaker:
-    """Makes the bank of each round: the first by the teacher, later ones by the student.
+    """The maker of the bank of each round: the first by the teacher, later ones by the student.
 
     Args:
-        data: The mixtures, and the options of the banks.
+        data: Data module of the mixtures, with the options of the banks.
         student: The separator that is trained.
         teacher: Returns the separator that makes the first bank; it is called only where that bank is missing.
         path: File in which the bank is kept, so that a resumed run has it; None keeps it in memory alone.
 
     Attributes:
-        watch: Sees every batch that a bank is made of, with its true sources, and what was found in it: for scores
-            alone. None leaves the sources out.
+        watch: Function that is called with every batch of a bank, its true sources and its separation, only to score
+            them. If it is None, true sources are left out.
         bank: The bank that was made last.
     """
 
@@ -100,14 +100,13 @@ class BankMaker:
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
     """Return the share of proper subsets of the estimated sources whose count is found again after remixing, (B,).
 
-
     Two notes in one slot are separated once they are alone, and two halves of a note are merged once they are together.
     The measure is related to MixCycle (Karamatli and Kirbiz 2022).
 
     Args:
-        separator: that found them.
-        modality: as it sees signals.
-        found: (B, K, *S), masked.
+        separator: Separator that estimated the sources.
+        modality: Modality of the separator.
+        found: Separation with masked sources (B, K, *S).
     """
     right, asked = torch.zeros_like(found.confidence), torch.zeros_like(found.confidence)
     slots = range(found.active.shape[1])

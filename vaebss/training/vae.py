@@ -75,8 +75,9 @@ class VAEBSS(System):
 
         Args:
             mixture: (B, C, H, W).
-            stage: of training; with `address`, where the posterior noise lies.
-            address: the step in training, else the batch.
+            stage: Stage of training; it selects the posterior noise together with `address`.
+            address: Number of the step in training, otherwise of the batch.
+
         """
         noise = generator(self.model.seed, NOISE[stage], address, self.global_rank, device=mixture.device)
         bound = self.model.bound(mixture, noise)
