@@ -86,3 +86,11 @@ def checkpoint(run_folder) -> Path:
 @pytest.fixture
 def random_mixture() -> torch.Tensor:
     return torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU"))

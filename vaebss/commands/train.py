@@ -217,8 +217,7 @@ class TrainCLI(LightningCLI):
 
         A resumed run keeps the number that it began with, and a dry run has its own.
         """
-        steps: Any = self.config.steps
-        minutes, data = self.config.minutes, self.datamodule
+        steps, minutes, data = self.config.steps, self.config.minutes, self.datamodule
         if self.config.ckpt or run.is_dry or (steps is None and minutes is None):
             return
         if minutes is not None:
@@ -226,7 +225,8 @@ class TrainCLI(LightningCLI):
             steps = steps_until(end, self.model, data, self.trainer.max_epochs or 0, self.trial_trainer)
             when = datetime.now() + timedelta(seconds=end - time.monotonic())
             run.say(f"Steps: {steps} (--steps) fit into {minutes:g} minutes. Expected end: {when:%H:%M:%S}")
-        self.config.steps, self.config.minutes = set_steps(data, steps, self.trainer), None
+        self.config.steps = set_steps(data, steps or 0, self.trainer)
+        self.config.minutes = None
         self.config.data.epoch_size = data.hparams.epoch_size
 
     def trial_trainer(self, **options: Any) -> Trainer:

@@ -3,7 +3,7 @@
 # B mixtures, M sources in each at most, N signals, S the shape of a signal
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -40,6 +40,12 @@ class MixtureDataset(Dataset[Batch]):
         self.signals, self.scale, self.modality, self.vary = signals, scale, modality, vary
         self.conditions, self.truth = conditions, truth and vary is None
 
+    def to(self, device: torch.device) -> Self:
+        """Keep the signals on a device, where batches are then mixed and pictured."""
+        if isinstance(self.signals, Tensor):
+            self.signals = self.signals.to(device)
+        return self
+
     def __getitem__(self, plan: Tensor) -> Batch:
         """Return the batch of a plan (B, M).
 
@@ -55,8 +61,9 @@ class MixtureDataset(Dataset[Batch]):
 
     def mixed(self, plan: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levelled mixtures (B, *S) of a plan (B, M) and their sources (B, M, *S) in the same scale."""
-        there = plan != SILENT
-        sources = self.signals[plan.clamp(min=0)].float() * self.scale
+        numbers = plan.to(self.signals.device) if isinstance(self.signals, Tensor) else plan
+        there = numbers != SILENT
+        sources = self.signals[numbers.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))
         ideal = self.conditions == IDEAL
         sources, signal = (sources, sources.sum(1)) if ideal else self.conditions.mixed(sources, plan)

@@ -28,11 +28,12 @@ class Conditions:
         draws = [generator(*(row + 1).tolist()) for row in plan]
         low, high = self.gains
         gains = torch.stack([low + (high - low) * torch.rand(plan.shape[1], generator=draw) for draw in draws])
+        gains = gains.to(sources.device)
         sources = sources * gains.view(*gains.shape, *[1] * (sources.ndim - 2))
         mixture = sources.sum(1)
         if self.noise:
             noise = torch.stack([torch.randn(mixture.shape[1:], generator=draw) for draw in draws])
-            mixture = (mixture + self.noise * noise).clamp(min=0)
+            mixture = (mixture + self.noise * noise.to(mixture.device)).clamp(min=0)
         return sources, mixture
 
 

@@ -14,8 +14,9 @@ def detuned(signals: Tensor, plan: Tensor, semitones: float) -> Tensor:
     By how much follows from what is mixed, a plan (B, M), so that the same mixture always sounds the same.
     """
     spread = torch.tensor(GOLDEN[: plan.shape[1]], dtype=torch.float64)
-    shares = ((plan + 1) * spread).sum(1, keepdim=True) % 1
-    places = torch.arange(signals.shape[1]) * 2 ** (-semitones / 12 * shares)  # (B, T), of each new sample
+    shares = (((plan + 1) * spread).sum(1, keepdim=True) % 1).to(signals.device)
+    # (B, T), the place of each new sample
+    places = torch.arange(signals.shape[1], device=signals.device) * 2 ** (-semitones / 12 * shares)
     before = places.long()
     after = (before + 1).clamp(max=signals.shape[1] - 1)
     return torch.lerp(signals.gather(1, before), signals.gather(1, after), (places - before).float())

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from vaebss.data.batches import MixtureDataset
 from vaebss.data.corpora.open import OPTIONS, open_corpus, unused
 from vaebss.data.corpus import Corpus, Split
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL, FixedPlan, FreshPlan
@@ -21,6 +23,7 @@ from vaebss.modalities.modality import Modality
 
 tell_once = cache(rank_zero_only(partial(print, flush=True)))
 EVALUATION_BATCH = 500
+ROOM = 4  # times the memory of the signals that a GPU must have free to hold them
 NUM_MIXED = 2
 
 
@@ -185,7 +188,19 @@ class MNISTMixtures(LightningDataModule):
 
     def _loader(self, split: Split, plans: DistributedSampler, truth: bool | None = None) -> DataLoader:
         dataset = self.corpus.dataset(split, self.modality, truth)
+        dataset = self.on_device(dataset) if split == "train" else dataset
         return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=self.hparams.num_workers)
+
+    def on_device(self, dataset: Any) -> Any:
+        """Return a data set that keeps its signals on the GPU of this process, if there is one and it has room.
+
+        Other processes, which `num_workers` starts, cannot share a GPU's memory: then signals stay where they are.
+        """
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type != "cuda" or self.hparams.num_workers or not isinstance(dataset, MixtureDataset):
+            return dataset
+        free, _ = torch.cuda.mem_get_info(device)
+        return dataset.to(device) if getattr(dataset.signals, "nbytes", math.inf) < free / ROOM else dataset
 
     @property
     def is_first_process(self) -> bool:

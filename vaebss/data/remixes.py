@@ -112,7 +112,7 @@ class Remixes(MNISTMixtures):
         plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self.world)
         plans.set_epoch(epoch, seen)
         dataset = RemixDataset(sources, 1.0, self.modality, conditions=self.remixed)
-        return DataLoader(dataset, batch_size=None, sampler=plans, num_workers=hparams.num_workers)
+        return DataLoader(self.on_device(dataset), batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
     def _of_voices(self, bank: Bank, epoch: int) -> Tensor | None:
         """Return the plan of an epoch's remixes if slots are voices."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_autocast
@@ -172,5 +172,9 @@ class Masker(Separator):
 
 def _follow(average: list[Tensor], current: list[Tensor], steps: Tensor | int, decay: float) -> None:
     """Update the running average by one step. PyTorch's own function is a closure, which cannot be pickled."""
-    follow: Any = get_ema_multi_avg_fn(decay)
-    follow(average, current, steps)
+    foreach: Any = torch  # whose functions of lists type checkers do not know
+    if average[0].is_floating_point():
+        foreach._foreach_lerp_(average, current, 1 - decay)
+    else:  # counts of batches, of which a mean is rounded down
+        parts = foreach._foreach_mul(average, decay), foreach._foreach_mul(current, 1 - decay)
+        foreach._foreach_copy_(average, foreach._foreach_add(*parts))

@@ -1,5 +1,6 @@
 """Checkpoints of a run: written completely, after each epoch and where a run is stopped, never of diverged weights."""
 
+import math
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from vaebss.atomic import atomic_write
 
 NOTICES = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))  # of schedulers
+CHECKED_STEPS = 50  # from one look at the losses to the next, on a GPU
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -34,16 +36,30 @@ class WholeCheckpoints(TorchCheckpointIO):
 class FiniteTraining(Callback):
     """A callback that ends a run whose loss is no longer finite, before its weights reach a checkpoint.
 
+    On a CPU it looks at each loss. On a GPU it would have to wait for it: there it looks at the sum of all losses every
+    few steps, and before each checkpoint.
+
     Raises:
         ValueError: The loss is not finite; the error names the step, the logged values and the weights concerned.
     """
 
+    def __init__(self):
+        self.losses: Any = 0.0
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if torch.isfinite(outputs["loss"]):
+        self.losses = self.losses + outputs["loss"].detach()
+        if self.losses.device.type == "cpu" or trainer.global_step % CHECKED_STEPS == 0:
+            self._check(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._check(trainer, pl_module)
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if math.isfinite(self.losses):
             return
-        parts = [name for name, value in trainer.callback_metrics.items() if not torch.isfinite(value).all()]
+        parts = ["train/loss"]
         parts += [name for name, value in pl_module.named_parameters() if not torch.isfinite(value).all()][:3]
         raise ValueError(
             f"training went astray in step {trainer.global_step}: {', '.join(parts)} is not a number. The last "

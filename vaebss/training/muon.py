@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaebss.hardware import bfloat16_pays
 
+foreach: Any = torch  # whose functions of lists of tensors type checkers do not know
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients and number of steps that Jordan et al. found
 NEWTON_SCHULZ_STEPS = 5
 SMALLEST = 8  # side of a matrix from which on it is worth being treated as one
@@ -65,28 +67,44 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    move = self._along_orthogonal if _is_matrix(parameter) else self._as_adam
-                    move(parameter, parameter.grad, self.state[parameter], group)
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for move, those in ((self._along_orthogonal, True), (self._as_adam, False)):
+                if parameters := [parameter for parameter in moving if _is_matrix(parameter) is those]:
+                    move(parameters, [parameter.grad for parameter in parameters], group)
         return loss
 
-    @staticmethod
-    def _along_orthogonal(parameter: Tensor, gradient: Tensor, state: dict, group: dict) -> None:
-        momentum = state.setdefault("momentum", torch.zeros_like(parameter)).lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalised(gradient.lerp(momentum, group["momentum"]).flatten(1))
-        parameter.add_(update.view_as(parameter), alpha=-group["lr"] * STEP * math.sqrt(max(update.shape)))
+    def _along_orthogonal(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
+        states = [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+        momenta = [state["momentum"] for state in states]
+        foreach._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        for parameter, ahead in zip(
+            parameters, foreach._foreach_lerp(gradients, momenta, group["momentum"]), strict=True
+        ):
+            update = orthogonalised(ahead.flatten(1))
+            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * STEP * math.sqrt(max(update.shape)))
 
-    @staticmethod
-    def _as_adam(parameter: Tensor, gradient: Tensor, state: dict, group: dict) -> None:
-        if not state:
-            state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
-        state["step"] += 1
+    def _as_adam(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
+        """Step all at once; those that have made as many steps as each other share their bias corrections."""
+        by_step: dict[int, list[int]] = {}
+        for number, parameter in enumerate(parameters):
+            state = self.state[parameter]
+            if not state:
+                state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
+            state["step"] += 1
+            by_step.setdefault(state["step"], []).append(number)
         beta1, beta2 = group["betas"]
-        state["mean"].lerp_(gradient, 1 - beta1)
-        state["square"].lerp_(gradient.square(), 1 - beta2)
-        scale = (state["square"] / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
+        for step, numbers in by_step.items():
+            moved, slopes = [parameters[number] for number in numbers], [gradients[number] for number in numbers]
+            means, squares = ([self.state[parameter][name] for parameter in moved] for name in ("mean", "square"))
+            foreach._foreach_lerp_(means, slopes, 1 - beta1)
+            foreach._foreach_lerp_(squares, foreach._foreach_mul(slopes, slopes), 1 - beta2)
+            scales = foreach._foreach_div(squares, 1 - beta2**step)
+            foreach._foreach_sqrt_(scales)
+            foreach._foreach_add_(scales, group["eps"])
+            foreach._foreach_addcdiv_(moved, means, scales, value=-group["lr"] / (1 - beta1**step))
 
 
 def _is_matrix(parameter: Tensor) -> bool:

@@ -44,6 +44,7 @@ class RemixSeparator(System):
         super().__init__()
         check_above_zero(model__lr=lr)
         check_at_least(0, model__lr_min=lr_min)
+        self._followed: list[tuple[list[Tensor], list[Tensor]]] = []
         self._set_model(Masker(**model), lr=lr, lr_min=lr_min)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -52,8 +53,9 @@ class RemixSeparator(System):
         errors = self.modality.errors(shares, batch["signal"], sources)
         cost = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
         loss = cost(errors, self.model.source_scale).mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(sources))
-        self.log_rate()
+        if self.logs_now:
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(sources))
+            self.log_rate()
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -63,7 +65,29 @@ class RemixSeparator(System):
         the end of a decayed learning rate.
         """
         super().optimizer_step(*args, **kwargs)
-        self.model.average.update_parameters(self.model.network)
+        if not self._followed:
+            self.model.average.update_parameters(self.model.network)
+            self._followed = self._pairs()
+            return
+        follow: Any = self.model.average.multi_avg_fn
+        with torch.no_grad():  # as update_parameters does, which would have a GPU's step wait for the host twice
+            for average, current in self._followed:
+                follow(average, current, self.model.average.n_averaged)
+            self.model.average.n_averaged += 1
+
+    def on_train_start(self) -> None:
+        """Weights have been moved to their device, and may not be those of the last training."""
+        self._followed = []
+
+    def _pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Return the tensors of the running average and of the network, those of a type together."""
+        averages, currents = ([*m.parameters(), *m.buffers()] for m in (self.model.average.module, self.model.network))
+        kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for average, current in zip(averages, currents, strict=True):
+            pairs = kinds.setdefault(average.dtype, ([], []))
+            pairs[0].append(average.detach())
+            pairs[1].append(current.detach())
+        return list(kinds.values())
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Muon, and a learning rate that is set before every step."""

@@ -59,6 +59,12 @@ class System(LightningModule):
         self.log_dict(means, batch_size=len(mixture), sync_dist=True)
         return {"separation": separation}
 
+    @property
+    def logs_now(self) -> bool:
+        """Whether loggers listen in this step. To log every step would take a seventh of a small one."""
+        trainer: Any = self.trainer
+        return (self.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
+
     def log_rate(self) -> None:
         """Log the learning rate of this step."""
         optimizer: Any = self.optimizers()

@@ -89,10 +89,7 @@ class VAEBSS(System):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, of which only the mixture is read."""
         loss, bound = self.loss(batch["mixture"], "train", self.global_step)
-        trainer: Any = self.trainer
-        # Only where the logger listens: in every step it would take a seventh of a small one.
-        due = (self.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
-        if due or not torch.isfinite(loss):
+        if self.logs_now:
             self._log("train", loss, bound)
             self.log("train/beta", warmed_up(self.model.beta, self.global_step, self.hparams.warmup_steps))
             self.log_rate()
