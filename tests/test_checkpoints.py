@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vaebss
-from vaebss import VAE, VAEBSS, CheckpointError, Masker
+from vaebss import VAE, VAEBSS, CheckpointError, Masker, RemixSeparator
+from vaebss.data.mixtures import MNISTMixtures
 from vaebss.models.separator import Separator
 
 
@@ -166,3 +167,39 @@ def test_memory_is_not_taken_for_weights_that_a_checkpoint_lacks(tmp_path, monke
     torch.save(contents | {"hyper_parameters": contents["hyper_parameters"] | {"hidden_dims": [10**9]}}, "bad.ckpt")
     with pytest.raises(CheckpointError, match=r"encoder.*must be"):
         vaebss.load("bad.ckpt")
+
+
+@pytest.mark.parametrize("kind", [VAEBSS, RemixSeparator])
+def test_lightnings_own_call_imports_nothing_that_a_checkpoint_names(kind, tmp_path, monkeypatch):
+    """An `_instantiator` is what Lightning itself imports and calls; a leading underscore is its sign."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trap.py").write_text("import os; os.mkdir('trapped'); make = print")
+    monkeypatch.chdir(tmp_path)
+    contents = tiny(kind.__name__)
+    for named in ("trap.make", "pytorch_lightning.cli.instantiate_module"):
+        hidden = {"_instantiator": named, "_class_path": "trap.make"}
+        changed = contents | {"hyper_parameters": contents["hyper_parameters"] | hidden, "hparams_name": "lr"}
+        torch.save(changed | {"hparams_type": "trap.make", "hparams": hidden}, "named.ckpt")
+        module = kind.load_from_checkpoint("named.ckpt", map_location="cpu", strict=True, lr=0.25)
+        assert module.hparams.lr == 0.25
+        for name, weight in contents["state_dict"].items():
+            torch.testing.assert_close(module.model.state_dict()[name], weight, rtol=0, atol=0)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lightnings_own_call_refuses_bad_checkpoints_as_load_does(kind, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spoil(tmp_path / "bad.ckpt", kind, checkpoint)
+    for module in (VAEBSS, MNISTMixtures):
+        with pytest.raises(CheckpointError, match=r"bad\.ckpt"):
+            module.load_from_checkpoint("bad.ckpt")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_lightnings_own_call_refuses_another_module(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a VAEBSS, not a RemixSeparator"):
+        RemixSeparator.load_from_checkpoint(checkpoint)
+    torch.save(tiny("VAEBSS") | {"datamodule_hyper_parameters": {"_instantiator": "trap.make"}}, "named.ckpt")
+    assert MNISTMixtures.load_from_checkpoint("named.ckpt", source="bundled").hparams.source == "bundled"

@@ -1,7 +1,9 @@
 """Opening checkpoints as plain models, without ever running code from them."""
 
 import inspect
+import io
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,34 @@ def load(path: str | Path) -> Separator:
         torch.Size([4, 2, 1, 28, 28])
     """
     return build(read(path), path)
+
+
+def for_lightning(path: str | Path, kind: type, key: str) -> io.BytesIO:
+    """Return a checkpoint in memory that Lightning's `load_from_checkpoint` may open: nothing in it names code.
+
+    Lightning imports and calls what hyper-parameters with a leading underscore name. They are left out, and so is all
+    but the weights and the hyper-parameters.
+
+    Args:
+        path: as of `load`.
+        kind: class of the LightningModule or LightningDataModule to make.
+        key: name under which the checkpoint holds its hyper-parameters.
+
+    Raises:
+        CheckpointError: the file is not one of vaebss, holds another module, or lacks the hyper-parameters.
+    """
+    checkpoint = read(path)
+    build(checkpoint, path)
+    if kind.__name__ in MODELS and checkpoint["model_class"] != kind.__name__:
+        raise CheckpointError(f"{path} holds a {checkpoint['model_class']}, not a {kind.__name__}")
+    if key not in checkpoint:
+        raise CheckpointError(f"{path} has no {key}, of which a {kind.__name__} is made")
+    options = {name: value for name, value in checkpoint[key].items() if not str(name).startswith("_")}
+    file = io.BytesIO()
+    kept = {"state_dict": checkpoint["state_dict"], key: options}
+    torch.save(kept | {"pytorch-lightning_version": version("pytorch-lightning")}, file)
+    file.seek(0)
+    return file
 
 
 def mean(checkpoints: list[dict[str, Any]]) -> dict[str, Any]:

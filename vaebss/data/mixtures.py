@@ -6,7 +6,8 @@ Samplers draw plans in the main process; the data set only gathers, a whole batc
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -14,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from vaebss.checkpoints import for_lightning
 from vaebss.data.batches import MixtureDataset
 from vaebss.data.corpora.open import OPTIONS, open_corpus, unused
 from vaebss.data.corpus import Corpus, Split
@@ -86,6 +88,12 @@ class MNISTMixtures(LightningDataModule):
         if not (0 < self.corpus.source_scale <= 1 or math.isinf(self.corpus.source_scale)):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {self.corpus.source_scale}")
         self.modality: Modality = self.corpus.modality
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, *args: Any, **options: Any) -> Self:  # type: ignore[override]
+        """Load as Lightning does, but from what `vaebss.load` opens, and without importing what a checkpoint names."""
+        file = for_lightning(checkpoint_path, cls, cls.CHECKPOINT_HYPER_PARAMS_KEY)
+        return super().load_from_checkpoint(file, *args, **options)
 
     def tell_unused(self, names: Iterable[str]) -> None:
         """Print one line about options that were set, though they have no meaning for this kind of data."""

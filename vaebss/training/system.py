@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from vaebss.checkpoints import FORMAT
+from vaebss.checkpoints import FORMAT, for_lightning
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
@@ -32,6 +33,12 @@ class System(LightningModule):
         self.model = model
         options = {name: list(value) if isinstance(value, tuple) else value for name, value in model.options.items()}
         self.save_hyperparameters(options | training)  # of plain values: loggers write them as YAML for any reader
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, *args: Any, **options: Any) -> Self:  # type: ignore[override]
+        """Load as Lightning does, but from what `vaebss.load` opens, and without importing what a checkpoint names."""
+        file = for_lightning(checkpoint_path, cls, cls.CHECKPOINT_HYPER_PARAMS_KEY)
+        return super().load_from_checkpoint(file, *args, **options)
 
     def forward(self, mixture: Tensor) -> Tensor:
         return self.model(mixture)
