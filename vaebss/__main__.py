@@ -9,7 +9,7 @@ COMMANDS = {
     "fit": "train a separator on mixtures alone",
     "remix": "train a mask network on remixes of a separator's estimates",
     "test": "score a checkpoint on fixed test mixtures",
-    "separate": "take your own mixtures apart",
+    "separate": "separate your own mixtures",
     "export": "turn a model into an ONNX file",
     "demo": "a page in the browser: digits and notes overlap and come apart",
     "compare": "train and score every method of the paper's Table II",

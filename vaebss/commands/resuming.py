@@ -52,23 +52,23 @@ def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
     """Return the options that a run was started with, by their full names, without those of PLACE.
 
     Args:
-        checkpoint: the contents of `path`.
-        path: named in errors.
-        known: names of the options that there are today.
+        checkpoint: Contents of `path`.
+        path: Path of the checkpoint, for errors.
+        known: Names of the options of this version.
 
     Raises:
-        CheckpointError: the training state is missing or malformed, or there are options that no longer exist.
+        CheckpointError: The training state is missing or malformed, or options no longer exist.
     """
     if lacking := [name for name, kind in RUN_STATE.items() if not isinstance(checkpoint.get(name), kind)]:
         raise CheckpointError(
             f"{path} has no training state ({', '.join(sorted(lacking))} missing or malformed): "
-            "it can be an --init, not a --ckpt"
+            "use --init instead of --ckpt"
         )
     saved = configuration(checkpoint, path, known)
     saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}
     if gone := [name for name in saved if name not in known]:
         raise CheckpointError(
-            f"{path} has options that are no more, {', '.join(map(str, gone))}: it can be an --init, not a --ckpt"
+            f"{path} has options that no longer exist ({', '.join(map(str, gone))}): use --init instead of --ckpt"
         )
     return saved
 
@@ -118,7 +118,7 @@ def trusted_options(saved: dict[str, Any], typed: dict[str, Any], path: str) -> 
     """Return the saved options without those that may have something imported, which must have been typed again.
 
     Raises:
-        CheckpointError: one of them was not typed, or differently.
+        CheckpointError: One of them was not typed, or was typed with another value.
     """
     doubtful = importable(saved)
     for name, part in doubtful.items():
@@ -146,7 +146,7 @@ def lies_below(name: str, names: Iterable[str]) -> bool:
 
 
 def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
-    """Raise a ValueError if an option differs from the saved one, which is its default: then it was typed."""
+    """Raise a ValueError if the command line changes a saved option. Saved options are the defaults here."""
     for name, value in saved.items():
         if options.get(name) != value:
             raise ValueError(
@@ -156,7 +156,7 @@ def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def refuse_explosive(text: str, name: str | Path) -> None:
-    """Raise a ValueError if the anchors of a YAML text would unfold into more values than anyone writes."""
+    """Raise a ValueError if the anchors of a YAML text would unfold into more than MAX_VALUES values."""
     sizes: dict[int, int] = {}
 
     def size(node: Any) -> int:

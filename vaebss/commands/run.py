@@ -1,4 +1,4 @@
-"""A training run: its own folder, and how it begins, is told about and ends."""
+"""A training run: its folder, its start, its progress and its end."""
 
 import os
 import shlex

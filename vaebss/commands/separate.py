@@ -295,5 +295,5 @@ def complain(error: Exception | str) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/separate.py: 2 if an input, or all of them, cannot be taken apart."""
+    """Entry point of scripts/separate.py; return 2 if an input, or all of them, cannot be separated."""
     return run_cleanly("separate", lambda: separate(parse(sys.argv[1:] if args is None else args)))

@@ -78,9 +78,9 @@ class TrainCLI(LightningCLI):
     """The options of a training command, and the model, data and trainer that they describe.
 
     Attributes:
-        initial: contents of the checkpoint that the run starts from or goes on with; empty where there is none.
-        files: of options, that `--config` names.
-        typed: the options without anything from a checkpoint, by their full names.
+        initial: Contents of the checkpoint that the run starts from or resumes; empty if there is none.
+        files: Files of options that `--config` names.
+        typed: Options without those of a checkpoint, by their full names.
     """
 
     command: ClassVar[str]
@@ -130,7 +130,7 @@ class TrainCLI(LightningCLI):
         self.files = configurations(sys.argv[1:] if args is None else args)
         options, known = parser.parse_args(args), flatten(parser.get_defaults().as_dict()).keys()
         if lacking := [name for name in known if name not in options]:
-            raise ValueError(f"{lacking[0].split('.')[0]} must be options by their names")
+            raise ValueError(f"`{lacking[0].split('.')[0]}` must be a mapping of option names to values")
         opened = None if options.ckpt else self.opened(options)
         proposed = self.default_options(options, opened) if opened else {}
         if path := options.ckpt or proposed.get("init", options.init):
@@ -160,7 +160,7 @@ class TrainCLI(LightningCLI):
         return {}
 
     def resume(self, begun: dict[str, Any]) -> None:
-        """What a run did and chose when it began, as its own file of options names it, is not done once more."""
+        """Take over what the run chose when it began, from its own options, so that it is not done again."""
         if self.config.init not in (None, begun.get("init")):
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         self.config.init = None
@@ -198,7 +198,7 @@ class TrainCLI(LightningCLI):
             self._overfit(trainer.overfit_batches)
 
     def _overfit(self, batches: float) -> None:
-        """On a list of so many batches of mixtures, or of such a share of an epoch: Lightning would repeat samples."""
+        """Train on a list of `batches` batches, or of that share of an epoch. Lightning itself would repeat samples."""
         data = self.config.data
         number = batches if isinstance(batches, int) else max(1, int(batches * data.epoch_size / data.batch_size))
         data.num_mixtures = data.epoch_size = int(number * data.batch_size)
@@ -230,7 +230,7 @@ class TrainCLI(LightningCLI):
         self.config.data.epoch_size = data.hparams.epoch_size
 
     def trial_trainer(self, **options: Any) -> Trainer:
-        """Return a Trainer as the run's on the same devices, which writes nothing."""
+        """Return a Trainer with the run's options and devices, which writes no files."""
         quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_model_summary"], False)
         quiet |= {"plugins": self.plugins, "profiler": None, "max_steps": -1, "max_time": None}
         return Trainer(**(self.config_init["trainer"].as_dict() | quiet | options))
@@ -270,7 +270,7 @@ def dumped(parser: LightningArgumentParser, options: Any, known: Iterable[str]) 
 
 
 def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
-    """The hyper-parameters of the model to start from, and the brightness and the spectrograms that it knows."""
+    """Return the hyper-parameters of the model to start from, and its options of brightness and spectrograms."""
     hparams = checkpoint.get("hyper_parameters", {})
     options = {f"model.{name}": value for name, value in hparams.items()}
     options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
@@ -287,13 +287,13 @@ def configurations(args: list[str]) -> list[Path]:
 
 
 def cause(error: Exception) -> str:
-    """What is wrong, in one line; of an option of several types, what is wrong with the class that it names."""
+    """Return the error in one line; for an option of several types, the error of the class that it names."""
     told = CLASS_PATH.search(str(error))
     return f"{told[1].rpartition('.')[2]}: {told[2]}" if told else first_line(error)
 
 
 def train(command: str, run: Callable[[], None]) -> int:
-    """Exit code of a training command; what Lightning knows to be the user's is one line too."""
+    """Run a training command and return its exit code. Lightning's errors about options become one line too."""
 
     def main() -> None:
         torch.set_float32_matmul_precision("high")

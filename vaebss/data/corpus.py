@@ -72,7 +72,7 @@ class Corpus(ABC):
 
     @property
     def title(self) -> str:
-        """What is mixed, in words for a person."""
+        """The name of what is mixed, for people."""
         return self.name
 
     @property
@@ -146,7 +146,7 @@ class Singles(Corpus):
     Attributes:
         scale: Factor that makes a stored signal a source of a mixture.
         conditions: Gains of the sources and noise of the mixtures.
-        vary: Changes training mixtures (B, *S), given their plan; nobody knows the sources of changed mixtures.
+        vary: Function that changes training mixtures (B, *S), given their plan. Their true sources are then unknown.
     """
 
     scale: float = 1.0

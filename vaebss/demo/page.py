@@ -10,7 +10,7 @@ from vaebss.demo.digits_tab import digits_tab
 from vaebss.demo.html import asset
 from vaebss.demo.notes_tab import notes_tab
 
-TITLE = '<b style="font-size: 17px">Mixtures, taken apart by models that learnt from mixtures alone</b>'
+TITLE = '<b style="font-size: 17px">Separation of mixtures by models that were trained on mixtures alone</b>'
 
 STYLE = asset("page.css")
 

@@ -17,11 +17,11 @@ def white_of(name: str, dtype: np.dtype) -> int:
     """Return the number that stands for white in a dtype.
 
     Raises:
-        FileError: nobody knows.
+        FileError: The white of this dtype is unknown.
     """
     white = WHITE.get(f"{dtype.kind}{dtype.itemsize}")
     if white is None:
-        raise FileError(f"{name} holds {dtype}, of which nobody knows the white: state it, or save array / white")
+        raise FileError(f"{name} holds {dtype}, whose white is unknown: state it, or save array / white")
     return white
 
 
@@ -47,10 +47,10 @@ def opaque(name: str, images: Tensor, background: float) -> Tensor:
     """Images (N, 2 or 4, H, W), alpha last, on a background of one brightness: (N, 1 or 3, H, W).
 
     Raises:
-        FileError: that is no alpha.
+        FileError: The last channel exceeds 1, so it cannot be alpha.
     """
     if images.max() > 1:
-        raise FileError(f"{name} holds {images.shape[1]} channels, with numbers above 1, so that the last is no alpha")
+        raise FileError(f"{name} holds {images.shape[1]} channels; the last is above 1 somewhere and cannot be alpha")
     colour, alpha = images[:, :-1], images[:, -1:]
     return colour * alpha + background * (1 - alpha)
 

@@ -97,7 +97,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def check_no_pipe(path: str | Path) -> None:
-    """Raise a FileError if a path is one of a pipe or a device: reading it might wait for ever."""
+    """Raise a FileError if a path is a pipe or a device, as reading it might never end."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):  # nothing lies there, or nothing that can be looked at

@@ -146,7 +146,7 @@ class Images(Modality):
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
         if sample_rate is not None:
-            raise ValueError("sample_rate is of sound, and this model takes pictures apart")
+            raise ValueError("sample_rate is an option for sounds, and this model separates pictures")
         if channels is not None:
             raise ValueError("channels is an option for sounds: name the axes of pictures by axes, such as NCHW")
         read = as_images(signals, self.axes, self.of_lines, self.white, float(self.invert))

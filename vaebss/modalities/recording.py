@@ -21,7 +21,7 @@ from vaebss.models.separator import CHUNK
 from vaebss.separation import Separation
 
 AT_ONCE = 16  # windows of all channels
-SHOWN = 60  # seconds of a recording that a person is shown
+SHOWN = 60  # seconds of a recording in a figure
 PASSES = 5  # over all windows: level, shares, links, highs, writing
 
 

@@ -91,7 +91,7 @@ def _is_wide(page: TiffPage) -> bool:
 
 
 def _is_packed(page: TiffPage) -> bool:
-    """Return whether nobody reads a page: tifffile not its compression, and Pillow not such numbers."""
+    """Return whether a page cannot be read: tifffile lacks its compression, and Pillow its type of numbers."""
     if page.dtype is None or page.bitspersample not in WIDE or _is_plain(page):
         return False
     return page.samplesperpixel > 1 or page.dtype.itemsize == 8 or page.dtype == np.float16

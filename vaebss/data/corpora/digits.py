@@ -84,11 +84,11 @@ def load_digits(source: SourceName, root: str | Path) -> DigitImages:
     """Load the images of `source` from `root`, or download them to it if they are missing.
 
     Args:
-        source: name of the set. "auto" is MNIST where it is at hand or can be fetched, else "bundled".
-        root: folder in torchvision's layout, <root>/MNIST/raw and so on, of archives, extracted files or both.
+        source: Name of the set. "auto" is MNIST if it is in `root` or can be downloaded, otherwise "bundled".
+        root: Folder in torchvision's layout, <root>/MNIST/raw and so on, with archives, extracted files or both.
 
     Raises:
-        DataError: files are damaged, or missing and out of reach. Damaged files are never used.
+        DataError: Files are damaged, or missing and cannot be downloaded. Damaged files are never used.
     """
     match source:
         case "auto":

@@ -45,7 +45,7 @@ IMAGE_SETS = {
 
 
 class MissingError(DataError):
-    """Images that are neither at hand nor to be fetched."""
+    """An error for images that are missing and cannot be downloaded."""
 
 
 def read_set(source: str, root: Path) -> tuple[Tensor, Tensor]:
