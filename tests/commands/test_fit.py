@@ -164,7 +164,6 @@ def test_what_cannot_be_resumed_is_said_and_can_be_an_init(kind, checkpoint, her
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "use --init instead of --ckpt" in error
-
     assert [path.name for path in here.iterdir()] == ["cut.ckpt"]
     assert fit.main([*RUN, "--init=cut.ckpt", "--trainer.max_epochs=1"]) == 0
 

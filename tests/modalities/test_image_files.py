@@ -246,9 +246,9 @@ REFUSED = {
     "GIF that begins in grey": (pages("a.gif", ALL_GREYS, ALL_REDS), {}, "grey frames before others"),
     # arrays, by type and numbers
     "int8": (zeros(8, 8, dtype="i1"), {}, "int8, whose white is unknown: state it, or save array / white"),
-    "int16": (zeros(8, 8, dtype="i2"), {}, "int16, of which"),
-    "uint32": (zeros(8, 8, dtype="u4"), {}, "uint32, of which"),
-    "int64": (zeros(8, 8, dtype="i8"), {}, "int64, of which"),
+    "int16": (zeros(8, 8, dtype="i2"), {}, "int16, whose white is unknown"),
+    "uint32": (zeros(8, 8, dtype="u4"), {}, "uint32, whose white is unknown"),
+    "int64": (zeros(8, 8, dtype="i8"), {}, "int64, whose white is unknown"),
     "int16 below 0": (array(np.full((8, 8), -1, "i2")), {"white": 255}, "below 0"),
     "complex": (zeros(8, 8, dtype="c8"), {}, "complex64, not numbers"),
     "text": (array(np.full((8, 8), "a")), {}, "<U1, not numbers"),
