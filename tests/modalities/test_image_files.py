@@ -262,7 +262,7 @@ REFUSED = {
     "too small": (array(np.full((8, 8), 1e-60)), {}, "too dark for single precision"),
     "one of two too small": (array(np.ones((2, 8, 8)) * [[[1]], [[1e-60]]]), {}, "too dark"),
     "negative": (array(np.full((8, 8), -1.0)), {}, "below 0"),
-    "alpha above 1": (array(np.dstack([RED, RAMP]).astype("f4")), {}, "4 channels, with numbers above 1"),
+    "alpha above 1": (array(np.dstack([RED, RAMP]).astype("f4")), {}, "4 channels; the last is above 1"),
     # arrays, by shape
     "a number": (array(np.float32(1)), {}, "has shape (), not (H, W), (N, H, W)"),
     "a row": (zeros(784), {}, "has shape (784,), not (H, W)"),

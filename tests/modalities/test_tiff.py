@@ -156,7 +156,7 @@ ODD = {
         lambda path: tifffile.imwrite(path, numbers("u2", (), 4), photometric="minisblack", volumetric=True),
         "volume",
     ),
-    "white unknown": (lambda path: tifffile.imwrite(path, numbers("i8", (), 1)), "int64, of which"),
+    "white unknown": (lambda path: tifffile.imwrite(path, numbers("i8", (), 1)), "int64, whose white is unknown"),
     "NaN": (lambda path: tifffile.imwrite(path, numbers("f8", (3,), 1) * np.nan, photometric="rgb"), "NaN"),
     "colour of 16 bits with LZW": (lambda path: lzw(path, "u2", (3,)), "uint16 compressed by LZW: convert"),
     "colour of floats with LZW": (lambda path: lzw(path, "f4", (3,)), "float32 compressed by LZW: convert"),
