@@ -68,7 +68,7 @@ class System(LightningModule):
 
     @property
     def logs_now(self) -> bool:
-        """Whether loggers listen in this step. To log every step would take a seventh of a small one."""
+        """True if loggers record this step. Logging every step would take a seventh of the time of a small one."""
         trainer: Any = self.trainer
         return (self.global_step + 1) % max(1, trainer.log_every_n_steps) == 0
 
