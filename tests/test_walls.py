@@ -17,7 +17,7 @@ FLOORS = [
     {"baselines", "api", "demo"},
     {"training"},
     {"data"},
-    {"checkpoints"},
+    {"checkpoints", "blind"},
     {"modalities"},
     {"metrics", "pretrained"},
     {"models"},

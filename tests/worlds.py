@@ -1,4 +1,5 @@
-"""Worlds to measure on that no shipped model has ever seen: glyphs laid over line-drawn shapes; spectra."""
+"""Worlds to measure on that no shipped model has ever seen: glyphs laid over line-drawn shapes, glyphs over glyphs,
+nuclei over filaments, clouds over clouds, spectra."""
 
 # N pairs
 
@@ -12,6 +13,7 @@ import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 GLYPHS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghkmnpqrstuwxyz"
@@ -106,3 +108,52 @@ def spectra(number: int, seed: int) -> Tensor:
             line = sum(height * (-(away**2) / 2).exp() for height, away in zip(heights, places, strict=True))
             pair[slot] = BRIGHTNESS * draw.uniform(0.6, 1) * line / line.max()
     return sources
+
+
+def glyphs(number: int, size: int, seed: int) -> Tensor:
+    """The sources of pairs of letters, (N, 2, 1, size, size) from 0 to BRIGHTNESS."""
+    draw = random.Random(f"{seed} {size} glyphs")
+    pictures = [torch.from_numpy(glyph(size, draw)) for _ in range(2 * number)]
+    return BRIGHTNESS * torch.stack(pictures).view(number, 2, 1, size, size)
+
+
+def clouds(number: int, size: int, seed: int) -> Tensor:
+    """The sources of pairs of smooth random pictures, (N, 2, 1, size, size), which nothing tells apart."""
+    noise = np.random.default_rng([seed, size]).normal(size=(2 * number, size, size))
+    smooth = gaussian_filter(noise, (0, size / 14, size / 14))
+    scaled = np.clip(0.5 + smooth / (4 * smooth.std()), 0, 1).astype(np.float32)
+    return BRIGHTNESS * torch.from_numpy(scaled).view(number, 2, 1, size, size)
+
+
+def nuclei(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Three to six soft blobs, (H, W) from 0 to 1, as wide in 64 pixels as nuclei under a microscope."""
+    unit, picture = size / 64, np.zeros((size, size))
+    y, x = np.mgrid[:size, :size] / unit
+    for _ in range(rng.integers(3, 7)):
+        (cy, cx), (a, b), turn = rng.uniform(6, 58, 2), rng.uniform(4, 7.5, 2), rng.uniform(0, np.pi)
+        u, v = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn), (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
+        blob = np.clip(1.6 - 1.2 * ((u / a) ** 2 + (v / b) ** 2), 0, 1)
+        picture = np.maximum(picture, rng.uniform(0.55, 1) * blob)
+    return gaussian_filter(picture, unit)
+
+
+def filaments(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Four to seven curved lines, (H, W) from 0 to 1."""
+    unit, picture = size / 64, np.zeros((size, size))
+    for _ in range(rng.integers(4, 8)):
+        place, angle, bends = rng.uniform(0, 64, 2), rng.uniform(0, 2 * np.pi), rng.normal(0, 0.03, 140)
+        angles = angle + np.cumsum(np.convolve(bends, 0.9 ** np.arange(140))[:140])
+        walk = place + 0.6 * np.cumsum([np.sin(angles), np.cos(angles)], axis=1).T
+        rows, columns = np.round(walk * unit).astype(int).T
+        seen = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
+        line = np.zeros((size, size))
+        line[rows[seen], columns[seen]] = 1
+        picture = np.maximum(picture, rng.uniform(0.5, 1) * np.clip(2.6 * gaussian_filter(line, 0.9 * unit), 0, 1))
+    return picture
+
+
+def cells(number: int, size: int, seed: int) -> Tensor:
+    """The sources of pairs of nuclei and filaments, (N, 2, 1, size, size) from 0 to BRIGHTNESS."""
+    rng = np.random.default_rng([seed, size])
+    pairs = np.array([(nuclei(size, rng), filaments(size, rng)) for _ in range(number)], np.float32)
+    return BRIGHTNESS * torch.from_numpy(pairs).unsqueeze(2)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from vaebss.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from vaebss.api import adapt, separate
+    from vaebss.api import adapt, evaluate_blind, separate
+    from vaebss.blind import BlindScore
     from vaebss.checkpoints import load, save
     from vaebss.data.mixtures import MNISTMixtures
     from vaebss.data.remixes import Remixes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vaebss.training.vae import VAEBSS
 
 _HOMES = {
+    "BlindScore": "blind",
     "VAE": "models.vae",
     "VAEBSS": "training.vae",
     "CheckpointError": "errors",
@@ -35,6 +37,7 @@ _HOMES = {
     "Separation": "separation",
     "adapt": "api",
     "available": "pretrained.catalogue",
+    "evaluate_blind": "api",
     "load": "checkpoints",
     "save": "checkpoints",
     "separate": "api",
@@ -43,6 +46,7 @@ _HOMES = {
 __all__ = [
     "VAE",
     "VAEBSS",
+    "BlindScore",
     "CheckpointError",
     "DataError",
     "FileError",
@@ -54,6 +58,7 @@ __all__ = [
     "Separation",
     "adapt",
     "available",
+    "evaluate_blind",
     "load",
     "save",
     "separate",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args, overload
 
 from torch import Tensor
 
+from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
 from vaebss.modalities.files import each_array, find
 from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
-from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.modalities.registry import SUFFIXES, UNSTATED, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
@@ -135,6 +136,43 @@ def separate(
     return _separated(separator, modality, modality.from_user(signals, sample_rate, channels), refinement)
 
 
+def evaluate_blind(
+    mixtures: "Tensor | np.ndarray", model: str | Path | Separator, *, sample_rate: float | None = None
+) -> BlindScore:
+    """Estimate how well a model separates mixtures, from the mixtures alone: no true source is needed.
+
+    It adds up estimates of different mixtures, separates the sums, and scores the answers against their known parts.
+    That takes four times as long as separating the mixtures. See docs/blind-score.md for how far it can be trusted.
+
+    Args:
+        mixtures: twenty pictures or sounds at least, a tensor or an array as `separate` takes it; or sounds that last
+            as many windows of the model.
+        model: the name of a shipped model, the path of a checkpoint, or what `vaebss.load` returns.
+        sample_rate: samples a second of sounds; by default the model's.
+
+    Returns:
+        A BlindScore with the estimated mean quality in dB (`decibels`) and a range about it (`interval`), the gain over
+        an equal share of each mixture (`gain`), an estimate for each mixture (`each`, (N,)), and a `verdict`.
+
+    Raises:
+        ValueError: The mixtures are unsuitable, or too few; the message is one line.
+
+    Example:
+        >>> import torch, vaebss
+        >>> mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        >>> score = vaebss.evaluate_blind(mixtures, "vae-k2")
+        >>> score.verdict, score.each.shape
+        ('fails', torch.Size([20]))
+    """
+    separator = model if isinstance(model, Separator) else load(model)
+
+    def first(modality: Modality) -> Iterable[Tensor]:
+        yield modality.from_user(mixtures, sample_rate).signals[:LOOKED_AT]
+
+    modality = _told(as_they_look(separator, UNSTATED, first))
+    return evaluate(separator, modality, modality.from_user(mixtures, sample_rate).signals)
+
+
 def _are_paths(signals: Any) -> bool:
     return isinstance(signals, list | tuple) and bool(signals) and all(isinstance(each, str | Path) for each in signals)
 
@@ -225,7 +263,8 @@ def adapt(
             printed. The same `steps` give the same separator again.
 
     Returns:
-        A model for `vaebss.separate`. Its source_scale is estimated from the brightness of the mixtures.
+        A model for `vaebss.separate`. Its source_scale is estimated from the brightness of the mixtures. The logger
+        "vaebss" says in one line how well it separates the mixtures, see `evaluate_blind`.
 
     Raises:
         ValueError: The mixtures or the options are unsuitable; the message is one line.
@@ -244,4 +283,6 @@ def adapt(
     teacher = model if isinstance(model, Separator) else load(model)
     images = modality_of(teacher, invert=invert, axes=axes).from_user(mixtures, None).signals
     check_mixture(images, (None, None, None), teacher.num_sources)
-    return train_student(images, teacher, seed, steps, minutes=minutes)
+    student = train_student(images, teacher, seed, steps, minutes=minutes)
+    log.info(summary_of(student, modality_of(student), images))
+    return student

@@ -5,7 +5,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Separation:
         sources: (B, K, *S), estimates of the sources in the mixture's own scale.
         active: (B, K) bool, the slots that hold a source.
         confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
+        blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None where it was not asked for.
 
     Example:
         >>> import torch
@@ -47,6 +48,7 @@ class Separation:
     sources: Tensor
     active: Tensor
     confidence: Tensor
+    blind_score: Tensor | None = None
 
     @property
     def count(self) -> Tensor:
@@ -67,7 +69,8 @@ class Separation:
     def __getitem__(self, which: Any) -> "Separation":
         """Return the separation of the mixtures that an index, a slice or another row selection of a tensor selects."""
         whole = self._batch
-        return Separation(whole.sources[which], whole.active[which], whole.confidence[which])
+        score = None if whole.blind_score is None else whole.blind_score[which]
+        return Separation(whole.sources[which], whole.active[which], whole.confidence[which], score)
 
     def __iter__(self) -> "Iterator[Separation]":
         return (self[number] for number in range(len(self)))
@@ -77,7 +80,8 @@ class Separation:
         """This separation with a batch dimension, also if it is of a single mixture."""
         if self.active.ndim == 2:
             return self
-        return Separation(self.sources[None], self.active[None], self.confidence[None])
+        score = None if self.blind_score is None else self.blind_score[None]
+        return Separation(self.sources[None], self.active[None], self.confidence[None], score)
 
     def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
         """Move what inactive slots hold to active slots, for pictures (B, K, C, H, W) and their mixture (B, C, H, W).
@@ -87,7 +91,7 @@ class Separation:
         """
         holding = self.active | ~self.active.any(1, keepdim=True)
         estimates = (self.sources + FAINT) * holding[..., None, None, None]
-        return Separation(mask(estimates, mixture, exponent=exponent), self.active, self.confidence)
+        return replace(self, sources=mask(estimates, mixture, exponent=exponent))
 
     def settled(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
         """Call `drop_inactive`, as this method is named since version 0.3.0."""
@@ -98,11 +102,12 @@ class Separation:
         """Return the separation of a batch with the active slots before the inactive ones."""
         order = self.active.int().argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(order), device=order.device).unsqueeze(1)
-        return Separation(self.sources[rows, order], self.active[rows, order], self.confidence)
+        return replace(self, sources=self.sources[rows, order], active=self.active[rows, order])
 
     def to(self, device: torch.device | str) -> "Separation":
         """Return this separation on another device."""
-        return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device))
+        score = None if self.blind_score is None else self.blind_score.to(device)
+        return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device), score)
 
     def numpy(self) -> "np.ndarray":
         """Return the sources as a NumPy array, (B, K, *S) float32."""
@@ -158,7 +163,9 @@ class Separation:
     def cat(cls, parts: "list[Separation]") -> "Separation":
         """Concatenate batches of separations."""
         names = ("sources", "active", "confidence")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        scores = [part.blind_score for part in parts if part.blind_score is not None]
+        score = torch.cat(scores) if len(scores) == len(parts) else None
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names), blind_score=score)
 
 
 def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:

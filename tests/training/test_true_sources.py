@@ -8,6 +8,7 @@ from conftest import SHORT_RUN, quiet
 from pytorch_lightning import Callback
 
 from vaebss import VAE, VAEBSS, MNISTMixtures, Scores
+from vaebss.blind import summary_of
 from vaebss.commands import fit, remix, train
 from vaebss.data.batches import GivenMixtures, MixtureDataset, RemixDataset
 from vaebss.training import adapting
@@ -72,6 +73,12 @@ def test_a_run_of_remix_and_its_teacher_read_no_true_source(unwatched):
 def test_adapting_reads_no_true_source(untouchable):
     mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     adapting.adapt(mixtures, VAE(hidden_dims=(16, 8)).eval(), steps=20, progress=False)
+
+
+def test_a_blind_score_reads_no_true_source(untouchable):
+    data, model = MNISTMixtures(**SMALL | {"val_mixtures": 30}), VAE(hidden_dims=(16, 8)).eval()
+    data.setup()
+    assert "over an equal share" in summary_of(model, data.corpus.seen_by(model), data.held_out())
 
 
 def test_the_elbo_of_test_mixtures_reads_no_true_source(untouchable):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pytorch_lightning.cli import LightningArgumentParser
 
+from vaebss.blind import summary_of
 from vaebss.checkpoints import build
 from vaebss.commands.resuming import flatten
 from vaebss.commands.run import Run
@@ -15,6 +16,7 @@ from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures, counts_of
 from vaebss.modalities.appearance import estimated_scale
 from vaebss.models import pruning
+from vaebss.models.separator import Separator
 from vaebss.models.vae import VAE
 from vaebss.training.presets import default_teacher
 from vaebss.training.statistics import vae_options
@@ -71,8 +73,16 @@ def fit(cli: TrainCLI) -> None:
     run.begin()
     cli.settle_steps(run)
     run.fit(model, data, cli.config.ckpt)
+    tell_quality(run, model.model, data)
     if data.corpus.given:
         warn(run, None if data.modality.audible else default_teacher(cli.config.model.num_sources))
+
+
+def tell_quality(run: Run, model: Separator, data: MNISTMixtures) -> None:
+    """Print an estimate of how well held-out mixtures are separated, which reads no true source."""
+    if run.trainer.is_global_zero and not run.is_dry:
+        own = model.eval_copy()
+        run.say(summary_of(own, data.corpus.seen_by(own), data.held_out()))
 
 
 def warn(run: Run, teacher: str | None) -> None:

@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build, load
-from vaebss.commands.fit import FitCLI, take_weights
+from vaebss.commands.fit import FitCLI, take_weights, tell_quality
 from vaebss.commands.resuming import check_teacher_config, flatten
 from vaebss.commands.run import Run
 from vaebss.commands.teacher_config import TeacherCLI, is_config_file, resolve_path
@@ -155,6 +155,7 @@ def remix(cli: RemixCLI) -> None:
     run.fit(cli.model, data, cli.config.ckpt)
     if data.corpus.given and run.trainer.is_global_zero and not run.is_dry:
         print_summary(cli, run)
+    tell_quality(run, cli.model.model, data)
 
 
 def assumptions_message(cli: TrainCLI) -> str:

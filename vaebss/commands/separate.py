@@ -101,11 +101,11 @@ def separate(options: Any) -> int:
             complain(error)
         failed = len(errors)
         jobs = [(separator, *each) for separator, group in separators(options, stated, files, notes) for each in group]
-        sheet, share = ContactSheet(), jobs[share_of(options.shard)]
+        sheet, seen, share = ContactSheet(), SeenMixtures(), jobs[share_of(options.shard)]
         with OutputFolder(out, [path for _, path, _ in jobs], shared=options.shard is not None) as output:
             for separator, path, name in tqdm(share, unit="file", disable=len(share) < 2):
                 sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
-                failed += not separate_file(separator, path, name, output, sheet)
+                failed += not separate_file(separator, path, name, output, sheet, seen)
             if sheet.seen and options.shard is None:
                 output.save_sheet(sheet.save)
     notes.tell()
@@ -113,16 +113,23 @@ def separate(options: Any) -> int:
         say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
     mixtures = "1 mixture" if len(output.rows) == 1 else f"{len(output.rows)} mixtures"
     say(f"{mixtures} taken apart into {out}")
+    seen.tell()
     return 2 if failed else 0
 
 
 def separate_file(
-    separator: "FileSeparator", path: Path, name: str, output: OutputFolder, sheet: "ContactSheet"
+    separator: "FileSeparator",
+    path: Path,
+    name: str,
+    output: OutputFolder,
+    sheet: "ContactSheet",
+    seen: "SeenMixtures",
 ) -> bool:
     """Separate one file and return whether that went well; an error is one line, and the other files go on."""
     try:
         for names, signals, found in separator.separate(path, name, output):
             sheet.add(names, signals, found.sources, found.count)
+            seen.add(separator, signals)
     except FileError as error:
         complain(error)
     except Exception as error:
@@ -186,6 +193,36 @@ def suffix_of(kind: str | None, modality: "Modality") -> str | None:
     if suffix not in (None, *modality.formats):
         raise ValueError(f"--format {kind} is not for {modality.kind}, but {', '.join(modality.formats)} are")
     return suffix
+
+
+class SeenMixtures:
+    """The first mixtures of each separator, of one size, from which the quality is estimated without true sources."""
+
+    def __init__(self) -> None:
+        self.separators: list[FileSeparator] = []
+        self.signals: list[list[Tensor]] = []
+
+    def add(self, separator: "FileSeparator", signals: "Tensor") -> None:
+        """Keep mixtures (N, *S) if they are as large as those before, and those are not enough yet."""
+        from vaebss.blind import MOST
+
+        if not any(separator is known for known in self.separators):
+            self.separators.append(separator)
+            self.signals.append([])
+        kept = next(own for known, own in zip(self.separators, self.signals, strict=True) if known is separator)
+        if not kept or (kept[0].shape[1:] == signals.shape[1:] and sum(map(len, kept)) < MOST):
+            kept.append(signals[:MOST])
+
+    def tell(self) -> None:
+        """Print a line for each separator whose mixtures are enough."""
+        import torch
+
+        from vaebss.blind import FEWEST, summary_of
+
+        for separator, kept in zip(self.separators, self.signals, strict=True):
+            windows = separator.modality.split(torch.cat(kept))
+            if len(windows) >= FEWEST:
+                say(summary_of(separator.model, separator.modality, windows))
 
 
 class Notes:

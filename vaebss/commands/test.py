@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from vaebss.atomic import write_json
+from vaebss.blind import summary_of
 from vaebss.checkpoints import build, read
 from vaebss.commands.data_options import corpus_options
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
@@ -59,7 +61,10 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
 
 
 def test(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Score as the options say; prints a table and writes results.json and separations.png."""
+    """Score as the options say; prints a table and writes results.json and separations.png.
+
+    Where the true sources are unknown, it prints an estimate of the score and writes nothing.
+    """
     model = build(checkpoint, options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
     model.check_options(**refinement)
@@ -74,6 +79,10 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.prepare_data()
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)
+    if not data.corpus.has_truth:
+        signals = data.corpus.splits.test
+        print(summary_of(model, data.modality, signals[torch.arange(len(signals))].float()))
+        return
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
     if not data.corpus.given and data.corpus.name == "bundled" and knows_mnist(checkpoint):
         print(KNOWN, flush=True)

@@ -190,6 +190,10 @@ class MNISTMixtures(LightningDataModule):
         """Return batches of the test mixtures without their sources, which may be unknown."""
         return self._fixed_loader("test", self.hparams.test_mixtures, TEST, truth=False)
 
+    def held_out(self) -> Tensor:
+        """Return the signals (N, *S) of all validation mixtures, without their sources."""
+        return torch.cat([batch["signal"] for batch in self.val_dataloader()])
+
     def _fixed_loader(self, split: Split, num_mixtures: int, number: int, truth: bool | None = None) -> DataLoader:
         plan: Any = self.corpus.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
         return self._loader(split, FixedPlan(plan, EVALUATION_BATCH, *self.world), truth)

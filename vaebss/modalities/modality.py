@@ -96,6 +96,7 @@ class Modality(ABC):
         voices: Whether slots hold the same voices in all windows of a signal; otherwise they have to be linked.
         has_white: Whether signals have a white, a background and a brightest value of a source, which users may state.
         metrics: Metrics of estimated signals, the main one first.
+        gain: What signals are multiplied by before they are pictured, to be as bright as the separator's mixtures.
         teachers: Names of the shipped models that teach students of this modality, in the order of their slots.
     """
 
@@ -109,6 +110,7 @@ class Modality(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     teachers: ClassVar[tuple[str, ...]] = ()
     frequencies: tuple[float, ...] = ()
+    gain: float = 1.0
     exponent: float
     voices: bool = False
 

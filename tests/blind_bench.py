@@ -1,0 +1,300 @@
+"""How far blind scores agree with true ones, over many pairs of data and separators, among them many failures.
+
+    MNIST_ROOT=/path/to/mnist BLIND_BENCH=FOLDER python tests/blind_bench.py [--held-out]
+
+prints a table; what is trained and measured for it is kept in FOLDER, by default ./blind_bench. The constants of the
+measure were chosen on the pairs that are not held out.
+"""
+
+# N mixtures, M sources, K slots, S the shape of a signal
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sound_worlds
+import worlds
+
+import vaebss
+from vaebss.baselines.trivial import EqualShare, OneSlot
+from vaebss.blind import evaluate, ranks, verdict_of
+from vaebss.data.corpora.digits import load_digits
+from vaebss.data.corpora.pictures import GivenPictures
+from vaebss.data.mixtures import MNISTMixtures
+from vaebss.metrics.metric import mean_per_mixture
+from vaebss.modalities.modality import Modality, separate_signals
+from vaebss.modalities.registry import modality_of
+from vaebss.models.separator import Separator
+from vaebss.training.scores import main_quality
+from vaebss.training.trainers import bare_trainer
+from vaebss.training.vae import VAEBSS
+
+NUMBER = 100  # mixtures of a world
+FOLDER = Path(os.environ.get("BLIND_BENCH", "blind_bench"))
+MNIST = os.environ.get("MNIST_ROOT", "./data")
+DIGITS = "mnist" if (Path(MNIST) / "MNIST").is_dir() else "bundled"
+
+
+def digits(number: int, seed: int, least: int = 2, most: int = 2) -> Tensor:
+    """The sources of mixtures of digits, (N, most, 1, 28, 28) up to 0.5; black where a mixture has fewer."""
+    rng, images = np.random.default_rng(seed), load_digits(DIGITS, MNIST).test
+    sources = images[torch.from_numpy(rng.integers(len(images), size=(number, most)))].float() / 255 * 0.5
+    there = torch.from_numpy(np.arange(most) < rng.integers(least, most + 1, (number, 1)))
+    return sources * there.view(number, most, 1, 1, 1)
+
+
+WORLDS: dict[str, Callable[[], Tensor]] = {
+    "digits": partial(digits, NUMBER, 1),
+    "one to four digits": partial(digits, NUMBER, 2, 1, 4),
+    "three digits": partial(digits, NUMBER, 3, 3, 3),
+    "letters over shapes": partial(worlds.world, NUMBER, 28, 1),
+    "colour letters over shapes": partial(worlds.world, NUMBER, 28, 1, 3),
+    "letters over letters": partial(worlds.glyphs, NUMBER, 28, 1),
+    "cells": partial(worlds.cells, NUMBER, 64, 1),
+    "clouds": partial(worlds.clouds, NUMBER, 28, 1),
+    "spectra": partial(worlds.spectra, NUMBER, 1),
+    "notes": partial(sound_worlds.notes, NUMBER, 1, FOLDER),
+    "unheard notes": partial(sound_worlds.notes, NUMBER, 2, FOLDER, True),
+    "one to three notes": partial(sound_worlds.notes, NUMBER, 3, FOLDER, False, 3, 1),
+    "duets": partial(sound_worlds.duets, NUMBER, 1),
+    "strings": partial(sound_worlds.duets, NUMBER, 2, ("oboe and violin", "violin and a lower violin")),
+    "speakers": partial(sound_worlds.speakers, NUMBER),
+}
+
+
+class RandomMask(OneSlot):
+    """Gives every slot a random share of every pixel, which depends on the mixture."""
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(int(1e6 * mixture.double().sum()))
+        shares = torch.rand(len(mixture), self.num_sources, *mixture.shape[1:], generator=generator)
+        shares = shares / shares.sum(1, keepdim=True)
+        return shares.pow(1 / self.exponent) * mixture.unsqueeze(1), torch.zeros(len(mixture))
+
+
+class Checkers(OneSlot):
+    """Gives each row of a picture, or band of a sound, to one of the slots, in turns of so many rows."""
+
+    rows = 1
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        turn = torch.arange(mixture.shape[2]) // self.rows % self.num_sources
+        mine = turn.view(1, 1, 1, -1, 1) == torch.arange(self.num_sources).view(1, -1, 1, 1, 1)
+        return mine * mixture.unsqueeze(1), torch.zeros(len(mixture))
+
+
+class Halves(Checkers):
+    """Gives the upper half of a picture, or of the bands, to one slot and the lower half to the other."""
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        self.rows = mixture.shape[2] // 2
+        return super()._estimate(mixture)
+
+
+class Brighter(OneSlot):
+    """Gives the brighter half of the lit pixels of each mixture to one slot and the others to the other."""
+
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+        lit = torch.where(mixture > 0.02 * mixture.amax(), mixture, torch.nan).flatten(1)
+        bright = mixture > lit.nanmedian(1).values.nan_to_num().view(-1, 1, 1, 1)
+        return torch.stack([bright, ~bright], 1) * mixture.unsqueeze(1), torch.zeros(len(mixture))
+
+
+SIMPLE = {"equal": EqualShare, "random": RandomMask, "rows": Checkers, "halves": Halves, "brighter": Brighter}
+
+
+def simple(kind: str, like: str) -> Separator:
+    """A separator that takes no learning, for pictures that the model `like` sees."""
+    known = vaebss.load(like)
+    sizes = {"image_shape": known.image_shape, "source_scale": known.source_scale, "exponent": known.exponent}
+    separator = SIMPLE[kind](num_sources=2, **sizes)
+    separator.modality = known.modality
+    return separator
+
+
+def vae_of(mixtures: Tensor, epochs: int, variational: bool = True, batch: int = 64) -> Separator:
+    """A VAE trained on mixtures (N, C, H, W) for some epochs."""
+    from vaebss.training.statistics import vae_options
+
+    corpus = GivenPictures(mixtures.half(), "the array", source_scale=0.5)
+    options = vae_options(mixtures, 0.5, 2)
+    data = MNISTMixtures(source=corpus, batch_size=batch, epoch_size=len(mixtures) * 9 // 10, seed=0)
+    torch.manual_seed(0)
+    shapes = {"image_shape": data.image_shape, "variational": variational, "bounded": False}
+    system = VAEBSS(num_sources=2, seed=0, source_scale=0.5, **shapes, **options["model"])
+    bare_trainer(max_epochs=epochs, enable_progress_bar=False, num_sanity_val_steps=0).fit(system, data)
+    return system.model.cpu().eval()
+
+
+def vae_of_digits(epochs: int, variational: bool = True, size: int = 30_000) -> Separator:
+    """A VAE as fit.py trains it on digits, stopped early."""
+    torch.manual_seed(0)
+    data, system = MNISTMixtures(root=MNIST, epoch_size=size, seed=0), VAEBSS(seed=0, variational=variational)
+    bare_trainer(max_epochs=epochs, enable_progress_bar=False, num_sanity_val_steps=0).fit(system, data)
+    return system.model.cpu().eval()
+
+
+def adapted(mixtures: Tensor, steps: int, teacher: str = "remix-k2") -> Separator:
+    """A student that `vaebss.adapt` trains for so many steps in all its rounds."""
+    return vaebss.adapt(mixtures, teacher, steps=steps)
+
+
+TRAINED: dict[str, Callable[[], Separator]] = {
+    "vae-digits-small": lambda: vae_of_digits(1, size=3_000),
+    "vae-digits-1": lambda: vae_of_digits(1),
+    "vae-digits-4": lambda: vae_of_digits(4),
+    "ae-digits-2": lambda: vae_of_digits(2, variational=False),
+    "shapes-100": lambda: adapted(worlds.world(600, 28, 0).sum(1), 100),
+    "shapes-600": lambda: adapted(worlds.world(600, 28, 0).sum(1), 600),
+    "cells-200": lambda: adapted(worlds.cells(200, 64, 0).sum(1), 200),
+    "letters-400": lambda: adapted(worlds.glyphs(600, 28, 0).sum(1), 400),
+    "clouds-200": lambda: adapted(worlds.clouds(300, 28, 0).sum(1), 200),
+    "spectra-vae": lambda: vae_of(worlds.spectra(4_000, 0).sum(1), 40),
+    "spectra-vae-3": lambda: vae_of(worlds.spectra(4_000, 0).sum(1), 3),
+    "shapes-vae": lambda: vae_of(worlds.world(4_000, 28, 0).sum(1), 30),
+}
+
+
+@cache
+def model(name: str) -> Separator:
+    """A separator by its name: a shipped one, one without learning as "random like remix-k2", or one trained here."""
+    if name in vaebss.available():
+        return vaebss.load(name)
+    if " like " in name:
+        return simple(*name.split(" like "))
+    kept = FOLDER / "models" / name
+    if not kept.is_dir():
+        vaebss.save(TRAINED[name](), kept)
+    return vaebss.load(kept)
+
+
+TUNING = {
+    "digits": "remix-k2 remix-1to4 vae-k2 vae-k3 vae-k4 vae-1to4 ae-k2 ae-k3 vae-digits-small vae-digits-1 "
+    "vae-digits-4 ae-digits-2 equal random rows halves brighter",
+    "letters over shapes": "remix-k2 remix-1to4 vae-k2 ae-k2 shapes-100 shapes-600 shapes-vae equal random brighter",
+    "cells": "remix-k2 vae-k2 cells-200 equal random",
+    "notes": "vae-notes remix-notes remix-notes-1to3 equal-notes random-notes rows-notes halves-notes",
+    "speakers": "vae-notes remix-notes remix-notes-1to3 equal-notes random-notes",
+}
+HELD_OUT = {
+    "one to four digits": "remix-1to4 vae-1to4 vae-k4 remix-k2",
+    "three digits": "remix-1to4 vae-k3 vae-1to4",
+    "letters over letters": "remix-k2 vae-k2 ae-k2 letters-400 halves",
+    "colour letters over shapes": "remix-k2 vae-k2 equal",
+    "clouds": "remix-k2 vae-k2 clouds-200",
+    "spectra": "spectra-vae spectra-vae-3",
+    "unheard notes": "vae-notes remix-notes",
+    "one to three notes": "remix-notes-1to3 vae-notes",
+    "duets": "vae-notes remix-notes remix-notes-1to3 halves-notes",
+    "strings": "vae-notes remix-notes",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A separator on a world."""
+
+    world: str
+    separator: str
+
+    @property
+    def model(self) -> Separator:
+        kind, *sound = self.separator.split("-")
+        if kind in SIMPLE:
+            return model(f"{kind} like {'vae-notes' if sound else 'remix-k2'}")
+        return model(self.separator)
+
+
+def pairs(worlds: dict[str, str]) -> list[Pair]:
+    return [Pair(world, name) for world, names in worlds.items() for name in names.split()]
+
+
+@cache
+def sources_of(world: str) -> Tensor:
+    return WORLDS[world]()
+
+
+def modality_for(separator: Separator) -> Modality:
+    """How a separator sees the mixtures of a world, whose sources of pictures reach 0.5."""
+    return modality_of(separator, **({"source_max": 0.5} if separator.modality["kind"] == "images" else {}))
+
+
+def true_scores(separator: Separator, sources: Tensor) -> tuple[Tensor, Tensor]:
+    """The main metric in dB of a separator and of an equal share among the true number of sources, (N,) each.
+
+    Mixtures of a single source, which have nothing to separate and score up to 100 dB, are not a number.
+    """
+    modality, count, mixtures = modality_for(separator), sources.flatten(2).any(2).sum(1), sources.sum(1)
+    _, quality = main_quality(modality, 0.5)
+    found = separate_signals(separator.separate, modality, mixtures)
+    share = mixtures / count.view(-1, *[1] * (mixtures.ndim - 1))
+    answers = found.sources, share.unsqueeze(1).expand(sources.shape)
+    true, equal = (mean_per_mixture(quality, answer, sources, count) for answer in answers)
+    return true.where(count > 1, torch.nan), equal.where(count > 1, torch.nan)
+
+
+def measured(pair: Pair) -> dict[str, Any]:
+    """True and blind scores of a pair, computed once and kept."""
+    kept = FOLDER / "pairs" / f"{pair.world}--{pair.separator}.pt"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        sources = sources_of(pair.world)
+        true, equal = true_scores(pair.model, sources)
+        score = evaluate(pair.model, modality_for(pair.model), sources.sum(1))
+        blind = {"gain": score.gain, "decibels": score.decibels, "each": score.each, "verdict": score.verdict}
+        torch.save({"true": true, "equal": equal, **blind}, kept)
+    return torch.load(kept)
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's."""
+    return float(torch.corrcoef(torch.stack([ranks(first), ranks(second)]))[0, 1])
+
+
+def row(pair: Pair) -> dict[str, Any]:
+    """What the table says of a pair."""
+    found = measured(pair)
+    gain, scored = float((found["true"] - found["equal"]).nanmean()), ~found["true"].isnan()
+    return {
+        "pair": f"{pair.world}, {pair.separator}",
+        "true": float(found["true"].nanmean()),
+        "blind": found["decibels"],
+        "true gain": gain,
+        "blind gain": found["gain"],
+        "true verdict": verdict_of(gain),
+        "blind verdict": found["verdict"],
+        "single": rank_correlation(found["true"][scored], found["each"][scored]),
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """A line for each pair, and the figures over all."""
+    print("| data, separator | dB | blind | gain | blind | verdict | blind | single mixtures |\n|---|" + "---|" * 7)
+    for one in rows:
+        print("|", " | ".join(f"{cell:.2f}" if isinstance(cell, float) else cell for cell in one.values()), "|")
+    true, blind = (torch.tensor([one[name] for one in rows]) for name in ("true gain", "blind gain"))
+    decibels = torch.tensor([one["true"] - one["blind"] for one in rows])
+    order = ["fails", "partly", "works"]
+    off = [abs(order.index(one["true verdict"]) - order.index(one["blind verdict"])) for one in rows]
+    right = sum(1 - 0.5 * min(each, 2) for each in off)
+    false = [one["pair"] for one in rows if (one["true verdict"], one["blind verdict"]) == ("fails", "works")]
+    print(f"\n{len(rows)} pairs, {sum(one['true verdict'] == 'fails' for one in rows)} of them failures")
+    print(f"rank correlation of gains {rank_correlation(true, blind):.3f}")
+    print(f"mean absolute error: gain {(true - blind).abs().mean():.2f} dB, score {decibels.abs().mean():.2f} dB")
+    print(f"verdicts right {right} of {len(rows)}, failures that are called works: {false or 'none'}")
+
+
+if __name__ == "__main__":
+    for title, some in (("Tuning", TUNING), ("Held out", HELD_OUT)):
+        if title == "Tuning" or "--held-out" in sys.argv:
+            print(f"\n{title}\n")
+            print_table([row(pair) for pair in pairs(some)])

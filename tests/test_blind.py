@@ -1,0 +1,112 @@
+"""The blind score: what it says of separators whose quality is known, and that it reads mixtures alone."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from blind_bench import SIMPLE, digits
+from pulses import PulseCorpus, Pulses
+from torch import Tensor
+
+import vaebss
+from vaebss import blind
+from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.modalities.images import Images
+from vaebss.separation import Separation
+
+NUMBER = 60
+
+
+@pytest.fixture(scope="module")
+def mixtures() -> Tensor:
+    """Pairs of digits from bundled ones, (N, 1, 28, 28)."""
+    from vaebss.data.corpora.digits import load_digits
+
+    images = load_digits("bundled", "nowhere").test.float() / 255 * 0.5
+    return images[:NUMBER] + images[NUMBER : 2 * NUMBER]
+
+
+def test_a_good_separator_works_and_trivial_ones_fail(mixtures):
+    score = vaebss.evaluate_blind(mixtures, "vae-k2")
+    assert score.verdict == "works"
+    assert score.gain > 5
+    assert score.interval[0] < score.decibels < score.interval[1]
+    assert score.each.shape == (NUMBER,)
+    known = vaebss.load("remix-k2")
+    for kind in SIMPLE.values():
+        separator = kind(image_shape=known.image_shape, source_scale=known.source_scale)
+        assert vaebss.evaluate_blind(mixtures, separator).verdict == "fails"
+
+
+def test_an_equal_share_gains_nothing_and_its_score_is_known():
+    sources = digits(300, 0)
+    mixtures = sources.sum(1)
+    score = blind.evaluate(SIMPLE["equal"](), Images((1, 28, 28)), mixtures)
+    assert score.gain == pytest.approx(0, abs=1e-4)
+    half = (mixtures / 2).unsqueeze(1).expand_as(sources)
+    true = mixture_psnr_paper(half, sources, torch.full((300,), 2), 0.5).mean()
+    assert score.decibels == pytest.approx(float(true), abs=0.5)
+
+
+def test_it_is_the_same_each_time_and_one_line(mixtures):
+    first, second = (vaebss.evaluate_blind(mixtures, "vae-k2") for _ in range(2))
+    assert repr(first) == repr(second)
+    assert "\n" not in repr(first) + first.summary
+    assert "works" in repr(first)
+    torch.testing.assert_close(first.each, second.each)
+
+
+@pytest.mark.parametrize("voices", [False, True])
+def test_a_remix_has_parts_of_different_mixtures_as_many_as_sources_were_found(voices):
+    generator = torch.Generator().manual_seed(0)
+    sources, active = torch.rand(30, 3, 1, 4, 4, generator=generator), torch.rand(30, 3, generator=generator) > 0.4
+    plan = blind.remix_plan(Separation(sources, active, torch.ones(30)), voices, 0)
+    used = plan[plan >= 0]
+    assert len(used) == len(set(used.tolist()))
+    loudest = torch.nn.functional.one_hot(sources.flatten(2).square().sum(2).argmax(1), 3).bool()
+    assert (active | loudest).flatten()[used].all()
+    one_slot = [len({int(part) % 3 for part in parts[parts >= 0]}) == 1 for parts in plan]
+    assert sum(one_slot) < len(plan) / 2 if voices else sum(one_slot) >= len(plan) - 2
+    if not voices:
+        owners = [(parts[parts >= 0] // 3).tolist() for parts, one in zip(plan, one_slot, strict=True) if one]
+        assert all(2 <= len(mixtures) == len(set(mixtures)) for mixtures in owners)
+
+
+def test_too_few_mixtures_and_other_units_are_refused_in_one_line(mixtures):
+    with pytest.raises(ValueError, match=r"^19 mixtures are too few .*20"):
+        vaebss.evaluate_blind(mixtures[:19], "vae-k2")
+    lines = PulseCorpus().splits.train
+    separator = SIMPLE["equal"](image_shape=(1, 1, 48))
+    with pytest.raises(ValueError, match="in dB"):
+        blind.evaluate(separator, Pulses(), lines)
+    assert "too few" in blind.summary_of(vaebss.load("vae-k2"), Images((1, 28, 28)), mixtures[:3])
+
+
+def test_black_mixtures_do_not_count(mixtures):
+    score = vaebss.evaluate_blind(torch.cat([mixtures, torch.zeros(5, 1, 28, 28)]), "vae-k2")
+    assert score.each.shape == (NUMBER + 5,)
+    assert torch.isfinite(score.each).all()
+    assert score.verdict == "works"
+
+
+def test_sounds_and_long_recordings():
+    time = torch.arange(16_128) / 16_000
+    random = np.random.default_rng(0)
+    tones = [sum(torch.sin(2 * math.pi * hertz * time) for hertz in random.uniform(100, 3_000, 2)) for _ in range(20)]
+    sounds = torch.stack(tones).float() * 0.1
+    several = vaebss.evaluate_blind(sounds, "vae-notes", sample_rate=16_000)
+    assert several.each.shape == (20,)
+    assert several.metric.name == "si_sdr"
+    one = vaebss.evaluate_blind(sounds.flatten(), "vae-notes", sample_rate=16_000)
+    assert one.each.shape == (1,)
+
+
+def test_a_separation_carries_scores():
+    assert "blind_score" in [field.name for field in fields(Separation)]
+    scored = Separation(torch.rand(3, 2, 1, 4, 4), torch.ones(3, 2).bool(), torch.rand(3), torch.arange(3.0))
+    assert float(scored[1].blind_score) == 1
+    assert [float(one.blind_score) for one in scored] == [0, 1, 2]
+    assert Separation.cat([scored, scored]).blind_score.shape == (6,)
+    assert scored.sources_first().to("cpu").blind_score.tolist() == [0, 1, 2]
