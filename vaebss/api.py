@@ -109,7 +109,7 @@ def separate(
         ValueError: The signals or the options are unsuitable; the message is one line. FileError, a ValueError, names
             the file.
 
-    Example:
+    Examples:
         >>> import torch, vaebss
         >>> mixtures = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         >>> found = vaebss.separate(mixtures, "remix-k2", source_max=1.0, invert=False)
@@ -157,7 +157,7 @@ def evaluate_blind(
     Raises:
         ValueError: The mixtures are unsuitable, or too few; the message is one line.
 
-    Example:
+    Examples:
         >>> import torch, vaebss
         >>> mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         >>> score = vaebss.evaluate_blind(mixtures, "vae-k2")
@@ -269,7 +269,7 @@ def adapt(
     Raises:
         ValueError: The mixtures or the options are unsuitable; the message is one line.
 
-    Example:
+    Examples:
         >>> import torch, vaebss
         >>> mixtures = torch.rand(10, 1, 16, 16, generator=torch.Generator().manual_seed(0))
         >>> model = vaebss.adapt(mixtures, steps=20)

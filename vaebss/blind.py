@@ -58,7 +58,7 @@ class BlindScore:
         verdict: "works" from a gain of 5 dB, "fails" below 1 dB, "partly" between.
         metric: The metric that is estimated.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from vaebss import BlindScore
         >>> from vaebss.metrics.images import METRICS

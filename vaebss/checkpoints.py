@@ -88,7 +88,7 @@ def load(path: str | Path) -> Separator:
     Raises:
         CheckpointError: The model is missing or cannot be opened safely.
 
-    Example:
+    Examples:
         >>> import torch, vaebss
         >>> model = vaebss.load("remix-k2")
         >>> model.separate(torch.rand(4, 1, 28, 28)).sources.shape
@@ -158,7 +158,7 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
     Raises:
         ValueError: `bits` is neither 16 nor 8.
 
-    Example:
+    Examples:
         >>> import vaebss
         >>> folder = vaebss.save(vaebss.VAE(num_sources=2), "my-model")
         >>> vaebss.load(folder).num_sources

@@ -6,7 +6,7 @@ import math
 class DataError(RuntimeError):
     """An error for data that cannot be loaded or fail verification; the message says what to do.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> import vaebss
         >>> Path("MNIST/raw").mkdir(parents=True)
@@ -29,7 +29,7 @@ class OneLineError(ValueError):
 class FileError(OneLineError):
     """An error for a file that holds no mixtures; the message is one line that names the file.
 
-    Example:
+    Examples:
         >>> import vaebss
         >>> try:
         ...     vaebss.separate("missing.png", "remix-k2")
@@ -42,7 +42,7 @@ class FileError(OneLineError):
 class CheckpointError(OneLineError):
     """An error for a checkpoint that cannot be opened; the message is one line that names it.
 
-    Example:
+    Examples:
         >>> import vaebss
         >>> try:
         ...     vaebss.load("missing.ckpt")

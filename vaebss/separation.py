@@ -34,7 +34,7 @@ class Separation:
         confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
         blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None where it was not asked for.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from vaebss import Masker
         >>> mixture = torch.rand(4, 1, 28, 28)

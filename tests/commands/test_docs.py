@@ -19,6 +19,7 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\n|[^`\n#|\"]|\"[^\"]*\")*)")
 RUN = "lightning_logs/version_0/checkpoints/last.ckpt"
 PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2", "$seed": "0"}
+PLACES |= {"$last": RUN, "$out": "out", "$SLURM_ARRAY_TASK_ID/16": "1/16"}
 DRY = ["--gpus", "0", "--trainer.fast_dev_run", "true"]
 SHORT = {
     "fit": DRY,
@@ -79,9 +80,10 @@ def users_folder(tmp_path, monkeypatch, run_folder):
 def test_a_documented_command_works(command, users_folder):
     name, *options = shlex.split(command)
     options = [PLACES.get(option, option) for option in options]
-    own = any(word in command for word in ("mixtures my", "notes", "data.source"))
+    own = any(word in command for word in ("mixtures my", "notes", "lines", "data.source"))
     digits = [] if own or name == "separate" else ["--data.source", "bundled"]
-    assert import_module(f"vaebss.commands.{name}").main([*options, *SHORT[name], *digits]) == 0
+    short = [] if name == "fit" and "--ckpt" in options else [*SHORT[name], *digits]  # a resumed run has its own
+    assert import_module(f"vaebss.commands.{name}").main([*options, *short]) == 0
 
 
 @pytest.mark.parametrize(

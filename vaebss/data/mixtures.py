@@ -51,7 +51,7 @@ class MNISTMixtures(LightningDataModule):
         modality: How mixtures are pictured; by default at their own size.
         counts: Fewest and most sources of a mixture.
 
-    Example:
+    Examples:
         >>> from vaebss import MNISTMixtures
         >>> data = MNISTMixtures(num_mixed=2, batch_size=32, source="bundled")
         >>> data.setup()

@@ -50,7 +50,7 @@ class Remixes(MNISTMixtures):
     Attributes:
         banks: Returns the bank of a round, counted from 0; it is set before training, see `training.banks.BankMaker`.
 
-    Example:
+    Examples:
         >>> from vaebss import Remixes
         >>> data = Remixes(keep=(0.7, 0.5), epochs_per_round=6, source="bundled")
         >>> data.image_shape, data.counts

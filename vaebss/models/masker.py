@@ -54,7 +54,7 @@ class Masker(Separator):
             [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
         frequencies: Centre of each band in hertz, for harmonics. On the command line the data sets it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from vaebss import Masker
         >>> model = Masker(num_sources=2, widths=(8, 16), bottleneck=16)

@@ -55,7 +55,7 @@ class VAE(Separator):
             follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
         seed: Random seed of the posterior noise. On the command line --seed_everything sets it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from vaebss import VAE
         >>> model = VAE(num_sources=3)

@@ -23,7 +23,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 def available() -> list[str]:
     """Return the names of the models that come with the package, for `vaebss.load` and `--ckpt`.
 
-    Example:
+    Examples:
         >>> import vaebss
         >>> "remix-k2" in vaebss.available()
         True

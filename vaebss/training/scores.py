@@ -55,7 +55,7 @@ class Scores(Callback):
     Attributes:
         report: The last scores, as SeparationMetrics returns them; empty where the true sources are unknown.
 
-    Example:
+    Examples:
         >>> from pytorch_lightning import Trainer
         >>> from vaebss import MNISTMixtures, RemixSeparator, Scores
         >>> scores = Scores()

@@ -30,7 +30,7 @@ class RemixSeparator(System):
         lr_min: Lowest learning rate.
         model: Options of the Masker.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from vaebss import RemixSeparator
         >>> module = RemixSeparator(num_sources=2, widths=(8, 16), bottleneck=16)

@@ -37,7 +37,7 @@ class VAEBSS(System):
         lr_min: Lowest learning rate of a schedule.
         model: Options of the VAE.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from pytorch_lightning import Trainer
         >>> from vaebss import VAEBSS
