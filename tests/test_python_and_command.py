@@ -2,6 +2,8 @@
 
 import csv
 import logging
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,44 @@ def test_a_recording_has_the_same_sources(tmp_path):
     written = [soundfile.read(tmp_path / "out" / f"duet_source{k + 1}.wav")[0] for k in range(2)]
     np.testing.assert_allclose(of_file.sources, np.stack(written), atol=1e-5)
     torch.testing.assert_close(of_file.sources, of_array.sources, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+def test_a_recording_that_breaks_off_is_told_and_separated_as_far_as_it_goes(kind, tmp_path, capsys):
+    soundfile = pytest.importorskip("soundfile")
+    path, sound = tmp_path / f"cut.{kind}", np.random.default_rng(0).standard_normal(6 * RATE) / 10
+    soundfile.write(path, sound, RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vaebss.separate(path)  # a complete one is not told of
+    contents, end = path.read_bytes(), path.stat().st_size * 6 // 10
+    if kind == "flac":  # between two of its frames: within one it is refused, as it might be damaged anywhere
+        start = contents.find(b"\xff\xf8")
+        end = contents.rfind(contents[start : start + 4], 0, end)
+    path.write_bytes(contents[:end])
+    told = r"breaks off after [234]\.\d s, before its end: the file is incomplete"
+    with pytest.warns(UserWarning, match=f"cut.{kind} {told}"):
+        assert 2 * RATE < vaebss.separate(path).sources.shape[-1] < 5 * RATE
+    command(path)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(bool(re.search(rf"cut\.{kind}: {told}$", line)) for line in lines) == 1
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_a_recording_that_does_not_say_how_long_it_is_is_not_told_to_break_off(kind, tmp_path):
+    """Programs that write to a pipe cannot go back to the header."""
+    path = tmp_path / f"piped.{kind}"
+    pytest.importorskip("soundfile").write(path, np.random.default_rng(0).standard_normal(RATE) / 10, RATE)
+    contents = bytearray(path.read_bytes())
+    if kind == "wav":
+        contents[4:8] = contents[40:44] = b"\xff" * 4
+    else:
+        contents[21] &= 0xF0
+        contents[22:26] = bytes(4)
+    path.write_bytes(contents)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert vaebss.separate(path).sources.shape[-1] == RATE
 
 
 def test_a_list_answers_in_its_order_whatever_its_files_are(dim, tmp_path, caplog):

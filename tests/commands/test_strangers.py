@@ -284,3 +284,13 @@ def test_weights_that_do_not_fit_their_options_are_refused_before_a_network_is_b
     assert code(["--gpus=0", "--data.source=bundled", "--trainer.max_steps=1", OWN, way, "unfit.ckpt"]) == 2
     assert "unfit.ckpt does not fit its own model" in (error := capsys.readouterr().err)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", [5, "5.x", "", None])
+def test_a_version_that_is_none_is_told_with_its_file(version, begun, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.load(begun, weights_only=True) | {"pytorch-lightning_version": version}, "odd.ckpt")
+    assert code(["--gpus=0", "--ckpt", "odd.ckpt"]) == 2
+    assert "odd.ckpt has" in (error := capsys.readouterr().err)
+    assert "as pytorch-lightning_version, which is no version" in error
+    assert error.count("\n") == 1

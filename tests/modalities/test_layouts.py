@@ -1,8 +1,11 @@
 """What the axes of a user's arrays are, where the user states them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+import vaebss
 from vaebss.errors import FileError
 from vaebss.modalities.arrays import as_images
 from vaebss.modalities.image_files import read_images
@@ -82,3 +85,18 @@ def test_axes_are_distinct_letters(axes):
 def test_white_of_an_array_may_be_stated():
     images, *_ = as_images(np.full((20, 18), 500, np.int64), white=1_000)
     assert (images == 0.5).all()
+
+
+@pytest.mark.parametrize("kind", ["pictures", "list of pictures", "sounds"])
+def test_a_mask_over_numbers_is_refused_and_not_lost(kind):
+    numbers = np.ma.masked_greater(np.random.default_rng(0).random((6, 28, 28)).astype(np.float32), 0.9)
+    numbers = numbers.reshape(2, -1) if kind == "sounds" else numbers
+    given: Any = list(numbers) if kind == "list of pictures" else numbers
+    rate = 16_000 if kind == "sounds" else None
+    with pytest.raises(FileError, match=r"the array masks some of its numbers: fill them"):
+        vaebss.separate(given, sample_rate=rate)
+
+
+def test_an_array_that_could_mask_and_does_not_is_read():
+    numbers = np.ma.masked_array(np.random.default_rng(0).random((28, 28)), mask=False)
+    np.testing.assert_array_equal(as_images(numbers).signals[0, 0], numbers.data.astype(np.float32))

@@ -210,3 +210,11 @@ def test_a_pyramid_is_a_mixture_once(tmp_path):
             file.write(image, photometric="minisblack")
             file.write(image[::2, ::2], photometric="minisblack", subfiletype=1)
     assert read_mixtures([path]).shape == (3, 1, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_header_alone_is_told_as_a_file_that_breaks_off(tmp_path, size):
+    header = b"II*\0" + bytes(4) if size == 8 else b"II+\0\x08\0\0\0" + bytes(8)
+    (tmp_path / "header.tif").write_bytes(header)
+    with pytest.raises(FileError, match=r"header\.tif cannot be read: it breaks off before its first page"):
+        list(read_images(tmp_path / "header.tif"))

@@ -17,6 +17,8 @@ from vaebss.errors import CheckpointError, first_line
 
 MAX_VALUES = 10_000  # in a configuration
 RUN_STATE: dict[str, type] = {"config": str, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
+LIGHTNING = "pytorch-lightning_version"  # of the Lightning that wrote a checkpoint, such as 2.6.0rc1
+VERSION = re.compile(r"\d+(\.\d+)*(a\d+|b\d+|rc\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
 PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus"}
@@ -63,6 +65,10 @@ def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
         raise CheckpointError(
             f"{path} has no training state ({', '.join(sorted(lacking))} missing or malformed): "
             "use --init instead of --ckpt"
+        )
+    if not VERSION.fullmatch(str(written := checkpoint.get(LIGHTNING))) or not isinstance(written, str):
+        raise CheckpointError(
+            f"{path} has {str(written)[:80]!r} as {LIGHTNING}, which is no version: it can be an --init, not a --ckpt"
         )
     saved = configuration(checkpoint, path, known)
     saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}

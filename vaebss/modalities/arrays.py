@@ -33,11 +33,21 @@ def as_images(
     Raises:
         FileError: as `read_images`.
     """
+    check_no_mask(signals)
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
     axes = axes_of(name, array, axes, lines)
     images = as_brightness(name, in_order(array, axes), white or white_of(name, array.dtype))
     images = images if images.shape[1] in MODES else opaque(name, images, background)
     return UserSignals(images, lambda sources: of_sources(sources, axes), "N" in axes)
+
+
+def check_no_mask(signals: Any) -> None:
+    """Raise a FileError if a NumPy array, or one in a list, masks any of its numbers: what they are is unknown."""
+    if isinstance(signals, list | tuple):
+        for each in signals:
+            check_no_mask(each)
+    elif np.ma.is_masked(signals):
+        raise FileError("the array masks some of its numbers: fill them, as array.filled(0) does, or leave them out")
 
 
 def check_axes(axes: str | None) -> None:

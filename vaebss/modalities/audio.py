@@ -8,6 +8,7 @@ added plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 # B signals, C channels or none, K slots, T samples, N windows, H bands, W pooled frames
 
 import math
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -180,6 +181,8 @@ class Audio(Modality):
     def opened(self, path: Path) -> UserSignals:
         """Read the sound of a file as (1, C, T') at `rate`; sources are (K, C, T), or (K, T) of a single channel."""
         sound, rate = sound_files.read(path)
+        if note := sound_files.cut_off(path, sound.shape[1]):
+            warnings.warn(f"{path} {note}", stacklevel=4)  # at whoever called vaebss.separate
         return self.from_user(sound[0], rate) if len(sound) == 1 else self.from_user(sound, rate, "first")
 
     def _restored(self, sound: Tensor, parts: Tensor, rate: int) -> Tensor:

@@ -4,6 +4,7 @@
 
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class Recording(Part):
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the recording, see `Part`; the sources (1, K, C, T') are those of `signals`."""
+        if note := sound_files.cut_off(self.path, self.samples):
+            warnings.warn(note, stacklevel=2)
         active, confidence = self._asked(answer)
         order = self._linked(active)
         active = active.gather(1, order).any(0)

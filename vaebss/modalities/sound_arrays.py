@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebss.modalities.arrays import check_no_mask
 from vaebss.modalities.modality import Channels, UserSignals
 
 RATES = (100, 1_000_000)  # samples a second that can be resampled
@@ -66,6 +67,7 @@ def _floats(signals: Any) -> Tensor:
     if isinstance(signals, Tensor):
         numbers, kind = signals.detach().cpu(), str(signals.dtype).removeprefix("torch.")
     else:
+        check_no_mask(signals)
         try:
             array = np.asarray(signals)
         except ValueError as error:

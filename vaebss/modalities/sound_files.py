@@ -3,6 +3,7 @@
 # C channels, T samples
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from vaebss.modalities.blocks import BLOCK
 from vaebss.modalities.files import check_no_pipe
 
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
+CUT_OFF = re.compile(r"^data : (\d+) \(should be \d+|lacks an end-of-stream bit", re.MULTILINE)  # in libsndfile's log
+UNKNOWN = 2**31 - 2**16  # bytes of samples, or more, in the header of a WAV file from a pipe
 LARGEST_WAV = 2**32 - 2**16  # bytes of samples; RF64 is a WAV that may be larger
 
 
@@ -56,6 +59,20 @@ def blocks(path: str | Path) -> Iterator[Tensor]:
             yield sound
     if empty:
         raise FileError(f"{path} is empty")
+
+
+def cut_off(path: str | Path, samples: int) -> str:
+    """Return a line about a file that breaks off before the end that it states, and "" of any other.
+
+    Args:
+        path: the file.
+        samples: those that it holds.
+    """
+    with _opened(path) as file:
+        told = CUT_OFF.search(file.extra_info)
+        if samples < file.frames < UNKNOWN or (told and int(told[1] or 0) < UNKNOWN):
+            return f"breaks off after {samples / file.samplerate:.1f} s, before its end: the file is incomplete"
+    return ""
 
 
 @contextmanager

@@ -57,6 +57,8 @@ def wide_pages(path: Path, most: int | None) -> tuple[list[int], dict[int, np.nd
         FileError: a page is too large, or its numbers may not mean what they seem to.
     """
     with TiffFile(path) as file:
+        if not len(file.pages):
+            raise FileError(f"{path} cannot be read: it breaks off before its first page")
         pages = {number: file.pages[number].aspage() for number in range(len(file.pages))}
         if not _ends(file, pages):
             raise FileError(f"{path} cannot be read: it breaks off after {len(pages)} pages")
