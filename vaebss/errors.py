@@ -69,3 +69,8 @@ def check_above_zero(**numbers: float) -> None:
     for name, number in numbers.items():
         if not 0 < number < math.inf:
             raise ValueError(f"{name.replace('__', '.')} must be above 0, not {number}")
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun: "1 mixture", "2 mixtures"; `thing` is the singular."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaebss.errors import counted
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -60,8 +62,9 @@ class Separation:
         size = " x ".join(map(str, self._batch.sources.shape[2:]))
         least, most = int(self.count.min()), int(self.count.max())
         found = f"{least} to {most}" if least < most else str(most)
-        mixtures = "1 mixture" if len(self) == 1 else f"{len(self)} mixtures"
-        return f"Separation({mixtures} of {size}, K = {self.active.shape[-1]}: {found} sources found)"
+        return (
+            f"Separation({counted(len(self), 'mixture')} of {size}, K = {self.active.shape[-1]}: {found} sources found)"
+        )
 
     def __len__(self) -> int:
         return len(self._batch.active)

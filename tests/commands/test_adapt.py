@@ -53,6 +53,15 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
     assert "Taken as" not in capsys.readouterr().out  # a model of these very mixtures need not look at them
 
 
+@pytest.mark.parametrize("file", [(28, 1)], indirect=True)
+def test_the_hint_states_the_axes_that_were_stated(file, tmp_path, capsys):
+    np.save(file, np.load(file)[:, 0].transpose(1, 2, 0))
+    assert remix.main(["--data.mixtures", str(file), "--data.axes=HWN", *SHORT]) == 0
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Separate:"))
+    assert "--axes HWN" in command
+    assert separate.main([*command.split("separate.py")[-1].split(), "--gpus=0"]) == 0
+
+
 @pytest.mark.parametrize("file", [(16, 1)], indirect=True)
 @pytest.mark.parametrize(
     ("option", "typed"), [("--init", []), ("--teacher", []), ("--init", ["--data.invert=false"])], ids=str

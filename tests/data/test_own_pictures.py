@@ -65,7 +65,7 @@ def test_too_few_single_images_are_refused(tmp_path):
 
 
 def test_no_source_of_that_name_is_refused():
-    with pytest.raises(ValueError, match=r"source must be auto, .* not cifar"):
+    with pytest.raises(ValueError, match=r"source must be auto, .*, or a class of your own, such as .* not cifar"):
         MNISTMixtures(source="cifar")
 
 

@@ -167,3 +167,10 @@ def test_stems_of_other_recordings_are_refused(tmp_path, takes):
     (tmp_path / "b" / "01.wav").rename(tmp_path / "b" / "13.wav")
     with pytest.raises(FileError, match=r"x/1\.wav is not the sum of \S+a/01\.wav and \S+b/02\.wav: they differ by"):
         opened(tmp_path / "x", [tmp_path / "a", tmp_path / "b"])
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_sources_of_another_brightness_are_refused_with_the_factor(tmp_path, sources, factor):
+    told = rf"x\.npy is not the sum of .*s0\.npy.*, as it is {1 / factor:.2f} times the sum: rescale the sources"
+    with pytest.raises(FileError, match=told):
+        checked(tmp_path, sources.sum(1), factor * sources)

@@ -148,9 +148,9 @@ class Run:
             )
         else:
             self.say(f"\nNothing is left to train: all {self.trainer.current_epoch} epochs are done")
-        self._tell(data.hparams.get("mixtures"), data.corpus.has_truth)
+        self._tell(data.hparams, data.corpus.has_truth)
 
-    def _tell(self, mixtures: str | None, scored: bool) -> None:
+    def _tell(self, options: Mapping[str, Any], scored: bool) -> None:
         """Where the result is, and what can be done with it: of given mixtures few know the sources."""
         last = self.checkpoints.last_path
         best = last.with_name("best.ckpt")
@@ -158,8 +158,9 @@ class Run:
             return
         chosen = f" (best on validation mixtures, without the truth: {short(best)})" if best.is_file() else ""
         self.say(f"Checkpoint: {short(last)}{chosen}")
-        if mixtures:
-            self.say(f"Separate:   {call('separate', mixtures, '--ckpt', short(last))}")
+        if mixtures := options.get("mixtures"):
+            axes = ["--axes", options["axes"]] if options.get("axes") else []
+            self.say(f"Separate:   {call('separate', mixtures, *axes, '--ckpt', short(last))}")
         if scored:
             self.say(f"Score it:   {call('test', '--ckpt', short(last))}")
         for logger in self.trainer.loggers:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vaebss.commands.input_files import find_inputs, source_names
 from vaebss.commands.output_folder import LIST, OutputFolder, SourceWriter
 from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
-from vaebss.errors import FileError, first_line
+from vaebss.errors import FileError, counted, first_line
 from vaebss.paths import expanded, printable
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
 
@@ -111,8 +111,7 @@ def separate(options: Any) -> int:
     notes.tell()
     if options.shard is not None:
         say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
-    mixtures = "1 mixture" if len(output.rows) == 1 else f"{len(output.rows)} mixtures"
-    say(f"{mixtures} taken apart into {out}")
+    say(f"{counted(len(output.rows), 'mixture')} taken apart into {out}")
     seen.tell()
     return 2 if failed else 0
 

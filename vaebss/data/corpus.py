@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from vaebss.data.batches import Batch, GivenMixtures, MixtureDataset
 from vaebss.data.conditions import IDEAL, Conditions
 from vaebss.data.plans import FIXED_SEED, VAL, draw_plan
+from vaebss.errors import counted
 from vaebss.modalities.modality import Modality
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
@@ -201,7 +202,7 @@ def tenth_apart(signals: Tensor, name: str, kind: str) -> Splits:
     """
     held_out = len(signals) // TENTH
     if not held_out:
-        raise ValueError(f"{name} holds {len(signals)} {kind}; {TENTH} are the least to mix")
+        raise ValueError(f"{name} holds {counted(len(signals), kind)}; {TENTH} are the least to mix")
     shuffled = signals[torch.randperm(len(signals), generator=generator(FIXED_SEED, VAL))]
     val, test, train = shuffled.split([held_out, held_out, len(signals) - 2 * held_out])
     return Splits(train, val, test)

@@ -19,6 +19,7 @@ MOST = 0.5  # of a mixture's energy: noise
 UNLIKE = 0.3  # share of a source that may be lacking, or too much, in what is left over
 NEAR_WHITE = 0.9  # where a mixture may have been clipped
 TINY = 1e-12  # energy
+FACTOR = 0.1  # of brightness, by which all sources may be off together
 ERRORS = 3  # standard errors of that share
 PAIRED = "Sources are paired by equal names, else by the numbers in their names, else by the order of names."
 
@@ -71,13 +72,26 @@ def check_sums(
         FileError: there is one that does not add up; the first is named.
     """
     for number, (mixture, sources) in enumerate(known):
-        if difference := _misfit(mixture.flatten().float(), sources.flatten(1).float(), any_gain):
+        parts = mixture.flatten().float(), sources.flatten(1).float()
+        difference, factor = _misfit(*parts, any_gain), 1.0 if any_gain else _factor(*parts)
+        if difference or factor != 1:
             named = [
                 str(own[number]) if len(own) == len(known) else f"number {number + 1} of {path}"
                 for path, own in zip(paths, files, strict=True)
             ]
             of = f"{named[0]} is not the sum of {' and '.join(named[1:])}"
+            if factor != 1:
+                off = f"they differ by {100 * min((1 - 1 / factor) ** 2, 10):.0f} % of its energy"
+                raise FileError(f"{of}: {off}, as it is {factor:.2f} times the sum: rescale the sources. {PAIRED}")
             raise FileError(f"{of}: they differ by {100 * min(difference, 10):.0f} % of its energy. {PAIRED}")
+
+
+def _factor(mixture: Tensor, sources: Tensor) -> float:
+    """Return by which factor a mixture (P,) is brighter than its sources (M, P), 1 unless that is what they lack."""
+    total = sources.sum(0)
+    factor = float((mixture @ total) / total.square().sum().clamp(min=TINY))
+    rest = (mixture - factor * total).square().sum() / mixture.square().sum().clamp(min=TINY)
+    return factor if abs(factor - 1) > FACTOR and rest < EXACT else 1.0
 
 
 def _misfit(mixture: Tensor, sources: Tensor, any_gain: bool) -> float:

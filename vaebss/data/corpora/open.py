@@ -134,7 +134,8 @@ def kind_of(source: str, mixtures: str | None) -> tuple[Kind, list[Path]]:
     if mixtures is None and source in SETS:
         return RENDERED.get(source, DIGITS), []
     if mixtures is None and not chosen(expanded(source))[0].exists():
-        raise ValueError(f"data.source must be {', '.join(SETS)}, or a file or folder of images or notes, not {source}")
+        own = "a file or folder of images or notes, or a class of your own, such as my_package.MyCorpus"
+        raise ValueError(f"data.source must be {', '.join(SETS)}, {own}, not {source}")
     files = find(mixtures or source, True, KINDS + Audio.suffixes)
     by_kind = {chosen(file)[0].suffix.lower() in Audio.suffixes: file for file in files}
     if len(by_kind) > 1:

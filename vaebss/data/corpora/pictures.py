@@ -13,7 +13,7 @@ from vaebss.data.conditions import conditions_of
 from vaebss.data.corpus import TENTH, Given, Singles, Splits, first, tenth_apart
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.data.truth import check_sums, paired
-from vaebss.errors import FileError, check_at_least
+from vaebss.errors import FileError, check_at_least, counted
 from vaebss.modalities.appearance import describe, estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import Images, seen_by, within
@@ -63,7 +63,7 @@ class SinglePictures(Singles):
         return super().settled | {"invert": self.invert}
 
     def signals(self) -> Splits:
-        train, val, test = tenth_apart(self.pictures, self.name, "images")
+        train, val, test = tenth_apart(self.pictures, self.name, "image")
         return Splits(first(train, self.train_size, self.name), val, test)
 
     def sample_mixtures(self, num_mixed: float) -> Tensor:
@@ -117,7 +117,7 @@ class GivenPictures(Given):
         number = len(self.mixtures)
         held_out = min(self.held_out, number // TENTH)
         if not held_out:
-            raise ValueError(f"{self.name} holds {number} mixtures; {TENTH} are the least to train on")
+            raise ValueError(f"{self.name} holds {counted(number, 'mixture')}; {TENTH} are the least to train on")
         order = torch.randperm(number, generator=generator(FIXED_SEED, VAL))
         train, val = self.mixtures[order[held_out:]], self.mixtures[order[:held_out]]
         if self.sources is not None:

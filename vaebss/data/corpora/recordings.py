@@ -77,7 +77,7 @@ class SingleNotes(SingleSounds):
         return f"notes of {self.name}"
 
     def signals(self) -> Splits:
-        return tenth_apart(self.notes, self.name, "notes")
+        return tenth_apart(self.notes, self.name, "note")
 
     @property
     def contents(self) -> dict[str, Any]:
