@@ -153,7 +153,8 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
         model: VAE or Masker.
         folder: Folder to write to; it is created if it does not exist.
         bits: Bits of a weight on disk. 16 is half precision. With 8, matrices and kernels of convolutions are int8 with
-            a scale for each row, everything else is in half precision, and the folder is about half as large.
+            a scale for each row. Everything else is in half precision, as is the output layer of a VAE of pictures, and
+            the folder is about half as large.
 
     Raises:
         ValueError: `bits` is neither 16 nor 8.

@@ -101,7 +101,7 @@ def test_of_several_checkpoints_the_mean_is_shipped(shelf, checkpoint, monkeypat
 def test_weights_of_different_networks_have_no_mean(shelf, checkpoint, tmp_path, capsys):
     torch.save(checkpoints.read(checkpoint) | {"state_dict": {}}, tmp_path / "other.ckpt")
     assert shipping.main(["--ckpt", str(checkpoint), str(tmp_path / "other.ckpt"), *SHIP]) == 2
-    assert "all are of one network" in capsys.readouterr().err
+    assert "must be of one network" in capsys.readouterr().err
     assert vaebss.available() == ["vae-tiny"]
 
 

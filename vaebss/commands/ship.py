@@ -55,7 +55,7 @@ def ship(options: Any) -> None:
         "mixtures_seen_in_the_last_run": steps * data.get("batch_size", 0),
         "licence_of_the_data": options.licence,
     }
-    kept = catalogue.opened(restored(packed(checkpoint["state_dict"], options.bits)), catalogue.described(checkpoint))
+    kept = catalogue.opened(restored(packed(checkpoint, options.bits)), catalogue.described(checkpoint))
     if (kind := catalogue.kind_of(checkpoint)) not in SCORED:
         raise ValueError(f"no test mixtures of {kind} are known to score the model on: only of {', '.join(SCORED)}")
     facts |= SCORED[kind](checkpoint, partial(scores, kept), options)

@@ -120,6 +120,6 @@ def write(
     from vaebss.pretrained import weights
 
     with atomic_write(weights_path) as part:
-        weights.write(checkpoint["state_dict"], part, bits)
+        weights.write(checkpoint, part, bits)
         write_json(described(checkpoint) | facts, card_path)
     return weights_path

@@ -1,9 +1,10 @@
-"""Weights on disk, as safetensors: in half precision, or matrices in 8 bits. Of a student the average alone is kept.
+"""Weights on disk, as safetensors: in half precision, or matrices in 8 bits.
 
-That average stands in for the network which it follows, so that both take the room of one.
+Only the average of a student is kept. It stands in for the network that it follows, so that both take the room of one.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -17,9 +18,9 @@ LARGEST = 127  # of a row in 8 bits
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny  # that of a row of zeros
 
 
-def write(state_dict: dict[str, Tensor], path: Path, bits: int = 16) -> None:
+def write(checkpoint: dict[str, Any], path: Path, bits: int = 16) -> None:
     """Write a model's weights, see `packed`, as a file that `read` opens."""
-    path.write_bytes(save(packed(state_dict, bits)))  # not by save_file, whose files only their owner may read
+    path.write_bytes(save(packed(checkpoint, bits)))  # not by save_file, whose files only their owner may read
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -27,27 +28,42 @@ def read(path: Path) -> dict[str, Tensor]:
     return restored(load_file(path))
 
 
-def packed(state_dict: dict[str, Tensor], bits: int = 16) -> dict[str, Tensor]:
+def packed(checkpoint: dict[str, Any], bits: int = 16) -> dict[str, Tensor]:
     """Return weights as they are kept on disk.
 
     Args:
-        state_dict: the weights of a model.
-        bits: 16, or 8 for weights of two and more dimensions (matrices and kernels of convolutions), see `quantised`.
+        checkpoint: the contents of a checkpoint, with the weights (`state_dict`) and the options of a model.
+        bits: 16, or 8 for weights of two and more dimensions (matrices and kernels of convolutions), see `quantised`;
+            one of them can need 16, see `output_layer`.
 
     Returns:
         float16, but for weights in 8 bits and their scales; whole numbers, and variances too large for float16, keep
         their type.
     """
+    state_dict, in_16_bits = checkpoint["state_dict"], output_layer(checkpoint["hyper_parameters"])
     followed = {NETWORK + name.removeprefix(AVERAGE) for name in state_dict if name.startswith(AVERAGE)}
     kept: dict[str, Tensor] = {}
     for name, value in state_dict.items():
         if name in followed:
             continue
-        if bits == 8 and value.is_floating_point() and value.dim() > 1:
+        if bits == 8 and value.is_floating_point() and value.dim() > 1 and name != in_16_bits:
             kept[name], kept[name + SCALES] = quantised(value)
         else:
             kept[name] = (if_finite(value.half(), value) if value.is_floating_point() else value).contiguous()
     return kept
+
+
+def output_layer(options: dict[str, Any]) -> str | None:
+    """Return the name of the weight of a VAE's output layer if refined estimates need it in 16 bits, else None.
+
+    In 8 bits it costs refined estimates of pictures 0.03 to 0.08 dB, and those of spectra (softplus) 0.004 dB.
+
+    Args:
+        options: the options of a model.
+    """
+    if not options.get("variational") or options.get("output", "sigmoid") != "sigmoid":
+        return None
+    return f"decoder.layers.{3 * len(options['hidden_dims'])}.weight"  # each hidden layer has a batch norm and a ReLU
 
 
 def restored(kept: dict[str, Tensor]) -> dict[str, Tensor]:
