@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from vaebss.atomic import write_json
@@ -80,8 +81,8 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)
     if not data.corpus.has_truth:
-        signals = data.corpus.splits.test
-        print(summary_of(model, data.modality, signals[torch.arange(len(signals))].float()))
+        print(summary_of(model, data.modality, even_choice(data.corpus.splits.test, data.hparams.test_mixtures)))
+        print("For scores by the true sources name their files with --data.sources.")
         return
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
     if not data.corpus.given and data.corpus.name == "bundled" and knows_mnist(checkpoint):
@@ -93,6 +94,12 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     if has_counts(results):
         print(count_table(results.get("refined", results["masked"]), data.modality.metrics[0]))
     print("Written:", ", ".join(map(str, write(results, model, data, out))))
+
+
+def even_choice(signals: Any, number: int) -> Tensor:
+    """Return at most `number` of signals (N, *S), evenly spaced."""
+    chosen = min(number, len(signals))
+    return signals[torch.arange(chosen) * len(signals) // chosen].float()
 
 
 def named(data: MNISTMixtures) -> str:
