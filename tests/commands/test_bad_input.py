@@ -96,8 +96,8 @@ TOLD = {
     "broken": "line 1, column 8",
     "unknown key": "'colour'",  # the words around it differ between versions of jsonargparse
     "no mapping": "- 1 - 2",
-    "no options": "model must be",
-    "no options of the trainer": "trainer must be",
+    "no options": "`model` must be a mapping",
+    "no options of the trainer": "`trainer` must be a mapping",
     "code": "os.mkdir",
 }
 

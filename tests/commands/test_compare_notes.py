@@ -118,7 +118,7 @@ def test_what_is_typed_holds_before_the_configuration(tmp_path):
         ("data: [", [], "not a configuration of fit.py"),
         ("just words", [], "not a configuration of fit.py"),
         ("data: {source: notes}", ["--methods", "ideal-ratio-mask"], "ideal-ratio-mask-bins"),
-        ("data: {source: notes}", ["--methods", "vae-unmasked"], "add vae"),
+        ("data: {source: notes}", ["--methods", "vae-unmasked"], "Add vae"),
         ("data: {source: notes}", ["--methods", "glo", "--num-sources", "3"], "glo is not for K"),
         ("data: {source: notes, soundfont: none.sf2}", [], "none.sf2"),
         ("data: {source: bundled}", ["--methods", "wiener-mask-bins"], "wiener-mask-bins"),
