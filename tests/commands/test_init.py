@@ -43,7 +43,7 @@ def test_weights_that_do_not_fit_are_one_line(option, checkpoint, tmp_path, monk
     [
         (["--ckpt={0}", "--init={0}"], "give one of them"),
         (["--init=remix-k2"], "not a checkpoint of fit.py"),
-        (["--ckpt=vae-k2"], "can be an --init, not a --ckpt"),
+        (["--ckpt=vae-k2"], "use --init instead of --ckpt"),
     ],
 )
 def test_a_run_has_one_beginning(options, reason, checkpoint, tmp_path, monkeypatch, capsys):

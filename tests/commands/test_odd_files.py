@@ -68,11 +68,11 @@ def test_one_odd_file_does_not_stop_the_others(kind, tmp_path, capsys):
 def test_a_file_that_vanishes_or_may_not_be_read_is_told(tmp_path, monkeypatch, capsys):
     for name in (*GOOD, "gone.png", "locked.png"):
         picture(tmp_path / name)
-    taken_apart = separate.taken_apart
+    separate_file = separate.separate_file
 
-    def vanishing(taker, path, *args):
+    def vanishing(separator, path, *args):
         (tmp_path / "gone.png").unlink(missing_ok=True)
-        return taken_apart(taker, path, *args)
+        return separate_file(separator, path, *args)
 
     opened = Image.open
 
@@ -81,7 +81,7 @@ def test_a_file_that_vanishes_or_may_not_be_read_is_told(tmp_path, monkeypatch, 
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **options)
 
-    monkeypatch.setattr(separate, "taken_apart", vanishing)
+    monkeypatch.setattr(separate, "separate_file", vanishing)
     monkeypatch.setattr(Image, "open", locked)
     assert run(tmp_path, "--ckpt=remix-k2", "--source-max=0.5") == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("separate.py: error: ")]
