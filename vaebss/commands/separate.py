@@ -198,19 +198,20 @@ class SeenMixtures:
     """The first mixtures of each separator, of one size, from which the quality is estimated without true sources."""
 
     def __init__(self) -> None:
-        self.separators: list[FileSeparator] = []
-        self.signals: list[list[Tensor]] = []
+        self.kept: dict[FileSeparator, list[Tensor]] = {}
 
     def add(self, separator: "FileSeparator", signals: "Tensor") -> None:
-        """Keep mixtures (N, *S) if they are as large as those before, and those are not enough yet."""
-        from vaebss.blind import MOST
+        """Keep mixtures (N, *S) if they are as large as those before, and those are not enough yet.
 
-        if not any(separator is known for known in self.separators):
-            self.separators.append(separator)
-            self.signals.append([])
-        kept = next(own for known, own in zip(self.separators, self.signals, strict=True) if known is separator)
-        if not kept or (kept[0].shape[1:] == signals.shape[1:] and sum(map(len, kept)) < MOST):
-            kept.append(signals[:MOST])
+        At most `MOST` mixtures are kept, and no more than `LARGEST_PART` numbers, but at least one mixture.
+        """
+        from vaebss.blind import MOST
+        from vaebss.modalities.image_files import LARGEST_PART
+
+        kept = self.kept.setdefault(separator, [])
+        room = min(MOST, max(1, LARGEST_PART // signals[0].numel())) - sum(map(len, kept))
+        if room > 0 and all(first.shape[1:] == signals.shape[1:] for first in kept[:1]):
+            kept.append(signals[:room])
 
     def tell(self) -> None:
         """Print a line for each separator whose mixtures are enough."""
@@ -218,7 +219,7 @@ class SeenMixtures:
 
         from vaebss.blind import FEWEST, summary_of
 
-        for separator, kept in zip(self.separators, self.signals, strict=True):
+        for separator, kept in self.kept.items():
             windows = separator.modality.split(torch.cat(kept))
             if len(windows) >= FEWEST:
                 say(summary_of(separator.model, separator.modality, windows))
@@ -241,7 +242,7 @@ class Notes:
             say(f"{paths[0]}{others}: {text}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileSeparator:
     """A model that separates files into files.
 
