@@ -145,11 +145,18 @@ def verdict_of(gain: float) -> Verdict:
     return "works" if gain >= WORKS else "fails" if gain < FAILS else "partly"
 
 
-def summary_of(separator: Separator, modality: Modality, mixtures: Tensor) -> str:
-    """Evaluate at most `MOST` of the mixtures (N, *S), evenly spread, and return one line: the summary or a reason."""
-    some = torch.linspace(0, len(mixtures) - 1, min(MOST, len(mixtures))).long()
+def summary_of(separator: Separator, modality: Modality, mixtures: Any, most: int = MOST) -> str:
+    """Evaluate some mixtures, evenly spread, and return one line: the summary, or why there is none.
+
+    Args:
+        separator: Any separator.
+        modality: How it sees the mixtures.
+        mixtures: (N, *S), a tensor or what is asked for by numbers as one is.
+        most: Number of mixtures to evaluate at most; never more than `MOST`.
+    """
+    some = torch.linspace(0, len(mixtures) - 1, min(MOST, most, len(mixtures))).long()
     try:
-        return evaluate(separator, modality, mixtures[some]).summary
+        return evaluate(separator, modality, mixtures[some].float()).summary
     except ValueError as error:
         return f"No estimate of the quality: {error}"
 

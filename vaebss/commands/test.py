@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from vaebss.atomic import write_json
@@ -81,7 +79,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)
     if not data.corpus.has_truth:
-        print(summary_of(model, data.modality, even_choice(data.corpus.splits.test, data.hparams.test_mixtures)))
+        print(summary_of(model, data.modality, data.corpus.splits.test, data.hparams.test_mixtures))
         print("For scores by the true sources name their files with --data.sources.")
         return
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
@@ -94,12 +92,6 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     if has_counts(results):
         print(count_table(results.get("refined", results["masked"]), data.modality.metrics[0]))
     print("Written:", ", ".join(map(str, write(results, model, data, out))))
-
-
-def even_choice(signals: Any, number: int) -> Tensor:
-    """Return at most `number` of signals (N, *S), evenly spaced."""
-    chosen = min(number, len(signals))
-    return signals[torch.arange(chosen) * len(signals) // chosen].float()
 
 
 def named(data: MNISTMixtures) -> str:

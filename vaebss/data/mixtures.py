@@ -192,7 +192,8 @@ class MNISTMixtures(LightningDataModule):
 
     def held_out(self) -> Tensor:
         """Return the signals (N, *S) of all validation mixtures, without their sources."""
-        return torch.cat([batch["signal"] for batch in self.val_dataloader()])
+        loader = self._fixed_loader("val", self.hparams.val_mixtures, VAL, truth=False)
+        return torch.cat([batch["signal"] for batch in loader])
 
     def _fixed_loader(self, split: Split, num_mixtures: int, number: int, truth: bool | None = None) -> DataLoader:
         plan: Any = self.corpus.plan(split, num_mixtures, self.counts, FIXED_SEED, number)
