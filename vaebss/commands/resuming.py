@@ -68,7 +68,7 @@ def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
         )
     if not VERSION.fullmatch(str(written := checkpoint.get(LIGHTNING))) or not isinstance(written, str):
         raise CheckpointError(
-            f"{path} has {str(written)[:80]!r} as {LIGHTNING}, which is no version: it can be an --init, not a --ckpt"
+            f"{path} has {str(written)[:80]!r} as {LIGHTNING}, which is no version: use --init instead of --ckpt"
         )
     saved = configuration(checkpoint, path, known)
     saved = {name: value for name, value in saved.items() if not lies_below(name, PLACE)}
