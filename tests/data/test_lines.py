@@ -8,7 +8,7 @@ from vaebss.data.bank import Bank
 from vaebss.data.corpora import lines, notes
 from vaebss.data.corpora.lines import Lines
 from vaebss.data.corpora.note_splits import NoteSplits
-from vaebss.data.lines import REACH, compose_lines
+from vaebss.data.lines import DECAY, ECHOES, REACH, compose_lines, in_a_room
 from vaebss.data.remixes import Remixes
 from vaebss.seeding import generator
 
@@ -96,6 +96,28 @@ def test_a_note_sounds_no_longer_than_it_is():
     assert found.shape == (100, RATE // 2)
 
 
+def test_a_room_answers_an_impulse_with_echoes_that_die_away():
+    impulse = torch.zeros(2 * RATE)
+    impulse[100] = 1.0
+    random = generator(0)
+    for heard in (in_a_room(impulse, RATE, random) for _ in range(30)):
+        echoes = heard[101:]
+        assert heard[100] == pytest.approx(1, abs=1e-5)
+        assert heard[:100].abs().max() < 1e-5
+        assert echoes[round(DECAY[1] * RATE) :].abs().max() < 1e-5
+        energy = 10 * echoes.square().sum().log10()
+        assert ECHOES[0] - 4 < energy < ECHOES[1] + 4  # the noise is random, and so is its energy
+        assert echoes[:50].square().mean() > echoes[300:350].square().mean()
+
+
+def test_some_lines_sound_in_rooms():
+    signals, instruments = constant(4), torch.zeros(4, dtype=torch.int64)
+    dry, half = composed(signals, instruments), composed(signals, instruments, rooms=0.5)
+    assert (composed(signals, instruments, rooms=1.0) != dry).any(1).all()
+    assert (half >= 0).all(1).sum() < 150  # echoes of noise have either sign
+    torch.testing.assert_close(half.square().mean(1), torch.ones(200), atol=2e-3, rtol=0)
+
+
 @pytest.fixture
 def made_up_notes(monkeypatch) -> None:
     """Training notes above 0, test notes below, validation notes of one value."""
@@ -107,6 +129,7 @@ def made_up_notes(monkeypatch) -> None:
         monkeypatch.setattr(module, "load_notes", lambda *_: found)
     monkeypatch.setattr(lines, "LINES", 30)
     monkeypatch.setattr(lines, "HELD_OUT", 20)
+    monkeypatch.setattr(lines, "ROOMS", 0.0)  # echoes of positive sounds are not positive
 
 
 def test_lines_of_a_split_are_of_its_notes_alone(made_up_notes):

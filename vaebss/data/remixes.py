@@ -15,7 +15,7 @@ from vaebss.data.corpora.lines import Lines
 from vaebss.data.corpora.sounds import SingleSounds
 from vaebss.data.corpus import Corpus
 from vaebss.data.detuning import detuned
-from vaebss.data.lines import LINES, compose_lines
+from vaebss.data.lines import LINES, ROOMS, compose_lines
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
 from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
@@ -132,9 +132,8 @@ class Remixes(MNISTMixtures):
         if bank.instruments is None:
             return sources
         modality: Any = self.modality
-        return compose_lines(
-            sources, bank.instruments, LINES, modality.rate, generator(self.hparams.seed, COMPOSED, epoch)
-        )
+        random = generator(self.hparams.seed, COMPOSED, epoch)
+        return compose_lines(sources, bank.instruments, LINES, modality.rate, random, rooms=ROOMS)
 
     def _detuned(self, sources: Tensor, epoch: int) -> Tensor:
         """Return pseudo-sources (N, *S) at the pitch that they have in an epoch."""

@@ -5,7 +5,7 @@ from typing import Any
 from vaebss.data.corpora.note_splits import NoteSplits
 from vaebss.data.corpora.notes import RATE, Notes, load_notes
 from vaebss.data.corpus import Splits
-from vaebss.data.lines import LINES, REACH, compose_lines
+from vaebss.data.lines import LINES, REACH, ROOMS, compose_lines
 from vaebss.data.plans import FIXED_SEED, TEST, TRAIN, VAL
 from vaebss.seeding import generator
 
@@ -52,4 +52,4 @@ class Lines(Notes):
 def lines_of(notes: NoteSplits, split: str, number: int, address: int) -> Any:
     """Compose `number` lines of the notes of a split, (number, T) float16; `address` seeds them."""
     programs = notes.labels[split][:, 0]
-    return compose_lines(getattr(notes, split), programs, number, RATE, generator(FIXED_SEED, address), REACH)
+    return compose_lines(getattr(notes, split), programs, number, RATE, generator(FIXED_SEED, address), REACH, ROOMS)
