@@ -94,3 +94,14 @@ def pytest_collection_modifyitems(items) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--skipped", type=Path, metavar="FILE", help="file for the names of all skipped tests")
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """Write the names of the tests, and of whole files, that were skipped, for `pytest @FILE` with more installed."""
+    if path := config.getoption("--skipped"):
+        names = {report.nodeid for report in terminalreporter.getreports("skipped")}
+        path.write_text("".join(f"{name}\n" for name in sorted(names)))
