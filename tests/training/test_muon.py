@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from vaebss.training import muon
 from vaebss.training.muon import Muon, orthogonalised
 
 
@@ -28,7 +29,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> f
 @pytest.mark.parametrize("shape", [(24, 216), (96, 32), (8, 8)])
 def test_singular_values_become_one_and_vectors_stay(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonalised(matrix).float()
+    (found,) = orthogonalised(matrix.unsqueeze(0))
     left, values, right = torch.linalg.svd(found, full_matrices=False)
     assert found.shape == shape
     assert (values > 0.5).all()
@@ -36,7 +37,39 @@ def test_singular_values_become_one_and_vectors_stay(shape):
     expected_left, _, expected_right = torch.linalg.svd(matrix, full_matrices=False)
     cosine = (left @ right * (expected_left @ expected_right)).sum() / min(shape)
     assert cosine > 0.98
-    torch.testing.assert_close(orthogonalised(1e-3 * matrix).float(), found, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(orthogonalised(1e-3 * matrix.unsqueeze(0))[0], found, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(24, 216), (96, 32), (8, 9)])
+def test_matrices_of_a_shape_are_treated_at_once_as_one_by_one(shape, monkeypatch):
+    monkeypatch.setattr(muon, "bfloat16_pays", lambda device: False)
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1, 50]).view(
+        3, 1, 1
+    )
+    alone = torch.cat([orthogonalised(matrix.unsqueeze(0)) for matrix in matrices])
+    torch.testing.assert_close(orthogonalised(matrices), alone, atol=1e-6, rtol=0)
+
+
+def test_a_step_costs_one_iteration_for_each_shape(monkeypatch):
+    calls = []
+    monkeypatch.setattr(muon, "orthogonalised", lambda matrices: calls.append(matrices.shape) or matrices)
+    model = nn.Sequential(*(nn.Conv2d(8, 8, 3) for _ in range(3)), nn.Conv2d(8, 16, 3), nn.Conv2d(16, 8, 1))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    Muon(model.parameters(), lr=0.1).step()
+    assert sorted(calls) == [(1, 8, 16), (1, 16, 72), (3, 8, 72)]
+
+
+def test_parameters_that_have_made_fewer_steps_than_others_have_bias_corrections_of_their_own():
+    """The first steps of Adam are of the length of the learning rate."""
+    early, late = (nn.Parameter(torch.zeros(3)) for _ in range(2))
+    optimizer = Muon([early, late], lr=0.1)
+    for step in range(3):
+        early.grad = torch.full((3,), 1.0 + step)
+        late.grad = torch.ones(3) if step == 2 else None
+        optimizer.step()
+    torch.testing.assert_close(late.detach(), torch.full((3,), -0.1))
+    assert [optimizer.state[parameter]["step"] for parameter in (early, late)] == [3, 1]
 
 
 def test_all_but_convolutions_step_as_adam_does():

@@ -16,23 +16,26 @@ SMALLEST = 8  # side of a matrix from which on it is worth being treated as one
 STEP = 0.8  # root mean square of a convolution's step, as a share of the learning rate; about 4 times Adam's
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix U V^T of the singular value decomposition U S V^T, nearly: singular values from 0.7 to 1.2.
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """The matrix U V^T of each singular value decomposition U S V^T, nearly: singular values from 0.7 to 1.2.
+
+    The iteration runs in bfloat16 where that is the faster, else in float32.
 
     Args:
-        matrix: (n, m).
+        matrices: (N, n, m) float32, as one batch of each product.
 
     Returns:
-        (n, m), bfloat16 where that is the faster, else float32.
+        (N, n, m) float32.
     """
     a, b, c = NEWTON_SCHULZ
-    precision = torch.bfloat16 if bfloat16_pays(matrix.device.type) else torch.float32
-    wide = (matrix if len(matrix) <= matrix.shape[1] else matrix.T).to(precision)
-    wide = wide / wide.norm().clamp(min=1e-7)
+    precision = torch.bfloat16 if bfloat16_pays(matrices.device.type) else torch.float32
+    tall = matrices.shape[1] > matrices.shape[2]
+    wide = (matrices.mT if tall else matrices).to(precision)
+    wide = wide / torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = wide @ wide.T
-        wide = a * wide + torch.addmm(gram, gram, gram, beta=b, alpha=c) @ wide
-    return wide if len(matrix) <= matrix.shape[1] else wide.T
+        gram = torch.bmm(wide, wide.mT)
+        wide = a * wide + torch.bmm(torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide)
+    return (wide.mT if tall else wide).float()
 
 
 class Muon(torch.optim.Optimizer):
@@ -67,45 +70,50 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for move, those in ((self._along_orthogonal, True), (self._as_adam, False)):
-                if parameters := [parameter for parameter in moving if _is_matrix(parameter) is those]:
-                    move(parameters, [parameter.grad for parameter in parameters], group)
+            parts: dict[Any, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parts.setdefault(self._part(parameter), []).append(parameter)
+            for part, parameters in parts.items():
+                move = self._as_adam if isinstance(part, int) else self._along_orthogonal
+                move(parameters, [parameter.grad for parameter in parameters], group)
         return loss
 
+    def _part(self, parameter: Tensor) -> Any:
+        """Return what parameters that move together have in common: the shape of matrices, else the number of steps."""
+        if parameter.ndim == 4:
+            shape = (len(parameter), parameter[0].numel())
+            if min(shape) >= SMALLEST:
+                return shape
+        return self.state[parameter].get("step", 0)
+
+    def _states(self, parameters: list[Tensor], *names: str) -> list[list[Tensor]]:
+        """Return what is remembered of parameters under each name; at first it is 0."""
+        for parameter in parameters:
+            state = self.state[parameter]
+            for name in names:
+                if name not in state:
+                    state[name] = torch.zeros_like(parameter)
+        return [[self.state[parameter][name] for parameter in parameters] for name in names]
+
     def _along_orthogonal(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
-        states = [self.state[parameter] for parameter in parameters]
-        for parameter, state in zip(parameters, states, strict=True):
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-        momenta = [state["momentum"] for state in states]
+        (momenta,) = self._states(parameters, "momentum")
         foreach._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        for parameter, ahead in zip(
-            parameters, foreach._foreach_lerp(gradients, momenta, group["momentum"]), strict=True
-        ):
-            update = orthogonalised(ahead.flatten(1))
-            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * STEP * math.sqrt(max(update.shape)))
+        ahead = foreach._foreach_lerp(gradients, momenta, group["momentum"])
+        updates = orthogonalised(torch.stack([matrix.flatten(1) for matrix in ahead]))
+        rate = -group["lr"] * STEP * math.sqrt(max(updates.shape[1:]))
+        moves = [update.view_as(parameter) for parameter, update in zip(parameters, updates, strict=True)]
+        foreach._foreach_add_(parameters, moves, alpha=rate)
 
     def _as_adam(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
-        """Step all at once; those that have made as many steps as each other share their bias corrections."""
-        by_step: dict[int, list[int]] = {}
-        for number, parameter in enumerate(parameters):
-            state = self.state[parameter]
-            if not state:
-                state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
-            state["step"] += 1
-            by_step.setdefault(state["step"], []).append(number)
+        means, squares = self._states(parameters, "mean", "square")
+        step = 1 + self.state[parameters[0]].get("step", 0)
+        for parameter in parameters:
+            self.state[parameter]["step"] = step
         beta1, beta2 = group["betas"]
-        for step, numbers in by_step.items():
-            moved, slopes = [parameters[number] for number in numbers], [gradients[number] for number in numbers]
-            means, squares = ([self.state[parameter][name] for parameter in moved] for name in ("mean", "square"))
-            foreach._foreach_lerp_(means, slopes, 1 - beta1)
-            foreach._foreach_lerp_(squares, foreach._foreach_mul(slopes, slopes), 1 - beta2)
-            scales = foreach._foreach_div(squares, 1 - beta2**step)
-            foreach._foreach_sqrt_(scales)
-            foreach._foreach_add_(scales, group["eps"])
-            foreach._foreach_addcdiv_(moved, means, scales, value=-group["lr"] / (1 - beta1**step))
-
-
-def _is_matrix(parameter: Tensor) -> bool:
-    return parameter.ndim == 4 and min(len(parameter), parameter[0].numel()) >= SMALLEST
+        foreach._foreach_lerp_(means, gradients, 1 - beta1)
+        foreach._foreach_lerp_(squares, foreach._foreach_mul(gradients, gradients), 1 - beta2)
+        scales = foreach._foreach_div(squares, 1 - beta2**step)
+        foreach._foreach_sqrt_(scales)
+        foreach._foreach_add_(scales, group["eps"])
+        foreach._foreach_addcdiv_(parameters, means, scales, value=-group["lr"] / (1 - beta1**step))

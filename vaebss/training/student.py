@@ -80,14 +80,11 @@ class RemixSeparator(System):
         self._followed = []
 
     def _pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """Return the tensors of the running average and of the network, those of a type together."""
-        averages, currents = ([*m.parameters(), *m.buffers()] for m in (self.model.average.module, self.model.network))
-        kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-        for average, current in zip(averages, currents, strict=True):
-            pairs = kinds.setdefault(average.dtype, ([], []))
-            pairs[0].append(average.detach())
-            pairs[1].append(current.detach())
-        return list(kinds.values())
+        """Return the tensors of the running average and of the network: weights, and counts of batches."""
+        of_each = ([*m.parameters(), *m.buffers()] for m in (self.model.average.module, self.model.network))
+        pairs = list(zip(*of_each, strict=True))
+        kinds = [[pair for pair in pairs if pair[0].is_floating_point() is floating] for floating in (True, False)]
+        return [([a for a, _ in kind], [c for _, c in kind]) for kind in kinds]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Muon, and a learning rate that is set before every step."""
