@@ -1,7 +1,9 @@
 """Windows of long sounds are joined so that each slot goes on with what sounds alike."""
 
 import math
+from itertools import pairwise, permutations, product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -186,3 +188,43 @@ def test_windows_fade_into_each_other_without_a_jump():
     falling = torch.linspace(1, 0, 32)
     wanted = torch.cat([torch.ones(32), falling, falling.flip(0), torch.ones(32)])
     torch.testing.assert_close(joined, wanted)
+
+
+def test_slots_that_sound_alike_are_linked_by_what_windows_share(stems):
+    parts = found(stems, Audio()).sources
+    energies, active = torch.ones(len(parts), 2, 16), torch.ones(len(parts), 2, dtype=torch.bool)
+    order = slot_linking.orders(energies, active, slot_linking.agreement([parts]))
+    linked = windows.join(parts.gather(1, order[..., None].expand_as(parts))[None], stems.shape[1])[0]
+    swapped = int((linked[0] - stems[0]).abs().max() > 1e-5)
+    torch.testing.assert_close(linked, stems.flip(0) if swapped else stems, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 256), (3, 2, 256)])
+@pytest.mark.parametrize("at_once", [1, 3, 7])
+def test_agreement_is_of_the_halves_that_neighbours_share(shape, at_once):
+    signals = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    parts = torch.stack([windows.split(signal[None], 64) for signal in signals], 1)  # seven windows
+    agreement = slot_linking.agreement(parts.split(at_once))
+    products = torch.einsum("ni...,nj...->nij", parts[:-1, ..., 32:].double(), parts[1:, ..., :32].double())
+    energy = parts[:-1, ..., 32:].double().sum(1).square().flatten(1).sum(1).mean()
+    torch.testing.assert_close(agreement, (products / energy).float(), atol=1e-4, rtol=1e-4)
+
+
+def test_one_window_agrees_with_none():
+    assert slot_linking.agreement([torch.randn(1, 2, 64)]).shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize("voices", [1, 2, 3])
+def test_the_sequence_of_slots_is_the_best_of_all(voices):
+    """An exhaustive search of four windows of three slots is the reference."""
+    rng = np.random.default_rng(voices)
+    gains, agreement = rng.normal(size=(4, 3, voices)), rng.normal(size=(3, 3, 3))
+
+    def value(ways: tuple[tuple[int, ...], ...]) -> float:
+        own = sum(gain[way, range(voices)].sum() for gain, way in zip(gains, map(list, ways), strict=True))
+        return own + sum(
+            agreed[list(a), list(b)].sum() for agreed, (a, b) in zip(agreement, pairwise(ways), strict=True)
+        )
+
+    best = max(product(permutations(range(3), voices), repeat=4), key=value)
+    assert slot_linking.best_sequence(gains, agreement).tolist() == [list(way) for way in best]

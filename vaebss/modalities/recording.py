@@ -129,8 +129,15 @@ class Recording(Part):
         if self.modality.voices or 1 in (number, slots):
             self.progress(number)
             return torch.arange(slots).expand(number, -1)
-        parts = self._masked(torch.arange(slots).expand(number, -1))
-        return slot_linking.orders(torch.cat([slot_linking.energies(part, self.modality) for part in parts]), active)
+        energies: list[Tensor] = []
+
+        def measured() -> Iterator[Tensor]:
+            for part in self._masked(torch.arange(slots).expand(number, -1)):
+                energies.append(slot_linking.energies(part, self.modality))
+                yield part
+
+        agreement = slot_linking.agreement(measured())
+        return slot_linking.orders(torch.cat(energies), active, agreement)
 
     def _masked(self, order: Tensor) -> Iterator[Tensor]:
         """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""

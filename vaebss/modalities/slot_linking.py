@@ -1,8 +1,14 @@
-"""Which slot of a window goes on in which of the others: slots that sound alike, however far apart the windows are."""
+"""Which slot of a window goes on in which of the others.
 
-# N windows, K slots, H bands, V voices, F coefficients
+Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
+"""
 
+# N windows, K slots, H bands, V voices, F coefficients, P ways to hand out slots to voices
+
+import math
 import warnings
+from collections.abc import Iterable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -17,6 +23,8 @@ COEFFICIENTS = 4  # of a spectrum's outline: more of them tell pitches apart, an
 FAINT = 1e-4  # share of a spectrum's energy in a band, below which nothing is heard
 ROUNDS = 10
 TOGETHER = 0.75  # of windows have no more sources than there are voices
+AGREEMENT = 3.0  # weight of what windows share to how slots sound; from 1.5 to 6 scores of duets hardly differ
+MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how they sound alone
 
 
 def energies(parts: Tensor, modality: Modality) -> Tensor:
@@ -25,15 +33,39 @@ def energies(parts: Tensor, modality: Modality) -> Tensor:
     return powers.mean((1, 3)).unflatten(0, parts.shape[:2])
 
 
-def orders(energies: Tensor, active: Tensor) -> Tensor:
+def agreement(groups: Iterable[Tensor]) -> Tensor:
+    """Measure how well the slots of neighbouring windows agree in the half of a window that both hold.
+
+    Args:
+        groups: Parts of consecutive windows that overlap by half, in groups (n, K, *C, L) with N windows in all.
+
+    Returns:
+        Inner products (N - 1, K, K) of each slot of a window with each of the next one, in units of the mean energy
+        of the mixture in these halves.
+    """
+    products, energy, last = [], torch.zeros((), dtype=torch.float64), None
+    for group in groups:
+        half = group.shape[-1] // 2
+        begins, ends = group[..., :half].flatten(2).float(), group[..., half : 2 * half].flatten(2).float()
+        before = ends[:-1] if last is None else torch.cat([last, ends[:-1]])
+        products.append(before @ begins[1 if last is None else 0 :].mT)
+        energy, last = energy + products[-1].double().sum(), ends[-1:]
+    found = torch.cat(products)
+    return found / (energy / max(1, len(found))).clamp(min=1e-12).to(found.dtype)
+
+
+def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) -> Tensor:
     """Return, for each window, the order of slots in which its sources match those of the other windows.
 
-    Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds, then every
-    window hands its slots out to them, the louder ones with more to say, and voices are heard anew.
+    Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds. Then every
+    window hands its slots out to them, so that slots sound like their voice, the louder ones with more to say, and
+    agree with those of the windows beside (the Viterbi algorithm finds the best sequence). Voices are then heard anew.
 
     Args:
         energies: of the bands of what each slot of each window holds, (N, K, H), 0 or more.
         active: which hold a source, (N, K).
+        agreement: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
+            do not follow each other.
 
     Returns:
         (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
@@ -43,15 +75,15 @@ def orders(energies: Tensor, active: Tensor) -> Tensor:
     heard = (loudness > 0) & active
     if int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    own = heard.numpy()
+    own, agreed = heard.numpy(), None if agreement is None else agreement.cpu().numpy()
     sounds = _standardised(_outlines(energies), own)
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
-    order = _handed_out(sounds, weights, _clustered(sounds[own], voices, weights[own]).cluster_centers_)
+    order = _handed_out(sounds, weights, _clustered(sounds[own], voices, weights[own]).cluster_centers_, agreed)
     for _ in range(ROUNDS):
         first = np.arange(len(order))[:, None], order[:, :voices]
         weighed = weights[first][..., None]
         centres = (sounds[first] * weighed).sum(0) / weighed.sum(0).clip(1e-12)
-        order = _handed_out(sounds, weights, centres)
+        order = _handed_out(sounds, weights, centres, agreed)
     return torch.from_numpy(order)
 
 
@@ -93,12 +125,36 @@ def _clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = Non
         return means.fit(sounds, sample_weight=weights)
 
 
-def _handed_out(sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def _handed_out(
+    sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreement: np.ndarray | None
+) -> np.ndarray:
     """The order of each window's slots, (N, K): one slot for each voice, then those that are left."""
+    slots, voices = weights.shape[1], len(centres)
     unlike = ((sounds[:, :, None] - centres) ** 2).sum(3)
-    orders = []
-    for gain in weights[:, :, None] * (1 + unlike.max() - unlike):
-        slots, voices = linear_sum_assignment(gain, maximize=True)
-        left = [slot for slot in range(len(gain)) if slot not in slots]
-        orders.append([*slots[np.argsort(voices)], *left])
-    return np.array(orders)
+    gains = weights[:, :, None] * (1 + unlike.max() - unlike)
+    if agreement is None or math.perm(slots, voices) > MOST_WAYS:
+        chosen = [linear_sum_assignment(gain.T, maximize=True)[1] for gain in gains]
+    else:
+        chosen = best_sequence(gains, AGREEMENT * agreement)
+    return np.array([[*own, *(slot for slot in range(slots) if slot not in own)] for own in chosen])
+
+
+def best_sequence(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    """Which slot each voice has in each window, (N, V), of the greatest sum of gains and agreement (Viterbi).
+
+    Args:
+        gains: of each slot for each voice, (N, K, V).
+        agreement: of each slot with each slot of the next window, (N - 1, K, K).
+    """
+    slots, voices = gains.shape[1:]
+    ways = np.array(list(permutations(range(slots), voices)))  # (P, V)
+    own = gains[:, ways, np.arange(voices)].sum(2)  # (N, P)
+    best, came_from = own[0], []
+    for gain, agreed in zip(own[1:], agreement, strict=True):
+        reached = best[:, None] + agreed[ways[:, None], ways[None]].sum(2)  # (P, P), to the way of the next window
+        came_from.append(reached.argmax(0))
+        best = reached.max(0) + gain
+    path = [int(best.argmax())]
+    for steps in reversed(came_from):
+        path.append(int(steps[path[-1]]))
+    return ways[path[::-1]]
