@@ -24,7 +24,7 @@ FLOORS = [
     {"separation"},
     {"figures", "pictures"},
     {"atomic"},
-    {"matching", "seeding", "hardware", "errors", "paths", "version"},
+    {"matching", "seeding", "hardware", "errors", "paths", "quiet", "version"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 AT_THE_DOOR = ("__init__.py", "__main__.py")  # whose names lead anywhere

@@ -58,6 +58,15 @@ def test_a_run_on_recordings_is_resumed(users_folder, capsys):
     assert "Nothing is left to train" in capsys.readouterr().out
 
 
+def test_a_recording_that_breaks_off_is_told_once_and_trained_on(users_folder, capsys):
+    cut = Path("recordings/1.wav")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    assert fit.main(["--data.mixtures", "recordings", *SMALL, "--trainer.fast_dev_run", "true"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    told_of = "recordings/1.wav breaks off after 4.2 s, before its end: the file is incomplete"
+    assert told == [f"fit.py: warning: {told_of}"]
+
+
 def test_own_notes_are_trained_on_scored_and_compared(users_folder, capsys):
     counts = ["--data.num_mixed", "[1, 3]", "--model.num_sources", "3", "--data.gains", "[0.5, 1.0]"]
     assert fit.main(["--data.source", "my_notes", *SMALL, *counts]) == 0

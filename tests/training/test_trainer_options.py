@@ -1,5 +1,8 @@
 """Whatever of Lightning's Trainer is asked for works, or is refused in one line that says why."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -47,6 +50,7 @@ WORK = [
     ["reload_dataloaders_every_n_epochs=1"],
     ["callbacks=EarlyStopping", "callbacks.monitor=val/confidence", "callbacks.mode=max"],
     ["callbacks=LearningRateMonitor"],
+    ["callbacks=ModelCheckpoint", "callbacks.monitor=val/confidence"],
     pytest.param(["callbacks=StochasticWeightAveraging", "callbacks.swa_lrs=0.01"], marks=SCHEDULE_IS_DATA),
     ["logger=CSVLogger", "logger.save_dir=."],
     ["logger=false"],
@@ -58,7 +62,10 @@ REFUSED = [
     (["precision=bf16-true"], "too coarse"),
     (["precision=transformer-engine"], "transformer_engine"),
     (["enable_checkpointing=false"], "enable_checkpointing"),
-    (["callbacks=EarlyStopping", "callbacks.monitor=val/nothing"], "val/nothing"),
+    (
+        ["callbacks=EarlyStopping", "callbacks.monitor=val/nothing"],
+        "a callback watches val/nothing, which is not logged. This run logs",
+    ),
     (["logger=WandbLogger"], "WandbLogger: Requirement 'wandb"),
     (["callbacks=RichProgressBar"], "RichProgressBar"),
     (["accelerator=tpu"], "torch_xla"),
@@ -74,6 +81,11 @@ def trainer(options: list[str]) -> list[str]:
     return [f"--trainer.{option}" for option in options]
 
 
+def warned(capsys) -> list[str]:
+    """What a user sees of warnings: Python's, which name a line of code, and ours."""
+    return [line for line in capsys.readouterr().err.splitlines() if re.search(r"\.py:\d+: |warning: ", line)]
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -81,15 +93,17 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("options", WORK, ids=" ".join)
-def test_works(options, here):
+def test_works(options, here, capsys):
     assert fit.main([*CPU, *trainer(options)]) == 0
+    assert not warned(capsys)
     last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert all(torch.isfinite(value).all() for value in torch.load(last, weights_only=True)["state_dict"].values())
 
 
 @pytest.mark.parametrize("options", WORK, ids=" ".join)
-def test_works_for_a_student(options, here, checkpoint):
+def test_works_for_a_student(options, here, checkpoint, capsys):
     assert remix.main([*STUDENT, "--teacher", str(checkpoint), *trainer(options)]) == 0
+    assert not warned(capsys)
     last = here / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert all(torch.isfinite(value).all() for value in torch.load(last, weights_only=True)["state_dict"].values())
 
@@ -109,6 +123,21 @@ def test_is_refused_in_one_line(options, named, here, capsys):
     error = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert len(error) == 1
     assert named in error[0]
+
+
+def test_adapting_without_validation_stops_nothing_early(here, capsys):
+    mixtures = torch.zeros(12, 16, 16)
+    mixtures[:, 3:9, 3:9] += 0.5
+    np.save("mixtures.npy", mixtures)
+    options = [
+        "--data.mixtures=mixtures.npy",
+        "--gpus=0",
+        "--data.keep=[0.5]",
+        "--data.epochs_per_round=1",
+        "--steps=2",
+    ]
+    assert remix.main([*options, "--trainer.limit_val_batches=0"]) == 0
+    assert not warned(capsys)
 
 
 def test_overfitting_is_to_the_same_batches(here):

@@ -23,7 +23,7 @@ from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import CheckpointError, first_line
 from vaebss.metrics.metric import Metric
 from vaebss.paths import expanded
-from vaebss.training.checkpointing import RunCheckpoints
+from vaebss.training.checkpointing import checkpoints_of
 
 LOGS = "lightning_logs"
 CHECKPOINTS = "checkpoints"
@@ -92,7 +92,7 @@ class Run:
 
     def __init__(self, command: str, trainer: Trainer, folder: RunFolder):
         self.command, self.trainer, self._folder = command, trainer, folder
-        self.checkpoints: RunCheckpoints = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoints))  # type: ignore[attr-defined]
+        self.checkpoints = checkpoints_of(trainer)
 
     @property
     def folder(self) -> Path:

@@ -6,7 +6,8 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,20 +15,15 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from vaebss.errors import DataError, first_line
+from vaebss.paths import printable
+from vaebss.quiet import quiet_lightning
 
 PART, ALL, GROUPS = "--help.", "all", ("data", "model", "trainer")  # options that print help
 SHORT_HELPS = Path(__file__).parent / "help"  # of commands that take seconds to import
 TRACEBACK = "VAEBSS_TRACEBACK"  # environment variable, for those who change the code
 TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # the exit codes that shells give
 CONSOLE = "vaebss "  # how the program's name begins where it is the console command
-LOGGERS = ("pytorch_lightning", "lightning_fabric")
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
-FOREIGN = (  # warnings of Lightning that no user can act upon
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    r"The number of training batches \(\d+\) is smaller than the logging interval",
-    r"Checkpoint directory .+ exists and is not empty",  # of a resumed run
-    r"You're resuming from a checkpoint that ended before the epoch ended",  # our loaders go on from there
-)
 
 
 class OneLineErrors(ArgumentParser):
@@ -103,13 +99,10 @@ def call(command: str, *args: object) -> str:
 def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
     """The exit code that `main` answers, 0 if none; an expected error is one line on stderr and code 2, or whole where
     TRACEBACK is set."""
-    for name in LOGGERS:  # warnings, not tips
-        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
-    for message in FOREIGN:
-        warnings.filterwarnings("ignore", message)
     try:
-        return main() or 0
+        with quiet_lightning(), plain_warnings(command):
+            return main() or 0
     except KeyboardInterrupt:  # where there is nothing to be saved
         print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
@@ -118,6 +111,21 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
             raise
         print(f"{program(command)}: error: {first_line(error)}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def plain_warnings(command: str) -> Iterator[None]:
+    """Print a warning as one line above a progress bar, where Python would name a file and a line of code."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        from tqdm import tqdm
+
+        line = first_line(message) if isinstance(message, Warning) else message
+        tqdm.write(printable(f"{program(command)}: warning: {line}"), file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def short(path: Path) -> Path:

@@ -46,6 +46,7 @@ from vaebss.training.reports import SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.system import System
 
+NOT_LOGGED = re.compile(r"conditioned on metric `(\S+)` which is not available.+: `(.*)`")  # Lightning's words
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
 PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
@@ -302,8 +303,9 @@ def train(command: str, run: Callable[[], None]) -> int:
         except (MisconfigurationException, ImportError, ValueError) as error:
             raise ValueError(cause(error)) from error
         except RuntimeError as error:
-            if "conditioned on metric" not in str(error):  # of a callback that watches what nobody logs
+            if not (told := NOT_LOGGED.search(str(error))):
                 raise
-            raise ValueError(first_line(error)) from error
+            logged = told[2].replace("`", "") or "nothing"
+            raise ValueError(f"a callback watches {told[1]}, which is not logged. This run logs {logged}") from error
 
     return run_cleanly(command, main)

@@ -180,9 +180,7 @@ class Audio(Modality):
 
     def opened(self, path: Path) -> UserSignals:
         """Read the sound of a file as (1, C, T') at `rate`; sources are (K, C, T), or (K, T) of a single channel."""
-        sound, rate = sound_files.read(path)
-        if note := sound_files.cut_off(path, sound.shape[1]):
-            warnings.warn(f"{path} {note}", stacklevel=4)  # at whoever called vaebss.separate
+        sound, rate = _read(path)
         return self.from_user(sound[0], rate) if len(sound) == 1 else self.from_user(sound, rate, "first")
 
     def _restored(self, sound: Tensor, parts: Tensor, rate: int) -> Tensor:
@@ -227,13 +225,13 @@ class Audio(Modality):
         yield Recording(path, self, self.spectrogram, self.samples, self.level)
 
     def sound(self, path: str | Path) -> Tensor:
-        """Read the sound of a file, (C, T) float32, at `rate` and without its offset.
+        """Read the sound of a file, (C, T) float32, at `rate` and without its offset; warn if the file breaks off.
 
         Raises:
             FileError: the file is broken or empty, or its sound is not finite.
             ImportError: soundfile is not installed.
         """
-        sound, rate = sound_files.read(path)
+        sound, rate = _read(path)
         centred = sound - resampling.offset_of(resampling.moments(sound), sound.shape[1])
         return whole(resampling.resampled([centred], rate, self.rate))
 
@@ -250,6 +248,14 @@ class Audio(Modality):
             ImportError: soundfile is not installed.
         """
         sound_files.write(signal.float().cpu(), path, rate or self.rate)
+
+
+def _read(path: str | Path) -> tuple[Tensor, int]:
+    """Read a file, see `sound_files.read`, and warn if it breaks off before its end."""
+    sound, rate = sound_files.read(path)
+    if note := sound_files.cut_off(path, sound.shape[1]):
+        warnings.warn(f"{path} {note}", stacklevel=5)  # at whoever called vaebss.separate
+    return sound, rate
 
 
 def mono(signals: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from vaebss.data.remixes import Remixes
 from vaebss.modalities.appearance import estimated_scale
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
+from vaebss.quiet import quiet_lightning
 from vaebss.training.banks import BankMaker
 from vaebss.training.bar import RunBar
 from vaebss.training.pace import set_steps, steps_until
@@ -23,6 +24,7 @@ from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
 
 
+@quiet_lightning()
 def adapt(
     mixtures: Tensor,
     teacher: Separator,

@@ -1,6 +1,7 @@
 """The progress of a run in one line of a terminal."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -12,7 +13,7 @@ class RunBar(TQDMProgressBar):
     """One progress bar for the whole run: the time left is that of the run, not that of the epoch."""
 
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
-    loss = math.nan  # of the last update, as loggers get the loss less often
+    loss: float | None = None  # of the last update, as loggers get the loss less often
 
     def on_train_start(self, *args: Any) -> None:
         super().on_train_start(*args)
@@ -34,14 +35,19 @@ class RunBar(TQDMProgressBar):
             self.loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning has divided it by that
             self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the bar's line, on which the error would be printed."""
+        with suppress(TypeError):  # there is no bar before training begins
+            self.train_progress_bar.close()
+
     def init_validation_tqdm(self) -> Any:
         """Return a bar that stays hidden: validation is short, and would take a second line."""
         return tqdm(disable=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         main = trainer.datamodule.modality.metrics[0]  # type: ignore[attr-defined]
-        score = trainer.progress_bar_metrics.get(f"val/{main.name}")
-        return {"loss": self.loss} | ({} if score is None else {main.title: score})
+        shown = {"loss": self.loss, main.title: trainer.progress_bar_metrics.get(f"val/{main.name}")}
+        return {name: value for name, value in shown.items() if value is not None}
 
     def _batches(self, trainer: Trainer) -> int:
         """Return the number of batches so far, over all epochs."""

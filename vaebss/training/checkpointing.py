@@ -135,7 +135,8 @@ class RunCheckpoints(ModelCheckpoint):
             self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
+        if self.monitor in trainer.callback_metrics:  # else nothing has been validated so far
+            super().on_train_epoch_end(trainer, pl_module)
         self._save_last(trainer)
         if self._is_asked(trainer):
             self._stop()
@@ -156,6 +157,11 @@ class RunCheckpoints(ModelCheckpoint):
         """Write `last.ckpt`, for which ModelCheckpoint's own `save_last` would wait until the next best epoch."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run
             trainer.save_checkpoint(self.last_path)
+
+
+def checkpoints_of(trainer: Trainer) -> RunCheckpoints:
+    """Return a trainer's RunCheckpoints; a user may have added a ModelCheckpoint beside it."""
+    return next(each for each in trainer.checkpoint_callbacks if isinstance(each, RunCheckpoints))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pytorch_lightning.cli import SaveConfigCallback
 
 from vaebss.hardware import commit
 from vaebss.training.boards import add_score, add_text
+from vaebss.training.checkpointing import checkpoints_of
 from vaebss.version import __version__
 
 
@@ -18,9 +19,8 @@ class RunConfig(SaveConfigCallback):
     """A callback that saves the run's options in its folder and in every checkpoint, where a resumed run reads them."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        checkpoints: Any = trainer.checkpoint_callback
         if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run leaves nothing
-            path = checkpoints.folder() / "config.yaml"
+            path = checkpoints_of(trainer).folder() / "config.yaml"
             self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -50,8 +50,7 @@ class RunCard(Callback):
         add_text(trainer, "run", f"| | |\n|---|---|\n{rows}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        checkpoints: Any = trainer.checkpoint_callback
-        score = trainer.callback_metrics.get(str(checkpoints.monitor))
+        score = trainer.callback_metrics.get(str(checkpoints_of(trainer).monitor))
         if score is not None:
             hparams: Any = trainer.datamodule.hparams  # type: ignore[attr-defined]
             add_score(trainer, float(score), {**hparams, **pl_module.hparams})

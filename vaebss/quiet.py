@@ -1,0 +1,32 @@
+"""What Lightning says that concerns nobody but its own developers, hidden while a training of ours runs."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOGGERS = ("pytorch_lightning", "lightning_fabric")
+FOREIGN = (  # warnings of Lightning that no user can act upon
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"The '\w+' does not have many workers",  # none is fastest, see MNISTMixtures
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+    r"Checkpoint directory .+ exists and is not empty",  # of a resumed run
+    r"You're resuming from a checkpoint that ended before the epoch ended",  # our loaders go on from there
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hide Lightning's notes on devices, its tips, and the warnings that no user can act upon; undone at the end."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in FOREIGN:
+            warnings.filterwarnings("ignore", message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
