@@ -134,6 +134,24 @@ def test_each_recording_is_levelled_by_one_gain(tmp_path):
     assert ((loudness / AUDIO.level - 1).abs() < 0.05).float().mean() > 0.6
 
 
+def test_a_recording_is_kept_from_its_first_to_its_last_sample(tmp_path):
+    sound = torch.from_numpy(noise(14))
+    read = windows_of(written(tmp_path / "a.wav", sound.numpy())).sound
+    assert read.shape == sound.shape
+    torch.testing.assert_close(read, read.norm() / sound.norm() * (sound - sound.mean()), atol=1e-3, rtol=0)
+
+
+def test_the_first_and_the_last_window_are_trained_on_and_listed(tmp_path):
+    sound = noise(14)
+    data = ready(mixtures=written(tmp_path / "a.wav", sound))
+    splits, whole = data.corpus.splits, 14 * RATE
+    assert splits.train.starts[0] == splits.test.starts[0] == 0
+    assert splits.val.starts[0] >= whole - whole // 10
+    ends = splits.test.starts + LENGTH
+    assert whole - recordings.STEP < ends[-1] <= whole
+    assert data.corpus.plan("test", 7, (1, 1)).flatten()[[0, -1]].tolist() == [0, len(splits.test) - 1]
+
+
 def test_windows_that_are_nearly_silent_are_dropped(tmp_path):
     pause = 1e-4 * noise(6, 1)
     path = written(tmp_path / "pause.wav", np.concatenate([noise(6), pause, noise(6)]))

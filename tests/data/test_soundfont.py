@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from fonts import RATE as RECORDED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebss.data.corpora.soundfont import SoundFont
+from vaebss.data.corpora.soundfont import SoundFont, _lowpassed
 from vaebss.errors import DataError
 
 RATE, LENGTH = 48_000, 24_000
 KEYS, VELOCITIES, LOOPED, ROOT, FIXED_KEY, FIXED_VELOCITY = 43, 44, 54, 58, 46, 47
-COARSE_TUNE, FINE_TUNE, SCALE, ATTENUATION, CUTOFF = 51, 52, 56, 48, 8
+COARSE_TUNE, FINE_TUNE, SCALE, ATTENUATION, CUTOFF, RESONANCE = 51, 52, 56, 48, 8, 9
 DELAY, ATTACK, HOLD, DECAY, SUSTAIN, HOLD_BY_KEY, DECAY_BY_KEY = 33, 34, 35, 36, 37, 39, 40
 START, END, LOOP_START, LOOP_END = 0, 1, 2, 3
 START_COARSE, END_COARSE, LOOP_START_COARSE, LOOP_END_COARSE = 4, 12, 45, 50
@@ -233,6 +234,18 @@ def test_attenuation_and_low_pass(tmp_path, zone, gain):
     plain = played(font(tmp_path / "a.sf2", {LOOPED: 1, SAMPLE: 0}, recordings=[A]))
     quiet = played(font(tmp_path / "b.sf2", {**zone, LOOPED: 1, SAMPLE: 0}, recordings=[A]))
     assert quiet[5_000:].std() / plain[5_000:].std() == pytest.approx(gain, rel=0.1)
+
+
+@pytest.mark.parametrize("decibels", [0, 12, 24])
+def test_resonance_is_the_gain_at_the_cutoff_above_that_at_0_hertz(decibels):
+    """Of a filter whose frequency response is looked at through its impulse response."""
+    cutoff, rate = 1_000, 48_000
+    zone = {CUTOFF: round(1_200 * math.log2(cutoff / 8.176)), RESONANCE: 10 * decibels, 0: 77}
+    impulse = np.zeros(rate)
+    impulse[0] = 1
+    response = np.abs(np.fft.rfft(_lowpassed(impulse, zone, rate)))  # a bin is 1 Hz
+    assert response[0] == pytest.approx(1)
+    assert 20 * np.log10(response[cutoff]) == pytest.approx(decibels - 3.01, abs=0.1)
 
 
 def vorbis(samples: np.ndarray, rate: int = RECORDED) -> bytes:

@@ -88,6 +88,20 @@ def test_the_papers_picture_is_the_magnitude_of_each_bin():
     assert torch.allclose(PAPER.picture(signals)[:, 0], spectrum[:, :512].abs() / 32, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("audio", SETTINGS)
+def test_a_band_is_brightest_for_the_tone_at_its_frequency(audio):
+    for band in (20, 60, audio.bands - 10):
+        picture = audio.picture(tone(audio.frequencies[band]).unsqueeze(0))[0, 0]
+        assert abs(int(picture.mean(1).argmax()) - band) <= 1
+
+
+@pytest.mark.parametrize(("seconds", "number"), [(0.5, 12), (3, 4), (5, 2), (60, 1)])
+def test_a_page_is_twelve_seconds_wide(seconds, number):
+    samples = round(seconds * Audio().rate)
+    assert Audio().columns_per_page(torch.zeros(samples)) == number
+    assert Audio().columns_per_page(torch.zeros(2, samples)) == number
+
+
 def test_pictures_of_distant_tones_add_up_by_the_exponent():
     audio, tones = Audio(), torch.stack([tone(440), tone(1_760)])
     whole = audio.picture(tones.sum(0, keepdim=True))

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from vaebss.errors import FileError
 from vaebss.modalities.files import find
-from vaebss.modalities.image_files import read_images, read_mixtures
+from vaebss.modalities.image_files import Held, read_images, read_mixtures, write_held
 
 RAMP = np.arange(42, dtype=np.uint8).reshape(6, 7) * 6  # what pictures below hold, 0 to 246
 GREY = RAMP / 255.0
@@ -387,3 +387,17 @@ def test_mixtures_are_kept_in_half_precision_if_that_only_rounds(tmp_path, value
     mixtures = whole(tmp_path)
     assert mixtures.dtype == getattr(torch, dtype)
     np.testing.assert_allclose(mixtures[1].float(), value, rtol=2**-11)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_picture_is_written_in_as_many_bits_as_its_file_had(tmp_path, channels, dtype):
+    """Grey alone: PNG files of colour have 8 bits."""
+    fine = dtype == np.uint16 and channels == 1
+    step = 1 / (65_535 if fine else 255)
+    images = step * torch.arange(12.0).view(1, 1, 3, 4).expand(1, channels, 3, 4)
+    write_held(images, tmp_path / "a.png", Held("HW" if channels == 1 else "HWC", np.iinfo(dtype).max, np.dtype(dtype)))
+    with Image.open(tmp_path / "a.png") as written:
+        assert (written.mode == "I;16") == fine
+        numbers = np.asarray(written).reshape(3, 4, channels)
+    assert numbers[..., 0].tolist() == np.arange(12).reshape(3, 4).tolist()

@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from vaebss.models.networks import Decoder, Encoder
+from vaebss.models.onnx import Logistic
 
 SHAPE, WIDTHS = (1, 28, 28), (700, 600, 500, 400, 300)
 
@@ -29,3 +30,8 @@ def test_any_image_shape():
     encoder, decoder = Encoder((3, 16, 12), (16,), 3, 5), Decoder((3, 16, 12), (16,), 5)
     assert encoder(torch.rand(4, 3, 16, 12)).shape == (4, 3, 10)
     assert decoder(torch.randn(4, 3, 5)).shape == (4, 3, 3, 16, 12)
+
+
+def test_the_exported_sigmoid_is_right_to_the_last_digits_where_it_is_small():
+    x = torch.linspace(-60, 20, 81)
+    torch.testing.assert_close(Logistic()(x), torch.sigmoid(x.double()).float(), rtol=1e-6, atol=0)
