@@ -105,3 +105,11 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
     if path := config.getoption("--skipped"):
         names = {report.nodeid for report in terminalreporter.getreports("skipped")}
         path.write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each of two workers one half of the tests, not every other one: so few fixtures are set up in both."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None

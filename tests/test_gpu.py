@@ -55,12 +55,17 @@ def assert_near(found: Tensor, expected: Tensor, share: float) -> None:
     assert (found - expected).norm() < share * expected.norm()
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("precision", "share"), [("32-true", 0.01), ("bf16-mixed", 0.1), ("16-mixed", 0.1)])
+@pytest.mark.parametrize(
+    ("device", "precision", "share"),
+    [
+        ("cpu", "bf16-mixed", 0.1),
+        pytest.param("cuda", "32-true", 0.01, marks=pytest.mark.gpu),
+        pytest.param("cuda", "bf16-mixed", 0.1, marks=pytest.mark.gpu),
+        pytest.param("cuda", "16-mixed", 0.1, marks=pytest.mark.gpu),
+    ],
+)
 @pytest.mark.parametrize("command", ["fit", "remix"])
 def test_a_few_steps_come_to_the_weights_of_a_cpu(command, precision, share, device, here, checkpoint):
-    if (device, precision) == ("cpu", "16-mixed"):
-        pytest.skip("a CPU has no scaled half precision")
     main, options = (fit.main, FIT) if command == "fit" else (remix.main, [*REMIX, f"--teacher={checkpoint}"])
     assert main([*options, "--gpus=0", "--trainer.precision=32-true"]) == 0
     assert main([*options, gpus(device), f"--trainer.precision={precision}"]) == 0
@@ -72,8 +77,9 @@ class StopAfterOneEpoch(Callback):
         trainer.should_stop = True
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(
+    ("device", "back"), [("cpu", False), *[pytest.param("cuda", back, marks=pytest.mark.gpu) for back in (False, True)]]
+)
 def test_a_run_goes_on_on_another_device(back, device, here):
     first, second = ("--gpus=0", gpus(device))[:: -1 if back else 1]
     begun = [*FIT, "--trainer.precision=32-true"]

@@ -34,6 +34,7 @@ RUNS = {
     "remix on notes": (remix.main, *LENGTH, *REMIXED, *NOTES, "--model.view=bands", "--teacher={fit on notes}"),
 }
 OTHERS = (*RUNS, "folder")
+EXPORTED = ("ae-k2", "vae-1to4", "remix-k2", "vae-notes", "remix-notes", *RUNS)  # of each kind of graph
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,7 @@ def test_two_threads_get_the_answers_of_one(model):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("model", EXPORTED, indirect=True)
 def test_onnxruntime_gives_its_answers(model, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -113,7 +113,7 @@ def test_other_vaes_begin_with_k(num_sources, begin_with, digits_module, trainin
 
 def test_shipped_models_are_scored_in_place_of_training(digits_module, tmp_path, monkeypatch):
     monkeypatch.setattr(Setting, "train", lambda *_: pytest.fail("trained"))
-    assert main([*QUICK, "--shipped", "--out", str(tmp_path)]) == 0
+    assert main([*QUICK, "--shipped", "--data.test_mixtures", "8", "--out", str(tmp_path)]) == 0
     comparison = json.loads((tmp_path / "comparison.json").read_text())
     found = {(result["method"], result["num_sources"]): result for result in comparison["results"]}
     assert list(found) == [(method, k) for k in (2, 3) for method in ("ae", "vae", "vae-refined")]
@@ -128,8 +128,7 @@ def test_shipped_models_are_scored_in_place_of_training(digits_module, tmp_path,
 
 
 def few_pairs():
-    """The test mixtures of QUICK."""
-    data = vaebss.MNISTMixtures(source="bundled", test_mixtures=32)
+    data = vaebss.MNISTMixtures(source="bundled", test_mixtures=8)
     data.setup()
     return data.test_dataloader()
 

@@ -82,6 +82,8 @@ def test_a_documented_command_works(command, users_folder):
     options = [PLACES.get(option, option) for option in options]
     own = any(word in command for word in ("mixtures my", "notes", "lines", "data.source"))
     digits = [] if own or name == "separate" else ["--data.source", "bundled"]
+    if digits and name in ("fit", "remix"):
+        digits += ["--data.val_mixtures", "16", "--data.batch_size", "16"]
     short = [] if name == "fit" and "--ckpt" in options else [*SHORT[name], *digits]  # a resumed run has its own
     assert import_module(f"vaebss.commands.{name}").main([*options, *short]) == 0
 

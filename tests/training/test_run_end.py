@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3"
 REMIX = ["--gpus=0", "--data.source=bundled", "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32"]
 REMIX += ["--data.epochs_per_round=2", "--data.keep=[0.5,0.5]", "--data.val_mixtures=16", "--trainer.precision=32-true"]
 REMIX += ["--model.widths=[4,6,8]", "--model.bottleneck=8"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The last checkpoint of runs that are not stopped; each is made when it is first asked for."""
+
+    @cache
+    def run(command, *options: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole")
+        assert command.main([*options, f"--trainer.default_root_dir={folder}"]) == 0
+        return last(folder)
+
+    return run
 
 
 def last(folder: Path) -> Path:
@@ -51,15 +65,15 @@ def stopped(command, options, monkeypatch, step, number) -> None:
             command.main(options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("step", [5, 7])  # amid the second epoch of 4 steps, and in its last
-def test_a_stopped_run_goes_on_from_that_very_step(step, number, tmp_path, monkeypatch):
+@pytest.mark.parametrize(  # amid the second epoch of 4 steps, and in its last
+    ("step", "number"), [(5, signal.SIGINT), (5, signal.SIGTERM), (5, signal.SIGUSR1), (7, signal.SIGTERM)]
+)
+def test_a_stopped_run_goes_on_from_that_very_step(step, number, whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert fit.main([*RUN, "--trainer.default_root_dir=whole"]) == 0
     stopped(fit, RUN, monkeypatch, step, number)
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == step + 1
     assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
-    assert_same(last(tmp_path), last(tmp_path / "whole"))
+    assert_same(last(tmp_path), whole(fit, *RUN))
 
 
 def test_no_gradients_are_lost_that_add_up_over_several_batches(tmp_path, monkeypatch):
@@ -72,14 +86,13 @@ def test_no_gradients_are_lost_that_add_up_over_several_batches(tmp_path, monkey
     assert_same(last(tmp_path), last(tmp_path / "whole"))
 
 
-def test_a_stopped_student_goes_on_from_that_very_step(tmp_path, checkpoint, monkeypatch):
+def test_a_stopped_student_goes_on_from_that_very_step(whole, tmp_path, checkpoint, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [*REMIX, "--teacher", str(checkpoint)]
-    assert remix.main([*options, "--trainer.default_root_dir=whole"]) == 0
     stopped(remix, options, monkeypatch, 12, signal.SIGINT)
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 13
     assert remix.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
-    assert_same(last(tmp_path), last(tmp_path / "whole"))
+    assert_same(last(tmp_path), whole(remix, *options))
 
 
 def test_a_run_that_is_stopped_while_it_validates_has_its_epoch(tmp_path, monkeypatch):
@@ -102,10 +115,9 @@ def test_a_run_that_is_stopped_while_it_validates_has_its_epoch(tmp_path, monkey
     assert_same(last(tmp_path), last(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("bank", [0, 1])
+@pytest.mark.parametrize(("bank", "number"), [(0, signal.SIGTERM), (0, signal.SIGUSR1), (1, signal.SIGTERM)])
 def test_a_run_that_is_stopped_while_it_makes_a_bank_ends_at_once(
-    bank, number, tmp_path, checkpoint, monkeypatch, capsys
+    bank, number, whole, tmp_path, checkpoint, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     options, make = [*REMIX, "--teacher", str(checkpoint)], BankMaker.make
@@ -116,7 +128,6 @@ def test_a_run_that_is_stopped_while_it_makes_a_bank_ends_at_once(
             raise AssertionError("the bank was made all the same")
         return make(self, separator, round)
 
-    assert remix.main([*options, "--trainer.default_root_dir=whole"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr(BankMaker, "make", interrupted)
         with pytest.raises(SystemExit) as ended:
@@ -125,7 +136,7 @@ def test_a_run_that_is_stopped_while_it_makes_a_bank_ends_at_once(
     assert "Go on with:" in capsys.readouterr().out
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 10 * bank
     assert remix.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
-    assert_same(last(tmp_path), last(tmp_path / "whole"))
+    assert_same(last(tmp_path), whole(remix, *options))
 
 
 SLURM = {"NTASKS": 1, "JOB_ID": 77, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NNODES": 1}
@@ -133,18 +144,18 @@ SLURM |= {"NTASKS_PER_NODE": 1, "NODELIST": "localhost"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_job_of_slurm_that_is_stopped_goes_on_from_that_very_step(number, tmp_path, monkeypatch):
+def test_a_job_of_slurm_that_is_stopped_goes_on_from_that_very_step(number, whole, tmp_path, monkeypatch):
     """No checkpoint lies in the working folder, with which any other run there would begin."""
     monkeypatch.chdir(tmp_path)
-    assert fit.main([*RUN, "--trainer.default_root_dir=whole"]) == 0
+    expected = whole(fit, *RUN)
     for name, value in SLURM.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setattr(signal_connector, "call", lambda *_: pytest.fail("the job asked to be queued again"))
     stopped(fit, RUN, monkeypatch, 5, number)
-    assert {path.name for path in tmp_path.iterdir()} == {"lightning_logs", "whole"}
+    assert [path.name for path in tmp_path.iterdir()] == ["lightning_logs"]
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 6
     assert fit.main(["--ckpt", str(last(tmp_path)), "--gpus=0"]) == 0
-    assert_same(last(tmp_path), last(tmp_path / "whole"))
+    assert_same(last(tmp_path), expected)
 
 
 def test_a_second_ctrl_c_ends_at_once_and_leaves_the_checkpoint_whole(tmp_path):
