@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from vaebss.atomic import atomic_write, write_json
 from vaebss.data.remixes import Bank
 from vaebss.figures.files import save_figure
+from vaebss.pictures import save_image
 from vaebss.training.checkpointing import WholeCheckpoints
 
 resource = pytest.importorskip("resource")
@@ -31,6 +32,22 @@ def of_numpy(path, number):
         np.savez(file, numbers=np.full(number, 1.0))
 
 
+def of_sources(path, number):
+    """Two at once, as sources of a mixture are."""
+    with atomic_write(path.with_name("other")) as other, atomic_write(path) as part:
+        for place in (part, other):
+            with place.open("wb") as file:
+                np.save(file, np.full(number, 1.0))
+    path.with_name("other").unlink()
+
+
+def of_picture(path, number):
+    side = 4 if number < 10 else 300
+    with atomic_write(path) as part:
+        save_image(torch.rand(side, side, generator=torch.Generator().manual_seed(0)), part.with_suffix(".png"))
+        part.with_suffix(".png").replace(part)
+
+
 def of_figure(path, number):
     figure = Figure(figsize=(1, 1) if number < 10 else (9, 9))
     figure.subplots().imshow(np.random.default_rng(0).random((90, 90)))
@@ -41,6 +58,8 @@ WRITERS = {
     "a bank": lambda path, number: Bank(torch.ones(number, 1, 2, 2), (1, 2), 0).save(path),
     "a checkpoint": lambda path, number: WholeCheckpoints().save_checkpoint({"weights": torch.ones(number)}, path),
     "an array": of_numpy,
+    "sources": of_sources,
+    "a picture": of_picture,
     "JSON": lambda path, number: write_json(["results"] * number, path),
     "a figure": of_figure,
 }

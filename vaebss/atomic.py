@@ -11,7 +11,12 @@ from typing import Any
 
 from vaebss.errors import first_line
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # how the system says that there is no more room
+# How the system says that there is no more room; NumPy and Pillow do so without a number.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}
+
+
+class NoRoomError(OSError):
+    """An error for a file that cannot be written, as the disk is full; the message is one line."""
 
 
 @contextmanager
@@ -22,18 +27,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
     replaced, and what it points to stays; so do other names of the same file.
 
     Raises:
-        OSError: of one line, if the disk is full. PyTorch's writer says so by a RuntimeError.
+        NoRoomError: the disk is full. PyTorch's writer says so by a RuntimeError.
     """
     folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
     part = folder / path.name
     try:
         yield part
         part.replace(path)
+    except NoRoomError:  # of another file that is written at the same time
+        raise
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno not in FULL:
             raise
         kept = "; the one from before is kept" if path.is_file() else ""
-        raise OSError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
+        raise NoRoomError(f"{path} cannot be written, is the disk full?{kept} ({first_line(error)})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
