@@ -210,7 +210,7 @@ class Audio(Modality):
         """Join parts of windows (B N, K, *C, samples) to those of signals (B, K, *C, T), their slots linked."""
         each = (found.sources, found.active, found.confidence)
         split = zip(*[part.unflatten(0, (len(signals), -1)) for part in each], strict=True)
-        linked = [self.linked(Separation(*signal), slot_linking.agreement([signal[0]])) for signal in split]
+        linked = [self.linked(Separation(*signal), slot_linking.agreement(signal[0])) for signal in split]
         parts = windows.join(torch.stack([one.sources for one in linked]), signals.shape[-1])
         active = torch.stack([one.active.any(0) for one in linked])
         return Separation(parts, active, torch.stack([one.confidence.mean() for one in linked]))

@@ -134,7 +134,7 @@ class Recording(Part):
         def measured() -> Iterator[Tensor]:
             for part in self._masked(torch.arange(slots).expand(number, -1)):
                 energies.append(slot_linking.energies(part, self.modality))
-                yield part
+                yield from part
 
         agreement = slot_linking.agreement(measured())
         return slot_linking.orders(torch.cat(energies), active, agreement)

@@ -33,25 +33,29 @@ def energies(parts: Tensor, modality: Modality) -> Tensor:
     return powers.mean((1, 3)).unflatten(0, parts.shape[:2])
 
 
-def agreement(groups: Iterable[Tensor]) -> Tensor:
-    """Measure how well the slots of neighbouring windows agree in the half of a window that both hold.
+def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor:
+    """Measure how well the slots of neighbouring windows agree where both windows hold the same moments.
 
     Args:
-        groups: Parts of consecutive windows that overlap by half, in groups (n, K, *C, L) with N windows in all.
+        windows: Parts (K, *C, L) of each of N consecutive windows.
+        shifts: (N - 1,), by how many samples each window begins later than the one before; by default half of L.
 
     Returns:
         Inner products (N - 1, K, K) of each slot of a window with each of the next one, in units of the mean energy
-        of the mixture in these halves.
+        of the mixture in what two windows share. They are 0 for windows that share nothing.
     """
-    products, energy, last = [], torch.zeros((), dtype=torch.float64), None
-    for group in groups:
-        half = group.shape[-1] // 2
-        begins, ends = group[..., :half].flatten(2).float(), group[..., half : 2 * half].flatten(2).float()
-        before = ends[:-1] if last is None else torch.cat([last, ends[:-1]])
-        products.append(before @ begins[1 if last is None else 0 :].mT)
-        energy, last = energy + products[-1].double().sum(), ends[-1:]
-    found = torch.cat(products)
-    return found / (energy / max(1, len(found))).clamp(min=1e-12).to(found.dtype)
+    products, last = [], None
+    for window in windows:
+        length = window.shape[-1]
+        if last is not None:
+            shift = length // 2 if shifts is None else min(int(shifts[len(products)]), length)
+            before, after = last[..., shift:], window[..., : length - shift]
+            products.append(before.flatten(1).float() @ after.flatten(1).float().T)
+        last = window
+    slots = 0 if last is None else len(last)
+    found = torch.stack(products) if products else torch.zeros(0, slots, slots)
+    energies = found.sum((1, 2))
+    return found / energies[energies > 0].mean().clamp(min=1e-12) if (energies > 0).any() else found
 
 
 def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,12 +73,17 @@ class BankMaker:
             if self.watch:
                 self.watch(batch, part)
         found = Separation.cat(separations)
-        found = seen.linked(found) if hparams.voices else found
+        found = self._linked(found, seen, corpus) if hparams.voices else found
         bank = make_bank(found, hparams.keep[number], number, hparams.voices)
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
         energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1)
         return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
+
+    def _linked(self, found: Separation, seen: Any, corpus: Any) -> Separation:
+        """Give each voice of recordings its slot in all windows of the list, which may overlap."""
+        starts = corpus.splits.train.starts[self.data.training_list.flatten()]  # type: ignore[union-attr]
+        return seen.linked(found, slot_linking.agreement(found.sources, starts.diff()))
 
     def _separated(self, batch: Batch, separator: Separator, seen: Modality) -> Separation:
         """Separate a batch of training mixtures, ranked by confidence."""
