@@ -123,7 +123,7 @@ def test_a_list_answers_in_its_order_whatever_its_files_are(dim, tmp_path, caplo
     ]
     assert [record.message for record in caplog.records if record.levelno == logging.INFO] == [
         "Model: remix-1to4",
-        "Model: vae-notes",
+        "Model: remix-lines",
     ]
     for wrong in (tmp_path / "two.npz", tmp_path / "dim"):
         with pytest.raises(FileError, match=r"may hold several files or arrays: give a list, \['"):

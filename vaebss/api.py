@@ -86,7 +86,7 @@ def separate(
             that white is 1. Sounds have shape (T,) or (B, T), or one axis more, see `channels`. Files are those that
             `separate.py` reads; a folder in a list stands for its files.
         model: Name of a shipped model, path of a checkpoint, or model that `vaebss.load` returned. The default is
-            remix-1to4 for pictures and vae-notes for sounds. An array is a sound if `sample_rate` is given, or if the
+            remix-1to4 for pictures and remix-lines for sounds. An array is a sound if `sample_rate` is given, or if the
             model separates sounds.
         source_max: Brightest value of a single source, with white as 1; by default estimated from the mixtures.
         invert: Whether sources are dark on a white background; by default decided by the mixtures' appearance.

@@ -156,14 +156,18 @@ def test_recordings_need_a_teacher_of_sound(trained, tmp_path, monkeypatch, caps
     assert "recordings need a teacher: a model of sound, or a .yaml file" in capsys.readouterr().err
 
 
-def test_a_new_student_of_recordings_has_the_shipped_teacher(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("new", "bands"), [([], 256), (["--init", "none"], 192)])
+def test_a_student_of_recordings_begins_with_the_shipped_model(new, bands, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sound = torch.randn(12 * 16_000, generator=torch.Generator().manual_seed(0)) / 10
     soundfile.write("duet.wav", sound.numpy(), 16_000, subtype="FLOAT")
     short = ["--data.num_mixtures", "12", "--data.val_mixtures", "6", "--data.epoch_size", "48", "--gpus", "0"]
     assert (
-        remix.main(["--data.mixtures", "duet.wav", "--data.keep", "[0.5]", "--data.epochs_per_round", "1", *short]) == 0
+        remix.main(
+            ["--data.mixtures", "duet.wav", "--data.keep", "[0.5]", "--data.epochs_per_round", "1", *short, *new]
+        )
+        == 0
     )
-    assert "12 seconds of sound, vae-notes teaches" in capsys.readouterr().out
+    assert "12 seconds of sound, remix-lines teaches" in capsys.readouterr().out
     student = load("lightning_logs/version_0/checkpoints/last.ckpt")
-    assert (student.view, student.modality["bands"]) == ("bands", 192)
+    assert (student.view, student.modality["bands"]) == ("bands", bands)

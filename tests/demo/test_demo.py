@@ -127,7 +127,7 @@ def test_models_that_separate_are_offered(checkpoint):
     assert pictures[0] == "remix-1to4"
     assert {*pictures} | {*sounds} | {"ae-k2", "ae-k3", "ae-k4"} == {*vaebss.available()}
     assert not [name for name in pictures if name.startswith("ae-")]
-    assert {*sounds} == {"vae-notes", "remix-notes", "remix-notes-1to3"}
+    assert {*sounds} == {"vae-notes", "remix-lines", "remix-notes", "remix-notes-1to3"}
     assert offered(str(checkpoint))[0] == [str(checkpoint), *pictures]
 
 

@@ -102,7 +102,9 @@ def take_weights(model: Any, initial: Any, name: str) -> None:
     try:
         model.model.load_state_dict(initial.state_dict())
     except RuntimeError as error:
-        raise ValueError(f"the weights of {name} do not fit the --model options given") from error
+        raise ValueError(
+            f"the weights of {name} do not fit the --model options given; --init none begins anew"
+        ) from error
 
 
 def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:

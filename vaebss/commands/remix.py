@@ -25,6 +25,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import separate_signals
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
+from vaebss.pretrained.catalogue import card
 from vaebss.training import presets
 from vaebss.training.banks import BankMaker
 from vaebss.training.reports import BankReport, SeparationPictures
@@ -82,15 +83,27 @@ class RemixCLI(TrainCLI):
         return defaults | {"init": options.init or shipped}
 
     def _sound_options(self, options: Any) -> dict[str, Any]:
-        """Return a schedule for recordings; a student without --init also gets its sizes and a teacher."""
+        """Return a schedule for recordings, and what a student begins with.
+
+        It begins with the shipped model of as many slots, unless --init or --teacher is typed. A new student also gets
+        its sizes and a teacher.
+        """
         schedule, new = flatten(presets.SOUND_SCHEDULE), flatten(presets.NEW_STUDENT_OF_SOUND)
         schedule["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
         if options.init not in (None, NONE):
             return schedule
-        teacher = options.teacher or presets.default_teacher(options.model.num_sources, Audio)
+        slots = options.model.num_sources
+        shipped = presets.default_teacher(slots, Audio)
+        if (
+            not (options.init or options.teacher)
+            and shipped
+            and card(shipped)["hyper_parameters"]["num_sources"] == slots
+        ):
+            return schedule | {"init": shipped}
+        teacher = options.teacher or shipped
         if teacher in (None, NONE):
             raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one by")
-        return schedule | new | {"teacher": teacher}
+        return schedule | new | {"teacher": teacher, "init": None}
 
     def own_callbacks(self) -> list[Callback]:
         adapts = self.config.data.mixtures is not None

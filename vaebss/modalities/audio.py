@@ -70,7 +70,7 @@ class Audio(Modality):
     dims: ClassVar[int] = 1
     audible: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
-    teachers: ClassVar[tuple[str, ...]] = ("vae-notes",)
+    teachers: ClassVar[tuple[str, ...]] = ("remix-lines", "remix-notes-1to3")
 
     rate: int = 16_000
     samples: int = 16_128

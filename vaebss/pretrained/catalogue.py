@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # names are known at once, weights take PyTorch
 
 FOLDER = Path(__file__).parent
 IMAGES = "images"  # kind of the models whose card or checkpoint states none
-DEFAULT_MODELS = {IMAGES: "remix-1to4", "audio": "vae-notes"}  # by the kind of signal that a user has
+DEFAULT_MODELS = {IMAGES: "remix-1to4", "audio": "remix-lines"}  # by the kind of signal that a user has
 DEFAULT_MODEL = DEFAULT_MODELS[IMAGES]
 OF_ITS_MACHINE = ("root", "mixtures", "soundfont", "num_workers")  # data options that depend on the user's machine
 DIGITS = "source"  # data option for the set of digits, which depends on the user too
