@@ -15,7 +15,7 @@ from vaebss.data.corpora import notes
 from vaebss.data.corpora.digits import load_digits
 from vaebss.demo import digits_tab, page
 from vaebss.demo.digits_html import NOTHING, as_digit, as_digits, digits_apart, file_apart, picture_url
-from vaebss.demo.models import offered
+from vaebss.demo.models import for_recordings, offered
 from vaebss.demo.notes_html import NoteLibrary, notes_apart, sound_apart
 from vaebss.errors import CheckpointError
 from vaebss.matching import match
@@ -124,11 +124,16 @@ def test_a_broken_picture_is_a_line(tmp_path):
 
 def test_models_that_separate_are_offered(checkpoint):
     pictures, sounds = offered(None)
-    assert pictures[0] == "remix-1to4"
+    assert (pictures[0], sounds[0]) == ("remix-1to4", "remix-notes")
     assert {*pictures} | {*sounds} | {"ae-k2", "ae-k3", "ae-k4"} == {*vaebss.available()}
     assert not [name for name in pictures if name.startswith("ae-")]
     assert {*sounds} == {"vae-notes", "remix-lines", "remix-notes", "remix-notes-1to3"}
     assert offered(str(checkpoint))[0] == [str(checkpoint), *pictures]
+
+
+def test_recordings_go_to_their_own_default():
+    assert for_recordings("remix-notes") == "remix-lines"
+    assert for_recordings("vae-notes") == "vae-notes"
 
 
 def test_what_is_no_checkpoint_is_refused_at_once(tmp_path):

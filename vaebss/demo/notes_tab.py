@@ -7,6 +7,7 @@ from typing import Any
 
 from vaebss.data.corpora.notes import load_notes
 from vaebss.demo.html import asset
+from vaebss.demo.models import for_recordings
 from vaebss.demo.notes_html import WAIT, NoteLibrary, notes_apart, sound_apart
 from vaebss.models.separator import Separator
 
@@ -44,7 +45,7 @@ def notes_tab(gr: Any, model: Callable[[str], Separator], names: list[str], root
     for instrument, pitch in (chosen[:2], chosen[2:]):
         instrument.input(pitches, instrument, pitch, **quiet).then(answer, **given)
     gr.on([name.change, chosen[1].input, chosen[3].input], answer, **given)
-    upload.upload(lambda name, path: sound_apart(model(name), path), [name, upload], answers)
+    upload.upload(lambda name, path: sound_apart(model(for_recordings(name)), path), [name, upload], answers)
 
 
 def _components(gr: Any, names: list[str]) -> tuple[Any, ...]:
