@@ -19,7 +19,7 @@ from vaebss.data.corpora import notes
 from vaebss.models.separator import Separator
 from vaebss.pretrained import catalogue
 
-OF_SOUND = tuple(name for name in vaebss.available() if name.endswith(("-notes", "-notes-1to3")))
+OF_SOUND = tuple(name for name in vaebss.available() if catalogue.kind_of(catalogue.card(name)) == "audio")
 OF_PICTURES = tuple(name for name in vaebss.available() if name not in OF_SOUND)
 FEW_NOTES = {0: (55, 80), 40: (60, 80), 73: (60, 84)}
 LENGTH = ("--gpus=0", "--data.batch_size=8", "--data.epoch_size=16", "--data.val_mixtures=8", "--data.test_mixtures=8")
