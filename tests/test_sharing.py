@@ -171,3 +171,12 @@ def test_weights_and_card_are_written_together_or_not_at_all(tmp_path, monkeypat
     with pytest.raises(OSError, match="no space"):
         vaebss.save(vaebss.load("remix-k2"), tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_class_of_ones_own_is_refused_in_one_line(tmp_path):
+    class Own(vaebss.VAE):
+        pass
+
+    with pytest.raises(ValueError, match=r"^only a VAE or a Masker itself can be saved, not a Own: use torch\.save$"):
+        vaebss.save(Own(num_sources=2, hidden_dims=(8,)), tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()

@@ -157,7 +157,7 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
             the folder is about half as large.
 
     Raises:
-        ValueError: `bits` is neither 16 nor 8.
+        ValueError: `bits` is neither 16 nor 8, or the model is of another class, which `load` could not make again.
 
     Examples:
         >>> import vaebss
@@ -168,6 +168,8 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
     if bits not in FORMATS:
         raise ValueError(f"bits must be 16 or 8, not {bits!r}")
     names = {kind: name for name, kind in MODELS.items()}
+    if type(model) not in names:
+        raise ValueError(f"only a VAE or a Masker itself can be saved, not a {type(model).__name__}: use torch.save")
     facts = {"model_class": names[type(model)], "modality": dict(model.modality), "hyper_parameters": model.options}
     facts |= {"state_dict": model.state_dict(), "vaebss": __version__, "format": FORMATS[bits]}
     return shared.write(facts, folder, bits)
