@@ -19,6 +19,7 @@ from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.plans import draw_plan
 from vaebss.data.remixes import Remixes
 from vaebss.modalities.images import Images
+from vaebss.models.onnx import TOLERANCE, export
 from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
@@ -157,6 +158,34 @@ def test_the_forward_and_backward_pass_wait_for_no_gpu(kind):
 
     module.__class__ = Watched
     bare_trainer(accelerator="cuda", max_epochs=1, enable_progress_bar=False, limit_val_batches=0).fit(module, data)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("kind", "graphs"), [("fit", 0), ("remix", 2)])
+def test_steps_are_replayed(kind, graphs, capsys):
+    """The loss by PyTorch's own graphs; Muon and the running average by ours."""
+    module, data = module_and_data(kind)
+    found = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            launchers = [pl_module.launch, trainer.optimizers[0].launch]
+            found.append(("compute" in vars(pl_module), sum(launcher.graph is not None for launcher in launchers)))
+
+    options = {"callbacks": [Look()], "max_epochs": 1, "enable_progress_bar": False, "limit_val_batches": 0}
+    bare_trainer(accelerator="cuda", **options).fit(module, data)
+    assert found[-1] == (True, graphs)
+    assert "Not captured" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_model_on_a_device_exports_to_what_it_computes(device, here):
+    """The exported program is checked against the model by `export` itself, which raises where they differ."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = vaebss.load("remix-k2")
+    assert export(copy.deepcopy(model).to(device), here / "on-device.onnx") < TOLERANCE
+    assert export(model, here / "on-cpu.onnx") < TOLERANCE
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -13,10 +13,10 @@ MISSED = 1e9  # squared error that is added if a source is matched with silence 
 
 
 @cache
-def assignments(slots: int, sources: int) -> Tensor:
+def assignments(slots: int, sources: int, device: torch.device | None = None) -> Tensor:
     """Return every way to assign a slot of its own to each source, (slots! / (slots - sources)!, sources)."""
     with torch.inference_mode(False):  # the cached tensor may be created in a test and used in training
-        return torch.tensor(list(permutations(range(slots), sources)))
+        return torch.tensor(list(permutations(range(slots), sources)), device=device)
 
 
 def with_silence(signals: Tensor, slots: int) -> Tensor:
@@ -49,7 +49,7 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     cost = torch.stack(errors, 1).double()  # in single precision MISSED would swallow the errors
     cost[:, :, slots:] += MISSED
     cost = cost * present(count, num_sources).unsqueeze(2)
-    choices = assignments(slots + spare, num_sources).to(cost.device)  # (A, M)
+    choices = assignments(slots + spare, num_sources, cost.device)  # (A, M)
     total = cost[:, torch.arange(num_sources, device=cost.device), choices].sum(2)  # (B, A)
     best = choices[total.argmin(1)]  # (B, M)
     return estimates[torch.arange(len(best), device=best.device).unsqueeze(1), best]

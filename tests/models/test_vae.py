@@ -122,7 +122,7 @@ def test_the_bound_draws_its_latents_from_the_posterior(model, random_mixture, m
     monkeypatch.setattr(model, "decode", lambda latents: drawn.append(latents) or torch.zeros(5, 3, 1, 28, 28))
     posterior = model.encode(random_mixture)
     for number in range(400):
-        model.bound(random_mixture, torch.Generator().manual_seed(number))
+        model.bound(random_mixture, model.noise(5, torch.Generator().manual_seed(number)))
     standard = (torch.stack(drawn) - posterior.mean) / posterior.stddev
     torch.testing.assert_close(standard.mean(), torch.tensor(0.0), atol=0.02, rtol=0)
     torch.testing.assert_close(standard.flatten(1).std(0).mean(), torch.tensor(1.0), atol=0.02, rtol=0)
@@ -161,7 +161,7 @@ def test_energies_are_trained_on_in_single_precision(random_mixture):
     model = VAE(hidden_dims=(32, 16), output="softplus", exponent=4.0, source_scale=float("inf"))
 
     def parts() -> list[torch.Tensor]:
-        return list(model.bound(random_mixture, torch.Generator().manual_seed(0)))
+        return list(model.bound(random_mixture, model.noise(5, torch.Generator().manual_seed(0))))
 
     whole = parts()
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,4 +1,4 @@
-"""How fast this machine trains, separates and adapts, measured by workloads that take turns.
+"""How fast a CPU or a GPU trains, separates and adapts, measured by workloads that take turns.
 
 Machines are noisy, so ratios are taken between turns next to each other; their median and quartiles are reported.
 """
@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from vaebss.checkpoints import load
 from vaebss.data.bank import Bank
@@ -22,10 +25,11 @@ from vaebss.data.corpora.digits import Digits
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.plans import draw_plan
 from vaebss.data.remixes import Remixes
-from vaebss.hardware import fastest_precision
+from vaebss.hardware import bfloat16_pays, fastest_precision
 from vaebss.models.masker import MOVES
 from vaebss.models.vae import VAE
 from vaebss.training import presets
+from vaebss.training.pace import finished
 from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
@@ -38,7 +42,10 @@ SEPARATED = {"vae-k2": 5_000, "remix-k2": 1_000, "remix-1to4": 1_000}  # mixture
 REFINE_STEPS, REFINED_MIXTURES = 60, 200
 REFINED = f"vae-k2, {REFINE_STEPS} steps of refinement"
 
-Workload = Callable[[], float]  # does one turn and returns mixtures per second
+LARGE = {"cpu": 1024, "cuda": 8192}  # sides of the matrices whose product measures a device's peak
+PEAK_TURNS = 5
+
+Workload = Callable[..., float]  # does one turn and returns mixtures per second; may be watched by a profiler
 
 
 class NaiveMixtures(Dataset[Tensor]):
@@ -55,9 +62,9 @@ class NaiveMixtures(Dataset[Tensor]):
         return (self.images[index] + self.images[other]) / 2
 
 
-def naive(corpus: Digits, steps: int, batch_size: int = PAPER_BATCH) -> Workload:
+def naive(corpus: Digits, steps: int, device: torch.device, batch_size: int = PAPER_BATCH) -> Workload:
     """Return a workload that trains the paper's network in the usual PyTorch loop, in single precision."""
-    model = VAE().train()
+    model = VAE().train().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
 
     def turn() -> float:
@@ -66,8 +73,8 @@ def naive(corpus: Digits, steps: int, batch_size: int = PAPER_BATCH) -> Workload
         start, losses = 0.0, []
         for step in range(WARM_STEPS + steps):
             if step == WARM_STEPS:
-                start = time.perf_counter()
-            mixture = next(batches)
+                start = time.monotonic()
+            mixture = next(batches).to(device)
             mean, log_variance = model.encoder(mixture).chunk(2, dim=-1)
             latents = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
             estimate = model.decoder(latents).sum(1)
@@ -78,26 +85,35 @@ def naive(corpus: Digits, steps: int, batch_size: int = PAPER_BATCH) -> Workload
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        return batch_size * steps / (time.perf_counter() - start)
+        return batch_size * steps / (finished() - start)
 
     return turn
 
 
 class Clock(Callback):
-    """Measures the time of the training steps after the first few."""
+    """Measures the time of the training steps after the first few, which a profiler may watch."""
+
+    def __init__(self, watch: Any = None):
+        self.watch = watch
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.now = time.perf_counter()
         if trainer.global_step == WARM_STEPS:
-            self.start = self.now
+            self.start = finished()
+            if self.watch:
+                self.watch.start()
 
-    @property
-    def seconds(self) -> float:
-        return self.now - self.start
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.seconds = finished() - self.start
+        if self.watch:
+            self.watch.stop()
 
 
 def trained(
-    model: Callable[[], LightningModule], data: Callable[..., MNISTMixtures], steps: int, size: int
+    model: Callable[[], LightningModule],
+    data: Callable[..., MNISTMixtures],
+    steps: int,
+    size: int,
+    device: torch.device,
 ) -> Workload:
     """Return a workload that trains as the scripts do, with this package's data module, module and Trainer.
 
@@ -106,24 +122,25 @@ def trained(
         data: Makes the data module of a turn, from the length of an epoch and a batch size.
         steps: Steps that are timed.
         size: Mixtures in a batch.
+        device: Device to train on.
     """
 
-    def turn() -> float:
-        clock = Clock()
+    def turn(watch: Any = None) -> float:
+        clock = Clock(watch)
         short = {"max_epochs": 1, "limit_val_batches": 0, "enable_progress_bar": False}
-        trainer = bare_trainer(accelerator="cpu", callbacks=[clock], **short)
+        trainer = bare_trainer(accelerator=device.type, callbacks=[clock], **short)
         trainer.fit(model(), data(epoch_size=(WARM_STEPS + steps) * size, batch_size=size))
         return size * steps / clock.seconds
 
     return turn
 
 
-def fitting(corpus: Digits, steps: int, batch_size: int = FIT_BATCH) -> Workload:
+def fitting(corpus: Digits, steps: int, device: torch.device, batch_size: int = FIT_BATCH) -> Workload:
     """Return a workload that trains the paper's network as `scripts/fit.py` does."""
-    return trained(VAEBSS, partial(MNISTMixtures, source=corpus), steps, batch_size)
+    return trained(VAEBSS, partial(MNISTMixtures, source=corpus), steps, batch_size, device)
 
 
-def remixing(corpus: Digits, steps: int, batch_size: int = REMIX_BATCH) -> Workload:
+def remixing(corpus: Digits, steps: int, device: torch.device, batch_size: int = REMIX_BATCH) -> Workload:
     """Return a workload that trains the mask network as `scripts/remix.py` does, on true digits: they cost as much."""
     bank = Bank(corpus.splits.train.half() * corpus.scale, (2, 2), 0)
 
@@ -132,21 +149,72 @@ def remixing(corpus: Digits, steps: int, batch_size: int = REMIX_BATCH) -> Workl
         remixes.banks = lambda number: bank
         return remixes
 
-    return trained(RemixSeparator, data, steps, batch_size)
+    return trained(RemixSeparator, data, steps, batch_size, device)
 
 
-def separating(corpus: Digits, name: str, mixtures: int, refine_steps: int = 0) -> Workload:
+def separating(corpus: Digits, name: str, mixtures: int, device: torch.device, refine_steps: int = 0) -> Workload:
     """Return a workload that separates mixtures with a shipped model."""
-    model = load(name)
+    model = load(name).to(device)
     plan = draw_plan(len(corpus.splits.train), mixtures, (2, 2), 0)
-    mixture = corpus.dataset("train")[plan]["mixture"]
+    mixture = corpus.dataset("train")[plan]["mixture"].to(device)
 
-    def turn() -> float:
-        start = time.perf_counter()
+    def turn(watch: Any = None) -> float:
+        start = finished()
+        if watch:
+            watch.start()
         model.separate(mixture, refine_steps=refine_steps)
-        return mixtures / (time.perf_counter() - start)
+        seconds = finished() - start
+        if watch:
+            watch.stop()
+        return mixtures / seconds
 
     return turn
+
+
+def busy(workload: Workload, device: torch.device) -> float:
+    """Return the share of time, from 0 to 1, in which the device computes what the workload asks for.
+
+    On a GPU it is the time of all kernels, on a CPU that of all operators without the Python code between them.
+    """
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    watch = Watch(activities=activities)
+    workload(watch)
+    kind = DeviceType.CUDA if device.type == "cuda" else DeviceType.CPU
+    own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = [event for event in watch.key_averages() if event.device_type == kind]
+    computing = sum(getattr(event, own) for event in events if not getattr(event, "is_user_annotation", False))
+    return min(1.0, computing / 1e6 / watch.seconds)
+
+
+class Watch(profile):
+    """A profiler that knows for how many seconds it watched."""
+
+    def start(self) -> None:
+        super().start()
+        self._started = finished()
+
+    def stop(self) -> None:
+        self.seconds = finished() - self._started
+        super().stop()
+
+
+def peak(device: torch.device) -> float:
+    """Return how many floating-point operations a second one large matrix product does, in the fastest precision."""
+    side, precision = LARGE[device.type], torch.bfloat16 if bfloat16_pays(device.type) else torch.float32
+    matrix, seconds = torch.rand(side, side, device=device, dtype=precision), []
+    for _ in range(PEAK_TURNS):
+        start = finished()
+        matrix @ matrix
+        seconds.append(finished() - start)
+    return 2 * side**3 / min(seconds)
+
+
+def operations(workload: Callable[[int, torch.device], Workload], batch_size: int) -> float:
+    """Return the floating-point operations of a training step for each of its mixtures, matrices and kernels alone."""
+    counter, steps = FlopCounterMode(display=False), 2
+    with counter:
+        workload(steps, torch.device("cpu"))()
+    return counter.get_total_flops() / (WARM_STEPS + steps) / batch_size
 
 
 def take_turns(workloads: dict[str, Workload], rounds: int, say: Callable[[str], object]) -> dict[str, list]:
@@ -168,7 +236,12 @@ def ratio(rates: dict[str, list[float]], name: str, other: str) -> dict[str, flo
 
 
 def measure_speed(
-    digits: Digits, rounds: int, steps: int, epochs: int, say: Callable[[str], object] = lambda line: None
+    digits: Digits,
+    rounds: int,
+    steps: int,
+    epochs: int,
+    say: Callable[[str], object] = lambda line: None,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Measure all workloads on pairs of digits.
 
@@ -178,24 +251,37 @@ def measure_speed(
         steps: Training steps of a turn.
         epochs: Epochs that `scripts/fit.py` takes by default.
         say: Called with a line after each round.
+        device: Device that is measured, by default the CPU.
 
     Returns:
-        Plain values: mixtures per second of each workload, ratios, and the minutes that whole runs take.
+        Plain values: mixtures per second of each workload, ratios, shares of the time in which the device computes and
+        of its matrix peak, and the minutes that whole runs take.
     """
+    device = device or torch.device("cpu")
     schedule = presets.schedule(digits.modality.shape)["data"]
-    workloads: dict[str, Workload] = {NAIVE: naive(digits, steps), FIT: fitting(digits, steps)}
-    workloads |= {REMIX: remixing(digits, steps // 4 + 1), ADAPT: remixing(digits, steps, schedule["batch_size"])}
-    workloads |= {name: separating(digits, name, number) for name, number in SEPARATED.items()}
-    workloads[REFINED] = separating(digits, "vae-k2", REFINED_MIXTURES, refine_steps=REFINE_STEPS)
+    workloads: dict[str, Workload] = {NAIVE: naive(digits, steps, device), FIT: fitting(digits, steps, device)}
+    workloads |= {REMIX: remixing(digits, steps // 4 + 1, device)}
+    workloads |= {ADAPT: remixing(digits, steps, device, schedule["batch_size"])}
+    workloads |= {name: separating(digits, name, number, device) for name, number in SEPARATED.items()}
+    workloads[REFINED] = separating(digits, "vae-k2", REFINED_MIXTURES, device, refine_steps=REFINE_STEPS)
     rates = take_turns(workloads, rounds, say)
     median = {name: statistics.median(turns) for name, turns in rates.items()}
+    most = peak(device)
+    each = {
+        FIT: operations(partial(fitting, digits), FIT_BATCH),
+        REMIX: operations(partial(remixing, digits), REMIX_BATCH),
+    }
     return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "precision": fastest_precision("cpu"),
+        "precision": fastest_precision(device.type),
         "rounds": rounds,
         "mixtures_per_second": median,
         "fit_over_naive": ratio(rates, FIT, NAIVE),
+        "busy": {name: busy(workloads[name], device) for name in (FIT, REMIX, *SEPARATED)},
+        "matrix_peak": most,
+        "share_of_peak": {name: number * median[name] / most for name, number in each.items()},
         **minutes(median, schedule, epochs),
     }
 
@@ -228,7 +314,16 @@ def report(figures: dict[str, Any]) -> str:
     }
     separated = (*SEPARATED, REFINED)
     rows = [
-        f"| {'separate with ' if n in separated else ''}{n} | {r:,.0f} | {notes.get(n, '')} |" for n, r in rates.items()
+        f"| {'separate with ' if n in separated else ''}{n} | {r:,.0f} | {_share(figures['busy'], n)} | "
+        f"{_share(figures['share_of_peak'], n)} | {notes.get(n, '')} |"
+        for n, r in rates.items()
     ]
-    how = f"{figures['threads']} threads, {figures['precision']}, torch {figures['torch']}"
-    return "\n".join([f"\n| {how} | mixtures/s | |", "|---|---|---|", *rows, ""])
+    where = f"{figures['threads']} threads" if figures["device"] == "CPU" else figures["device"]
+    how = f"{where}, {figures['precision']}, torch {figures['torch']}"
+    head = f"\n| {how} | mixtures/s | computing | of the peak | |"
+    peak_line = f"The peak, of one large matrix product, is {figures['matrix_peak'] / 1e12:.3g} TFLOP/s."
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", peak_line, ""])
+
+
+def _share(shares: dict[str, float], name: str) -> str:
+    return f"{100 * shares[name]:.0f} %" if name in shares else ""

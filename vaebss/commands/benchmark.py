@@ -2,6 +2,7 @@
 
 import sys
 
+import torch
 from pytorch_lightning import seed_everything
 
 from vaebss.atomic import write_json
@@ -9,22 +10,26 @@ from vaebss.baselines.speed import measure_speed, report
 from vaebss.commands.fit import DEFAULT_EPOCHS
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.data.corpora.digits import Digits
+from vaebss.hardware import one_device
 from vaebss.paths import expanded
 
 
 def run(args: list[str]) -> None:
     """Run the benchmark with the options; print a table and write benchmark.json."""
-    about = "Measure how fast this machine's CPU trains, separates and adapts, on pairs of digits."
+    about = "Measure how fast this machine's CPU, or one GPU, trains, separates and adapts, on pairs of digits."
     parser = OneLineErrors(prog=program("benchmark"), description=about)
     parser.add_argument("--rounds", type=int, default=3, help="Number of turns of every workload.")
     parser.add_argument("--steps", type=int, default=60, help="Training steps in a turn.")
+    parser.add_argument("--gpus", type=int, default=0, help="Number of GPUs: 1 measures a GPU, 0 the CPU.")
     parser.add_argument("--out", type=str, default="benchmark", help="Folder for benchmark.json.")
     options = parser.parse_args(args)
     if options.rounds < 1 or options.steps < 2:
         raise ValueError("--rounds must be 1 or more and --steps 2 or more")
+    device = one_device(options.gpus)
+    torch.set_float32_matmul_precision("high")  # as training commands set it
     seed_everything(0, verbose=False)
     digits = Digits(source="bundled")  # speed does not depend on them
-    figures = measure_speed(digits, options.rounds, options.steps, DEFAULT_EPOCHS, say=print)
+    figures = measure_speed(digits, options.rounds, options.steps, DEFAULT_EPOCHS, print, device)
     print(report(figures))
     out = expanded(options.out)
     out.mkdir(parents=True, exist_ok=True)

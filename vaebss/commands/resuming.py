@@ -21,7 +21,7 @@ LIGHTNING = "pytorch-lightning_version"  # of the Lightning that wrote a checkpo
 VERSION = re.compile(r"\d+(\.\d+)*(a\d+|b\d+|rc\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
 
 # Where and beside what a run happens, not what it computes: these may differ when it is resumed.
-PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus"}
+PLACE = {"config", "ckpt", "init", "starts", "start_epochs", "gpus", "capture"}
 PLACE |= {"data.root", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.logger"}
 PLACE |= {"trainer.callbacks", "trainer.enable_progress_bar", "trainer.default_root_dir"}
 

@@ -61,7 +61,7 @@ class MixtureDataset(Dataset[Batch]):
 
     def mixed(self, plan: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levelled mixtures (B, *S) of a plan (B, M) and their sources (B, M, *S) in the same scale."""
-        numbers = plan.to(self.signals.device) if isinstance(self.signals, Tensor) else plan
+        numbers = plan.to(self.signals.device, non_blocking=True) if isinstance(self.signals, Tensor) else plan
         there = numbers != SILENT
         sources = self.signals[numbers.clamp(min=0)].float() * self.scale
         sources *= there.view(*there.shape, *[1] * (sources.ndim - 2))

@@ -41,7 +41,7 @@ class Bound(NamedTuple):
     distortion: Tensor
     rate: Tensor
 
-    def elbo(self, beta: float = 1.0) -> Tensor:
+    def elbo(self, beta: float | Tensor = 1.0) -> Tensor:
         """Return the bound on log p(x), eq. 5, (B,), to be maximised. Beta weighs the rate and is 1 for the bound."""
         return -self.distortion - beta * self.rate.sum(1)
 
@@ -113,11 +113,11 @@ def warmed_up(beta: float, step: int, warmup_steps: int) -> float:
 
 
 def _laplace(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:
-    return Laplace(estimate, scale, validate_args=False).log_prob(mixture)
+    return Laplace(estimate, estimate.new_full((), scale), validate_args=False).log_prob(mixture)
 
 
 def _normal(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:
-    return Normal(estimate, scale, validate_args=False).log_prob(mixture)
+    return Normal(estimate, estimate.new_full((), scale), validate_args=False).log_prob(mixture)
 
 
 def _bernoulli(mixture: Tensor, estimate: Tensor, scale: float) -> Tensor:

@@ -58,6 +58,7 @@ def export(model: Separator, path: Path) -> float:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: pip install 'vaebss[export]'") from error
+    model = copy.deepcopy(model.eval_copy()).cpu()
     program = Exported(model)
     mixture = torch.rand(3, *model.image_shape, generator=torch.Generator().manual_seed(0)) / 2
     free = [axis for axis, side in enumerate((None, *model.accepts)) if side is None]
@@ -81,7 +82,7 @@ def export(model: Separator, path: Path) -> float:
             batches += [torch.nn.functional.pad(mixture, (0, 5, 0, 10)), mixture[..., 3:, 1:]]
         for batch in batches:
             found = torch.from_numpy(session.run(None, {"mixture": batch.numpy()})[0])
-            largest = max(largest, float((found - model.eval_copy().estimate_and_mask(batch).sources).abs().max()))
+            largest = max(largest, float((found - model.estimate_and_mask(batch).sources).abs().max()))
     if largest > TOLERANCE:
         raise ValueError(f"the estimates of onnxruntime differ from torch's by {largest:.2g}, more than {TOLERANCE}")
     return largest

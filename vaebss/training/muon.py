@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaebss.hardware import bfloat16_pays
+from vaebss.training.capture import at_once
 
 foreach: Any = torch  # whose functions of lists of tensors type checkers do not know
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients and number of steps that Jordan et al. found
@@ -52,6 +55,8 @@ class Muon(torch.optim.Optimizer):
         eps: Adam's.
     """
 
+    launch = staticmethod(at_once)  # of what moves parameters; numbers that change from step to step are its inputs
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -74,9 +79,13 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parts.setdefault(self._part(parameter), []).append(parameter)
+            gradients: list[Any] = [parameter.grad for parameters in parts.values() for parameter in parameters]
+            rates = torch.tensor([rate for part in parts for rate in _rates(part, group)])
+            rates = rates.to(group["params"][0].device, non_blocking=True)
+            self.launch(partial(self._move, parts, group), rates, *gradients)
             for part, parameters in parts.items():
-                move = self._as_adam if isinstance(part, int) else self._along_orthogonal
-                move(parameters, [parameter.grad for parameter in parameters], group)
+                for parameter in parameters if isinstance(part, int) else ():
+                    self.state[parameter]["step"] = part + 1
         return loss
 
     def _part(self, parameter: Tensor) -> Any:
@@ -96,24 +105,39 @@ class Muon(torch.optim.Optimizer):
                     state[name] = torch.zeros_like(parameter)
         return [[self.state[parameter][name] for parameter in parameters] for name in names]
 
-    def _along_orthogonal(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
+    def _move(self, parts: dict[Any, list[Tensor]], group: dict, rates: Tensor, *gradients: Tensor) -> None:
+        left, numbers = iter(gradients), iter(rates.unbind())
+        for part, parameters in parts.items():
+            own = list(islice(left, len(parameters)))
+            if isinstance(part, int):
+                self._as_adam(parameters, own, group, next(numbers), next(numbers))
+            else:
+                self._along_orthogonal(parameters, own, group, next(numbers))
+
+    def _along_orthogonal(self, parameters: list[Tensor], gradients: list[Tensor], group: dict, rate: Tensor) -> None:
         (momenta,) = self._states(parameters, "momentum")
         foreach._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = foreach._foreach_lerp(gradients, momenta, group["momentum"])
         updates = orthogonalised(torch.stack([matrix.flatten(1) for matrix in ahead]))
-        rate = -group["lr"] * STEP * math.sqrt(max(updates.shape[1:]))
         moves = [update.view_as(parameter) for parameter, update in zip(parameters, updates, strict=True)]
-        foreach._foreach_add_(parameters, moves, alpha=rate)
+        foreach._foreach_addcmul_(parameters, moves, [rate] * len(moves))
 
-    def _as_adam(self, parameters: list[Tensor], gradients: list[Any], group: dict) -> None:
+    def _as_adam(
+        self, parameters: list[Tensor], gradients: list[Tensor], group: dict, rate: Tensor, correction: Tensor
+    ) -> None:
         means, squares = self._states(parameters, "mean", "square")
-        step = 1 + self.state[parameters[0]].get("step", 0)
-        for parameter in parameters:
-            self.state[parameter]["step"] = step
         beta1, beta2 = group["betas"]
         foreach._foreach_lerp_(means, gradients, 1 - beta1)
         foreach._foreach_lerp_(squares, foreach._foreach_mul(gradients, gradients), 1 - beta2)
-        scales = foreach._foreach_div(squares, 1 - beta2**step)
+        scales = foreach._foreach_div(squares, correction)
         foreach._foreach_sqrt_(scales)
         foreach._foreach_add_(scales, group["eps"])
-        foreach._foreach_addcdiv_(parameters, means, scales, value=-group["lr"] / (1 - beta1**step))
+        foreach._foreach_addcdiv_(parameters, foreach._foreach_mul(means, rate), scales)
+
+
+def _rates(part: Any, group: dict) -> tuple[float, ...]:
+    """Return what the next step of a part is multiplied by; for Adam's, also the bias correction of its squares."""
+    if not isinstance(part, int):
+        return (-group["lr"] * STEP * math.sqrt(max(part)),)
+    beta1, beta2 = group["betas"]
+    return -group["lr"] / (1 - beta1 ** (part + 1)), 1 - beta2 ** (part + 1)

@@ -47,14 +47,21 @@ class RemixSeparator(System):
         self._followed: list[tuple[list[Tensor], list[Tensor]]] = []
         self._set_model(Masker(**model), lr=lr, lr_min=lr_min)
 
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return mixtures as pictures (B, C, H, W) and as signals (B, *S), and their pseudo-sources (B, M, *S)."""
+        return batch["mixture"], batch["signal"], batch["targets"]
+
+    def cost(self, mixture: Tensor, signal: Tensor, targets: Tensor) -> tuple[Tensor]:  # type: ignore[override]
+        """Return the loss of remixes, whose sources are pseudo-sources."""
+        errors = self.modality.errors(self.model(mixture), signal, with_silence(targets, self.model.num_sources))
+        of_each = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
+        return (of_each(errors, self.model.source_scale).mean(),)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of remixes, whose sources are pseudo-sources."""
-        shares, sources = self.model(batch["mixture"]), with_silence(batch["targets"], self.model.num_sources)
-        errors = self.modality.errors(shares, batch["signal"], sources)
-        cost = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
-        loss = cost(errors, self.model.source_scale).mean()
+        (loss,) = self.compute(*self.inputs(batch))
         if self.logs_now:
-            self.log("train/loss", loss, prog_bar=True, batch_size=len(sources))
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["mixture"]))
             self.log_rate()
         return loss
 
@@ -65,15 +72,19 @@ class RemixSeparator(System):
         the end of a decayed learning rate.
         """
         super().optimizer_step(*args, **kwargs)
-        if not self._followed:
+        if self._followed:
+            self.launch(self._follow)
+        else:
             self.model.average.update_parameters(self.model.network)
             self._followed = self._pairs()
-            return
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Update the average as AveragedModel does, which would have a GPU's step wait for the host twice."""
         follow: Any = self.model.average.multi_avg_fn
-        with torch.no_grad():  # as update_parameters does, which would have a GPU's step wait for the host twice
-            for average, current in self._followed:
-                follow(average, current, self.model.average.n_averaged)
-            self.model.average.n_averaged += 1
+        for average, current in self._followed:
+            follow(average, current, self.model.average.n_averaged)
+        self.model.average.n_averaged += 1
 
     def on_train_start(self) -> None:
         """Weights have been moved to their device, and may not be those of the last training."""
@@ -106,7 +117,7 @@ def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
         (B,), from -4 to about 0.
     """
     cost, slots = _logarithmic(errors, source_scale), errors.shape[2]
-    choices = assignments(slots, slots).to(cost.device)  # (A, source)
+    choices = assignments(slots, slots, cost.device)  # (A, source)
     return cost[:, torch.arange(slots, device=cost.device), choices].mean(2).amin(1)
 
 

@@ -1,6 +1,7 @@
 """What all trained separators share: a model, how its learning rate falls, checkpoints that say what they are."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +15,20 @@ from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
+from vaebss.training.capture import at_once
 from vaebss.version import __version__
 
 HELD = "model."  # before the names of the weights, in here though not on disk
 
 
-class System(LightningModule):
+class System(LightningModule, ABC):
     """Holds a separator, which knows nothing of its training, and says how it learns.
 
-    Its hyper-parameters are those of the separator and of the training, lr and lr_min among them.
+    Its hyper-parameters are those of the separator and of the training, lr and lr_min among them. What a step computes
+    is a function of tensors alone, `cost` of `inputs`, so that a GPU can replay it, see `training.capture`.
     """
+
+    launch = staticmethod(at_once)
 
     hparams: Any  # an AttributeDict, which type checkers cannot see into
     model: Separator
@@ -39,6 +44,18 @@ class System(LightningModule):
         """Load as Lightning does, but from what `vaebss.load` opens, and without importing what a checkpoint names."""
         file = for_lightning(checkpoint_path, cls, cls.CHECKPOINT_HYPER_PARAMS_KEY)
         return super().load_from_checkpoint(file, *args, **options)
+
+    @abstractmethod
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return what the cost of a training batch is computed from; all batches have it in the same shapes."""
+
+    @abstractmethod
+    def cost(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the loss of `inputs`, (), and whatever else is logged, without gradients."""
+
+    def compute(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the cost; a Capture replaces this for the time of a training."""
+        return self.cost(*inputs)
 
     def forward(self, mixture: Tensor) -> Tensor:
         return self.model(mixture)

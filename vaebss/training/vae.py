@@ -70,8 +70,24 @@ class VAEBSS(System):
         training = {"lr": lr, "lr_schedule": lr_schedule, "lr_decay": lr_decay, "lr_min": lr_min}
         self._set_model(VAE(**model), warmup_steps=warmup_steps, **training)
 
+    def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return the mixtures (B, C, H, W), the posterior noise of this step (B, K, D) and its beta, ()."""
+        return self._inputs(batch["mixture"], "train", self.global_step)
+
+    def _inputs(self, mixture: Tensor, stage: Stage, address: int) -> tuple[Tensor, Tensor, Tensor]:
+        source = generator(self.model.seed, NOISE[stage], address, self.global_rank, device=mixture.device)
+        beta = self.model.beta
+        if stage == "train":
+            beta = warmed_up(beta, address, self.hparams.warmup_steps)
+        return mixture, self.model.noise(len(mixture), source), mixture.new_full((), beta)
+
+    def cost(self, mixture: Tensor, noise: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Return the loss, minus the mean ELBO, (), and the distortion (B,) and rate (B, K) of the mixtures."""
+        bound = self.model.bound(mixture, noise)
+        return -bound.elbo(beta).mean(), bound.distortion.detach(), bound.rate.detach()
+
     def loss(self, mixture: Tensor, stage: Stage, address: int) -> tuple[Tensor, Bound]:
-        """Return the loss, minus the mean ELBO with a beta that warms up in training, and the parts of the ELBO.
+        """Return the loss, with a beta that warms up in training, and the parts of the ELBO, without gradients.
 
         Args:
             mixture: (B, C, H, W).
@@ -79,18 +95,14 @@ class VAEBSS(System):
             address: Number of the step in training, otherwise of the batch.
 
         """
-        noise = generator(self.model.seed, NOISE[stage], address, self.global_rank, device=mixture.device)
-        bound = self.model.bound(mixture, noise)
-        beta = self.model.beta
-        if stage == "train":
-            beta = warmed_up(beta, address, self.hparams.warmup_steps)
-        return -bound.elbo(beta).mean(), bound
+        loss, distortion, rate = self.cost(*self._inputs(mixture, stage, address))
+        return loss, Bound(distortion, rate)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch, of which only the mixture is read."""
-        loss, bound = self.loss(batch["mixture"], "train", self.global_step)
+        loss, distortion, rate = self.compute(*self.inputs(batch))
         if self.logs_now:
-            self._log("train", loss, bound)
+            self._log("train", loss, Bound(distortion, rate))
             self.log("train/beta", warmed_up(self.model.beta, self.global_step, self.hparams.warmup_steps))
             self.log_rate()
         return loss
@@ -132,8 +144,9 @@ def mean_nats(model: VAE, batches: Iterable[dict[str, Tensor]]) -> dict[str, flo
     """Return the mean "loss", "elbo", "distortion" and "rate" of mixtures, in nats; true sources are not read."""
     model, parts = model.eval_copy(), []
     for number, batch in enumerate(batches):
+        mixture = batch["mixture"].to(model.device)
         noise = generator(model.seed, NOISE["test"], number, 0, device=model.device)
-        bound = model.bound(batch["mixture"].to(model.device), noise)
+        bound = model.bound(mixture, model.noise(len(mixture), noise))
         parts.append(torch.stack([-bound.elbo(model.beta), bound.elbo(), bound.distortion, bound.rate.sum(1)]))
     means = torch.cat(parts, 1).mean(1).tolist()
     return dict(zip(("loss", "elbo", "distortion", "rate"), means, strict=True))

@@ -1,0 +1,115 @@
+"""Training that is replayed from graphs comes to the same weights as training that launches each operator.
+
+`graphs.py` stands for CUDA's graphs. The same test runs on a GPU with true ones, see `tests/test_gpu.py`.
+"""
+
+import copy
+import pickle
+from typing import Any
+
+import graphs
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vaebss import VAEBSS, MNISTMixtures, Remixes, RemixSeparator
+from vaebss.data.bank import Bank
+from vaebss.models.objective import LIKELIHOODS, PRIORS
+from vaebss.training import capture
+from vaebss.training.capture import Capture
+from vaebss.training.trainers import bare_trainer
+
+STEPS = 12
+
+
+def trained(kind: str, *callbacks: Any, steps: int = STEPS, **options: Any) -> tuple[Any, list[float]]:
+    """A small module after some steps, and its losses."""
+    torch.manual_seed(0)
+    sizes = {"source": "bundled", "batch_size": 8, "epoch_size": 8 * steps, "val_mixtures": 16}
+    if kind == "fit":
+        module, data = VAEBSS(hidden_dims=(16, 8), latent_dim=4, warmup_steps=6), MNISTMixtures(**sizes)
+    else:
+        module, data = RemixSeparator(widths=(8, 10), bottleneck=8), Remixes(**sizes, keep=(1.0,))
+        bank = Bank(torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).half() / 2, (2, 2), 0)
+        data.banks = lambda number: bank
+    losses, honest = [], module.training_step
+    module.training_step = lambda *args: losses.append(honest(*args)) or losses[-1]
+    quiet = {"max_epochs": 1, "enable_progress_bar": False, "limit_val_batches": 0, "precision": "32-true"}
+    bare_trainer(accelerator="cpu", callbacks=list(callbacks), **quiet | options).fit(module, data)
+    del module.training_step
+    return module, [loss.item() for loss in losses]
+
+
+@pytest.mark.parametrize("kind", ["fit", "remix"])
+def test_replayed_steps_come_to_the_same_weights(kind, monkeypatch):
+    module, _ = trained(kind)
+    made = graphs.pretend(monkeypatch)
+    monkeypatch.setattr(capture, "captures", lambda trainer: True)
+    other, _ = trained(kind, Capture())
+    assert len(made) == (2 if kind == "fit" else 4)  # forward, backward, Muon, running average
+    assert all(graph.tape for graph in made)
+    expected, found = module.state_dict(), other.state_dict()
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+    copy.deepcopy(other)
+    pickle.dumps(other.model)
+
+
+@pytest.mark.parametrize("kind", ["fit", "remix"])
+def test_what_cannot_be_captured_runs_as_it_is(kind, monkeypatch, capsys):
+    module, losses = trained(kind)
+
+    def refused(*args: Any, **options: Any) -> None:
+        raise RuntimeError("CUDA error: operation not permitted\nand more")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", refused)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", refused)
+    monkeypatch.setattr(capture, "captures", lambda trainer: True)
+    other, others = trained(kind, Capture())
+    said = [line for line in capsys.readouterr().out.splitlines() if "CUDA error" in line]
+    assert said == ["Not captured in a CUDA graph, and slower: CUDA error: operation not permitted"] * len(said)
+    assert len(said) == (1 if kind == "fit" else 3)
+    assert others == losses
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
+def test_a_cpu_captures_nothing(options, monkeypatch):
+    monkeypatch.setattr(capture, "Replay", None)
+    module, _ = trained("remix", Capture(), steps=4, **options)
+    assert "launch" not in vars(module)
+
+
+class OnOneDevice(TorchDispatchMode):
+    """Refuses operators that read tensors of main memory, or numbers that only a device knows."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        devices = {value.device.type for value in graphs.tensors((args, kwargs, found))}
+        assert devices <= {"meta"}, f"{func} moves data between devices: {devices}"
+        assert "local_scalar_dense" not in str(func)
+        return found
+
+
+def check_one_device(module: Any, *inputs: Any) -> None:
+    module.to("meta").train()
+    inputs = tuple(value.to("meta") for value in inputs)
+    module.cost(*inputs)  # tensors that are kept are made here
+    with OnOneDevice():
+        loss, *_ = module.cost(*inputs)
+        loss.backward()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_the_loss_of_a_vae_stays_on_its_device(prior, likelihood):
+    module = VAEBSS(hidden_dims=(16, 8), latent_dim=4, prior=prior, likelihood=likelihood)
+    check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 2, 4), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+def test_the_loss_of_a_student_stays_on_its_device(slots):
+    module = RemixSeparator(num_sources=slots, widths=(8, 10), bottleneck=8)
+    check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28), torch.rand(4, 2, 1, 28, 28))
