@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaebss import VAEBSS, MNISTMixtures, Remixes, RemixSeparator
 from vaebss.data.bank import Bank
+from vaebss.modalities.audio import Audio
 from vaebss.models.objective import LIKELIHOODS, PRIORS
 from vaebss.training import capture
 from vaebss.training.capture import Capture
@@ -112,4 +113,33 @@ def test_the_loss_of_a_vae_stays_on_its_device(prior, likelihood):
 @pytest.mark.parametrize("slots", [2, 4])
 def test_the_loss_of_a_student_stays_on_its_device(slots):
     module = RemixSeparator(num_sources=slots, widths=(8, 10), bottleneck=8)
-    check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28), torch.rand(4, 2, 1, 28, 28))
+    check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28), torch.rand(4, slots, 1, 28, 28))
+
+
+def test_the_loss_of_a_student_of_sound_stays_on_its_device():
+    audio = Audio()
+    sizes = {"image_shape": audio.shape, "exponent": audio.exponent, "source_scale": float("inf")}
+    module = RemixSeparator(view="bands", widths=(8, 10), bottleneck=8, **sizes)
+    module.modality = audio
+    sources = torch.rand(3, 2, 1, audio.samples)
+    check_one_device(module, audio.picture(sources.sum(1)), sources.sum(1), sources)
+
+
+def test_inputs_of_other_shapes_are_not_for_the_graphs(monkeypatch):
+    module = VAEBSS(hidden_dims=(16, 8), latent_dim=4).train()
+    first, other = ((torch.rand(n, 1, 28, 28), torch.rand(n, 2, 4), torch.tensor(0.5)) for n in (4, 3))
+    expected = [copy.deepcopy(module).cost(*inputs)[0] for inputs in (first, other)]
+    graphs.pretend(monkeypatch)
+    replayed = capture.graphed(module, first)
+    for inputs, loss in zip((first, other), expected, strict=True):
+        assert torch.equal(replayed(*inputs)[0], loss)
+
+
+def test_all_batches_of_a_student_have_one_shape():
+    """However many sources there are in the mixtures of a round's bank."""
+    module = RemixSeparator(num_sources=4, widths=(8, 10), bottleneck=8)
+    for most in (1, 2, 4):
+        batch = dict.fromkeys(("mixture", "signal"), torch.rand(3, 1, 28, 28))
+        *_, sources = module.inputs(batch | {"targets": torch.rand(3, most, 1, 28, 28)})
+        assert sources.shape == (3, 4, 1, 28, 28)
+        assert not sources[:, most:].any()

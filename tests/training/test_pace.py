@@ -2,6 +2,7 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ import yaml
 from pytorch_lightning import Callback
 
 import vaebss
-from vaebss.commands import fit, remix
+from vaebss.commands import fit, remix, terminal
+from vaebss.data.mixtures import EVALUATION_BATCH
+from vaebss.data.remixes import Remixes
 from vaebss.training import adapting, pace, presets
+from vaebss.training.banks import BankMaker
 
 COMMON = ["--gpus=0", "--data.source=bundled", "--data.batch_size=32", "--data.val_mixtures=32"]
 COMMON += ["--trainer.enable_progress_bar=false", "--trainer.logger=false"]
@@ -95,6 +99,28 @@ def test_a_run_of_some_steps_is_resumed_without_a_trial(here, monkeypatch):
 def test_what_cannot_be_is_one_line(options, says, here, fast_trials, capsys):
     assert fit.main([*FIT, *options]) == 2
     assert says in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_bank_that_takes_longer_than_there_is_time_is_not_made(monkeypatch):
+    data = Remixes(source="bundled", num_mixtures=8 * EVALUATION_BATCH)
+    data.setup()
+    model, seen = vaebss.VAE(hidden_dims=(16, 8)).eval(), []
+    maker = BankMaker(data, model, lambda: model)
+    monkeypatch.setattr(maker, "_separated", lambda *args: seen.append(time.sleep(0.2)) or separated(*args))
+    separated = BankMaker._separated.__get__(maker)
+    maker.end = time.monotonic() + 1
+    with pytest.raises(ValueError, match="first bank alone takes"):
+        maker(0)
+    assert len(seen) == 2
+    maker.end = None
+    assert maker(0).round == 0
+
+
+def test_a_script_begins_before_its_imports(monkeypatch):
+    monkeypatch.setattr(terminal, "CLOCK", {})
+    monkeypatch.setattr(terminal, "import_module", lambda name: time.sleep(0.3) or SimpleNamespace(main=terminal.began))
+    began = time.monotonic()
+    assert terminal.start("fit") - began < 0.2
 
 
 def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ PART, ALL, GROUPS = "--help.", "all", ("data", "model", "trainer")  # options th
 SHORT_HELPS = Path(__file__).parent / "help"  # of commands that take seconds to import
 TRACEBACK = "VAEBSS_TRACEBACK"  # environment variable, for those who change the code
 TERMINATED, INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT  # the exit codes that shells give
+CLOCK: dict[str, float] = {}  # when the script began
 CONSOLE = "vaebss "  # how the program's name begins where it is the console command
 OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"  # says when one of several processes has ended
 
@@ -71,11 +73,17 @@ class OneLineErrors(ArgumentParser):
         raise SystemExit(2)
 
 
+def began() -> float:
+    """Return when the program began, by `time.monotonic()`; or now where it is not a script, and imports are done."""
+    return CLOCK.get("began", time.monotonic())
+
+
 def start(command: str) -> int:
     """Run a command with the arguments that were typed, and return its exit code.
 
     Short help is printed from a file where there is one, before anything is imported that takes seconds.
     """
+    CLOCK.setdefault("began", time.monotonic())
     path = SHORT_HELPS / f"{command}.txt"
     if {"-h", "--help"} & {*sys.argv[1:]} and path.is_file():
         print(path.read_text().replace(f"{command}.py", program(command), 1), end="")

@@ -31,7 +31,7 @@ from vaebss.commands.resuming import (
     trusted_options,
 )
 from vaebss.commands.run import Run, RunFolder, RunLogger
-from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
+from vaebss.commands.terminal import OneLineErrors, began, program, run_cleanly
 from vaebss.data.corpora.open import open_corpus, revised
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures
@@ -95,7 +95,7 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None):
         self.initial: dict[str, Any] = {}
-        self.began = time.monotonic()
+        self.began = began()
         super().__init__(
             self.model_type,
             self.data_type,
@@ -237,7 +237,7 @@ class TrainCLI(LightningCLI):
         """Return a Trainer with the run's options and devices, which writes no files."""
         quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_model_summary"], False)
         quiet |= {"plugins": self.plugins, "profiler": None, "max_steps": -1, "max_time": None}
-        options["callbacks"] = [*self.capture, *options["callbacks"]]
+        options["callbacks"] = [*self.capture, Scores(), *options["callbacks"]]
         return Trainer(**(self.config_init["trainer"].as_dict() | quiet | options))
 
     def own_callbacks(self) -> list[Callback]:

@@ -7,7 +7,7 @@ A pixel is E^(compression / 2), E being a band's mean energy over a few frames o
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -95,11 +95,6 @@ class Spectrogram:
         falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
         return torch.minimum(rising, falling).clamp(min=0).float()
 
-    @cached_property
-    def _of_parts(self) -> Tensor:
-        """The triangles for the real and the imaginary part of each bin, with 0 for the topmost bin, (H, 2 F + 2)."""
-        return functional.pad(self.triangles, (0, 1)).repeat_interleave(2, 1)
-
     @property
     def _linear(self) -> int:
         """The number of bins that have a band of their own at least."""
@@ -117,7 +112,7 @@ class Spectrogram:
         """Average products of real and of imaginary parts (..., N, F + 1, 2) over bands and pooled frames."""
         frames = torch.eye(products.shape[-3], device=products.device)
         pooling = functional.avg_pool1d(frames, self.pooled, ceil_mode=True)
-        return (pooling.mT @ products.flatten(-2) @ self._of_parts.to(products.device).mT).mT
+        return (pooling.mT @ products.flatten(-2) @ _of_parts(self, products.device).mT).mT
 
     def _parts(self, signals: Tensor) -> Tensor:
         """Return real and imaginary parts of signals (B, *C, T), as they lie in memory: (B, *C, N, F + 1, 2)."""
@@ -133,3 +128,10 @@ class Spectrogram:
         """Return what forward and inverse transform share."""
         window = torch.hann_window(self.window, device=signals.device)
         return {"n_fft": self.window, "hop_length": self.hop, "window": window, "normalized": True}
+
+
+@cache
+def _of_parts(spectrogram: Spectrogram, device: torch.device) -> Tensor:
+    """Return the triangles for both parts of each bin, with 0 for the topmost bin, (H, 2 F + 2); kept on the device."""
+    with torch.inference_mode(False):
+        return functional.pad(spectrogram.triangles, (0, 1)).repeat_interleave(2, 1).to(device)

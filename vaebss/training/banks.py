@@ -30,6 +30,8 @@ from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.training.checkpointing import ending_at_once
 
+TIMED_BATCHES = 2  # after which the time of a bank is known
+
 
 class BankMaker:
     """The maker of the bank of each round: the first by the teacher, later ones by the student.
@@ -44,12 +46,14 @@ class BankMaker:
         watch: Function that is called with every batch of a bank, its true sources and its separation, only to score
             them. If it is None, true sources are left out.
         bank: The bank that was made last.
+        end: Time of `time.monotonic()` at which a bank that is made has to be done; None allows any time.
     """
 
     def __init__(self, data: Remixes, student: Separator, teacher: Callable[[], Separator], path: Path | None = None):
         self.data, self.student, self.teacher, self.path = data, student, teacher, path
         self.watch: Callable[[Batch, Separation], None] | None = None
         self.bank: Bank | None = None
+        self.end: float | None = None
 
     def __call__(self, number: int) -> Bank:
         """Return the bank of a round, counted from 0: from memory, from its file, or made now."""
@@ -63,11 +67,17 @@ class BankMaker:
         return self.bank
 
     def make(self, separator: Separator, number: int) -> Bank:
-        """Separate the list of training mixtures, and keep the most confident estimates."""
+        """Separate the list of training mixtures, and keep the most confident estimates.
+
+        Raises:
+            ValueError: It would take longer than until `end`; or no source was found.
+        """
         hparams, corpus = self.data.hparams, self.data.mixed_for(number)
         seen, batches = corpus.seen_by(separator), self.data.listed(self.watch is not None, corpus)
-        separations = []
+        separations, began = [], time.monotonic()
         for batch in tqdm(batches, desc=f"Bank {number + 1}", unit="batch", leave=False):
+            if len(separations) == TIMED_BATCHES:
+                self._check_end(began, (time.monotonic() - began) / TIMED_BATCHES * len(batches))
             part = self._separated(batch, separator, seen)
             separations.append(Separation(part.sources.half(), part.active, part.confidence))
             if self.watch:
@@ -92,6 +102,13 @@ class BankMaker:
         if not self.data.hparams.consistent:
             return part
         return replace(part, confidence=part.confidence * consistency(separator, seen, part))
+
+    def _check_end(self, began: float, seconds: float) -> None:
+        if self.end is not None and began + seconds > self.end:
+            raise ValueError(
+                f"the first bank alone takes {seconds / 60:.0f} minutes here: allow more minutes, or lower "
+                "--data.num_mixtures or --data.refine_steps"
+            )
 
     def seconds(self, separator: Separator) -> float:
         """Measure how long a bank of this separator takes, by its second batch; the first one warms up."""

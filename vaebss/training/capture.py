@@ -107,17 +107,22 @@ def captures(trainer: Trainer) -> bool:
 def graphed(system: Any, inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
     """Return a System's cost, whose graphs of the forward and of the backward pass are captured.
 
-    Warming up changes running statistics of batches, which are restored.
+    Inputs of other shapes are not for the graphs. Warming up changes running statistics of batches, which are restored.
     """
     before = [(buffer, buffer.clone()) for buffer in system.buffers()]
+    own = tuple(given.clone() for given in inputs)
     try:
-        own = tuple(given.clone() for given in inputs)
         module: Any = torch.cuda.make_graphed_callables(Cost(system), own, allow_unused_input=True)
     finally:
         with torch.no_grad():
             for buffer, value in before:
                 buffer.copy_(value)
-    return lambda *given: module(*given)  # which keeps the module: PyTorch's own reference to it is weak
+
+    def cost(*given: Tensor) -> tuple[Tensor, ...]:  # it keeps the module, to which PyTorch's own reference is weak
+        same = all(one.shape == other.shape for one, other in zip(given, own, strict=True))
+        return module(*given) if same else system.cost(*given)
+
+    return cost
 
 
 def tell(error: RuntimeError) -> None:

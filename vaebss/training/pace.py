@@ -87,7 +87,8 @@ def steps_until(
 ) -> int:
     """Return how many steps of training end at a time, a multiple of the number of epochs.
 
-    Validation and later banks take their time as well. The first bank is made in the trial, and kept.
+    Validation, the estimate of quality at the end, which separates as many mixtures, and later banks take their time as
+    well. The first bank is made in the trial, and kept.
 
     Args:
         end: Time of `time.monotonic()` at which training should end.
@@ -97,14 +98,19 @@ def steps_until(
         trainer: Makes a Trainer as the run's from further options.
 
     Raises:
-        ValueError: The time is too short for a step in each epoch.
+        ValueError: The time is too short for the first bank, or for a step in each epoch.
     """
     trial, watch = copy.deepcopy(model), Stopwatch(TRIAL_SHARE * (end - time.monotonic()))
     trying = trainer(max_epochs=1, callbacks=[watch], enable_progress_bar=False, num_sanity_val_steps=0)
     set_steps(data, TRIAL_STEPS, trying, epochs=1)
+    banks: Any = getattr(data, "banks", None)
     with torch.random.fork_rng():
+        if isinstance(banks, BankMaker):
+            banks.end = end
         trying.fit(trial, data)
-        left = end - time.monotonic() - epochs * watch.rest - later_banks(trial, data, trying)
+        if isinstance(banks, BankMaker):
+            banks.end = None
+        left = end - time.monotonic() - (epochs + 1) * watch.rest - later_banks(trial, data, trying)
     steps = trying.strategy.broadcast(int(left / watch.step) // epochs * epochs)
     if steps < epochs:
         raise ValueError(

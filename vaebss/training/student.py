@@ -48,12 +48,12 @@ class RemixSeparator(System):
         self._set_model(Masker(**model), lr=lr, lr_min=lr_min)
 
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return mixtures as pictures (B, C, H, W) and as signals (B, *S), and their pseudo-sources (B, M, *S)."""
-        return batch["mixture"], batch["signal"], batch["targets"]
+        """Return pictures (B, C, H, W) and signals (B, *S) of mixtures, and the parts for the slots, (B, K, *S)."""
+        return batch["mixture"], batch["signal"], with_silence(batch["targets"], self.model.num_sources)
 
-    def cost(self, mixture: Tensor, signal: Tensor, targets: Tensor) -> tuple[Tensor]:  # type: ignore[override]
-        """Return the loss of remixes, whose sources are pseudo-sources."""
-        errors = self.modality.errors(self.model(mixture), signal, with_silence(targets, self.model.num_sources))
+    def cost(self, mixture: Tensor, signal: Tensor, sources: Tensor) -> tuple[Tensor]:  # type: ignore[override]
+        """Return the loss of remixes, whose sources (B, K, *S) are pseudo-sources."""
+        errors = self.modality.errors(self.model(mixture), signal, sources)
         of_each = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
         return (of_each(errors, self.model.source_scale).mean(),)
 
