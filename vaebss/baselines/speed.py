@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -179,9 +178,8 @@ def busy(workload: Workload, device: torch.device) -> float:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     watch = Watch(activities=activities)
     workload(watch)
-    kind = DeviceType.CUDA if device.type == "cuda" else DeviceType.CPU
     own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    events = [event for event in watch.key_averages() if event.device_type == kind]
+    events = [event for event in watch.key_averages() if event.device_type.name == device.type.upper()]
     computing = sum(getattr(event, own) for event in events if not getattr(event, "is_user_annotation", False))
     return min(1.0, computing / 1e6 / watch.seconds)
 
@@ -204,7 +202,7 @@ def peak(device: torch.device) -> float:
     matrix, seconds = torch.rand(side, side, device=device, dtype=precision), []
     for _ in range(PEAK_TURNS):
         start = finished()
-        matrix @ matrix
+        torch.mm(matrix, matrix)
         seconds.append(finished() - start)
     return 2 * side**3 / min(seconds)
 
