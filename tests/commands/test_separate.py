@@ -239,7 +239,7 @@ def test_a_format_of_sound_is_refused_for_pictures(tmp_path, checkpoint, mixture
 
 
 @pytest.mark.parametrize(
-    ("name", "ckpt", "other"), [("a.wav", "remix-k2", "vae-notes"), ("0.png", "vae-notes", "remix-1to4")]
+    ("name", "ckpt", "other"), [("a.wav", "remix-k2", "remix-lines"), ("0.png", "vae-notes", "remix-1to4")]
 )
 def test_a_model_of_another_kind_is_told_with_one_that_fits(tmp_path, name, ckpt, other, capsys):
     (tmp_path / name).write_bytes(b"what is in it does not matter")
