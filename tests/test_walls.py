@@ -17,7 +17,7 @@ FLOORS = [
     {"baselines", "api", "demo"},
     {"training"},
     {"data"},
-    {"checkpoints", "blind"},
+    {"checkpoints", "blind", "components"},
     {"modalities"},
     {"metrics", "pretrained"},
     {"models"},

@@ -95,16 +95,16 @@ def compounds() -> list[list[tuple[float, float]]]:
     ]
 
 
-def spectra(number: int, seed: int) -> Tensor:
+def spectra(number: int, seed: int, shift: float = 6.0, vary: float = 0.5) -> Tensor:
     """The sources of pairs of lines, (N, 2, 1, 1, POINTS) from 0 to BRIGHTNESS: two compounds, each shifted as a whole
-    and with heights of its own."""
+    by up to `shift` points, and each of its peaks higher or lower by up to the share `vary`."""
     draw, at, library = random.Random(f"{seed} spectra"), torch.arange(POINTS), compounds()
     sources = torch.empty(number, 2, 1, 1, POINTS)
     for pair in sources:
         for slot, peaks in enumerate(draw.sample(library, 2)):
-            shift = draw.uniform(-6, 6)
-            heights = [height * draw.uniform(0.5, 1.5) for _, height in peaks]
-            places = [(at - place - shift) / WIDTH for place, _ in peaks]
+            moved = draw.uniform(-shift, shift)
+            heights = [height * draw.uniform(1 - vary, 1 + vary) for _, height in peaks]
+            places = [(at - place - moved) / WIDTH for place, _ in peaks]
             line = sum(height * (-(away**2) / 2).exp() for height, away in zip(heights, places, strict=True))
             pair[slot] = BRIGHTNESS * draw.uniform(0.6, 1) * line / line.max()
     return sources

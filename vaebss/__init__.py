@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vaebss.api import adapt, evaluate_blind, separate
     from vaebss.blind import BlindScore
     from vaebss.checkpoints import load, save
+    from vaebss.components import Components, find_components
     from vaebss.data.mixtures import MNISTMixtures
     from vaebss.data.remixes import Remixes
     from vaebss.errors import CheckpointError, DataError, FileError
@@ -27,6 +28,7 @@ _HOMES = {
     "VAE": "models.vae",
     "VAEBSS": "training.vae",
     "CheckpointError": "errors",
+    "Components": "components",
     "DataError": "errors",
     "FileError": "errors",
     "MNISTMixtures": "data.mixtures",
@@ -38,6 +40,7 @@ _HOMES = {
     "adapt": "api",
     "available": "pretrained.catalogue",
     "evaluate_blind": "api",
+    "find_components": "components",
     "load": "checkpoints",
     "save": "checkpoints",
     "separate": "api",
@@ -48,6 +51,7 @@ __all__ = [
     "VAEBSS",
     "BlindScore",
     "CheckpointError",
+    "Components",
     "DataError",
     "FileError",
     "MNISTMixtures",
@@ -59,6 +63,7 @@ __all__ = [
     "adapt",
     "available",
     "evaluate_blind",
+    "find_components",
     "load",
     "save",
     "separate",

@@ -5,24 +5,23 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, overload
+from typing import Any, get_args, overload
 
+import numpy as np
 from torch import Tensor
 
 from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
+from vaebss.modalities.appearance import unit_of
+from vaebss.modalities.arrays import readings
 from vaebss.modalities.files import each_array, find
 from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
 from vaebss.modalities.registry import SUFFIXES, UNSTATED, Look, as_they_look, kind_of, modality_of, modality_of_files
-from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
 from vaebss.separation import Separation, check_mixture
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LOOKED_AT = 1_000  # pictures of an array that are examined, from the first on
 
@@ -31,7 +30,7 @@ log = logging.getLogger("vaebss")
 
 @overload
 def separate(
-    signals: "Tensor | np.ndarray | str | Path",
+    signals: Tensor | np.ndarray | str | Path,
     model: str | Path | Separator | None = None,
     *,
     source_max: float | None = None,
@@ -137,7 +136,7 @@ def separate(
 
 
 def evaluate_blind(
-    mixtures: "Tensor | np.ndarray", model: str | Path | Separator, *, sample_rate: float | None = None
+    mixtures: Tensor | np.ndarray, model: str | Path | Separator, *, sample_rate: float | None = None
 ) -> BlindScore:
     """Estimate how well a model separates mixtures, from the mixtures alone: no true source is needed.
 
@@ -237,24 +236,28 @@ def _separated(separator: Separator, modality: Modality, given: UserSignals, ref
 
 
 def adapt(
-    mixtures: "Tensor | np.ndarray",
-    model: str | Separator = "remix-k2",
+    mixtures: Tensor | np.ndarray,
+    model: str | Separator | None = None,
     *,
+    num_sources: int = 2,
     invert: bool = False,
     axes: str | None = None,
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
-) -> Masker:
+) -> Separator:
     """Train a separator for your own mixtures, without any true source.
 
     It is trained at the size of the mixtures, on remixes of the sources that `model` estimates in them. Two hundred
     mixtures are enough, and training takes some minutes.
 
     Args:
-        mixtures: Ten pictures or more, as a tensor or an array, see `separate`.
+        mixtures: Ten pictures or lines (spectra) or more, as a tensor or an array, see `separate`. An array of two axes
+            holds lines, (N, L), whose numbers may be of any unit.
         model: Teacher, a model for other mixtures: its name, its path, or a model that `vaebss.load` returned. The new
-            separator has as many slots.
+            separator has as many slots. By default it is remix-k2 or remix-1to4 for pictures. For lines, a VAE is
+            trained instead, which takes a thousand of them.
+        num_sources: Most sources of a mixture, unless `model` states them by its slots.
         invert: Whether sources are dark on a white background.
         axes: Axes of the mixtures, see `separate`.
         seed: Random seed.
@@ -278,11 +281,19 @@ def adapt(
         torch.Size([10, 2, 1, 16, 16])
     """
 
-    from vaebss.training.adapting import adapt as train_student
+    from vaebss.training.adapting import adapt as train
+    from vaebss.training.presets import default_teacher
 
-    teacher = model if isinstance(model, Separator) else load(model)
-    images = modality_of(teacher, invert=invert, axes=axes).from_user(mixtures, None).signals
-    check_mixture(images, (None, None, None), teacher.num_sources)
-    student = train_student(images, teacher, seed, steps, minutes=minutes)
-    log.info(summary_of(student, modality_of(student), images))
-    return student
+    teacher = model if isinstance(model, Separator | None) else load(model)
+    if axes is None and readings(np.shape(mixtures), lines=True) == ["NW"]:
+        axes = "NW"
+    reader = modality_of(teacher or load(DEFAULT_MODELS["images"]), invert=invert, axes=axes)
+    images = reader.from_user(mixtures, None).signals
+    if teacher is None and images.shape[2] > 1:
+        if (name := default_teacher(num_sources)) is None:
+            raise ValueError(f"no shipped model has {num_sources} slots: give a model that has")
+        teacher = load(name)
+    check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
+    adapted = train(images, teacher, seed, steps, minutes=minutes, num_sources=num_sources)
+    log.info(summary_of(adapted, modality_of(adapted), images))
+    return adapted

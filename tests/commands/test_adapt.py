@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from worlds import world
+from worlds import spectra, world
 
 import vaebss
 from vaebss.checkpoints import load
@@ -20,6 +20,7 @@ from vaebss.modalities.appearance import estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import separate_signals
+from vaebss.modalities.tables import read_table
 from vaebss.training import adapting, presets, statistics
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
@@ -155,7 +156,7 @@ def test_there_is_a_schedule_for_every_size(shape):
     steps = 4 * schedule["data"]["epoch_size"] / schedule["data"]["batch_size"]
     assert schedule["data"]["batch_size"] >= 8
     larger = sum(max(shape) > side for side in (40, 80))
-    assert (len(schedule["model"]["widths"]), steps) == ((3, 900), (4, 900), (5, 600))[larger]
+    assert (len(schedule["model"]["widths"]), steps) == ((3, 900), (4, 900), (5 - (shape[1] == 1), 600))[larger]
 
 
 @pytest.mark.parametrize(("last", "slots", "told"), [(-90.0, 2, "remix-k2"), (-90.0, 6, "best.ckpt"), (-80.2, 2, "")])
@@ -223,3 +224,58 @@ def test_a_vae_of_ones_own_images_teaches_a_student_of_their_size(tmp_path, monk
     assert remix.main([*own, "--teacher", taught, *lessons]) == 0
     student = load("lightning_logs/version_1/checkpoints/last.ckpt")
     assert (load(taught).image_shape, student.image_shape) == ((1, 28, 28), (1, 36, 36))
+
+
+UNIT = 4e4  # of spectra that are counted
+
+
+def spectra_csv(path, number=24):
+    """A table of lines in columns, counts above 1, with an axis; its values (number, 256)."""
+    values = UNIT * spectra(number, 0).sum(1).flatten(1)
+    rows = ["nm," + ",".join(f"s{n}" for n in range(number))]
+    rows += [",".join(map(str, [400 + 2 * at, *map(float, column)])) for at, column in enumerate(values.T)]
+    path.write_text("\n".join(rows))
+    return values
+
+
+def test_lines_of_a_table_are_adapted_to_and_come_back_with_their_axis(tmp_path, monkeypatch, capsys):
+    """A VAE teaches the student, which has convolutions along the lines; sources have the unit of the table."""
+    monkeypatch.chdir(tmp_path)
+    values = spectra_csv(tmp_path / "spectra.csv")
+    short = ("--teacher_epochs=1", "--data.keep=[0.9]", "--trainer.limit_train_batches=2")
+    assert remix.main(["--data.mixtures", "spectra.csv", *SHORT, *short]) == 0
+    assert "a new VAE teaches" in capsys.readouterr().out
+    student = load("lightning_logs/version_0/checkpoints/last.ckpt")
+    assert (student.view, student.image_shape) == ("lines", (1, 1, 256))
+    assert student.modality["unit"] == pytest.approx(float(values.max()), rel=1e-3)
+    arguments = ["spectra.csv", "--ckpt=lightning_logs/version_0/checkpoints/last.ckpt", "--gpus=0"]
+    assert separate.main([*arguments, "--components"]) == 0
+    told = capsys.readouterr().out
+    assert "each column is a line, axis nm from 400 to 910" in told
+    number = int(re.search(r"(\d+) components?, at most \d together", told)[1])
+    lines, table = read_table(Path("separated/component_spectra.csv"))
+    assert (lines.shape, table.axis, table.corner) == ((number, 256), read_table(Path("spectra.csv"))[1].axis, "nm")
+    rows = Path("separated/component_amounts.csv").read_text().splitlines()
+    assert rows[0].split(",") == ["mixture", *(f"component{k + 1}" for k in range(number))]
+    assert [row.split(",")[0] for row in rows[1:]] == [f"spectra[{n}]" for n in range(24)]
+    found, tables = zip(*(read_table(path) for path in sorted(Path("separated").glob("*_source*.csv"))), strict=True)
+    np.testing.assert_allclose(sum(found), values, atol=1e-4 * UNIT)
+    assert all(table == read_table(Path("spectra.csv"))[1] for table in tables)
+
+
+def test_adapt_trains_a_vae_for_lines_of_any_unit():
+    given = UNIT * spectra(20, 0).sum(1).flatten(1)
+    model = vaebss.adapt(given, num_sources=3, steps=20)
+    assert (model.image_shape, model.num_sources, type(model)) == ((1, 1, 256), 3, vaebss.VAE)
+    assert all(
+        torch.equal(*each)
+        for each in zip(model.parameters(), vaebss.adapt(given, num_sources=3, steps=20).parameters(), strict=True)
+    )
+    sources = vaebss.separate(given, model).sources
+    torch.testing.assert_close(sources.sum(1), given, atol=1e-4 * UNIT, rtol=0)
+    torch.testing.assert_close(vaebss.separate(given / 2, model).sources.sum(1), given / 2, atol=1e-4 * UNIT, rtol=0)
+
+
+def test_many_slots_need_a_model_of_pictures_that_has_them():
+    with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: give a model that has$"):
+        vaebss.adapt(mixtures(20, 16), num_sources=5)

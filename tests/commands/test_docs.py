@@ -66,6 +66,10 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         picture = np.zeros((28, 28), np.uint8)
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
+    lines = np.round(rng.random((24, 6)), 3)
+    rows = ["nm,1,2,3,4,5,7", *(f"a{number}," + ",".join(map(str, line)) for number, line in enumerate(lines))]
+    (tmp_path / "spectra.csv").write_text("\n".join(rows))
+    vaebss.save(vaebss.Masker(2, (4, 6), 8, view="lines", image_shape=(1, 1, 6), bounded=False), tmp_path / "of_lines")
     (tmp_path / "FluidR3_GM.sf2").symlink_to(notes.bundled_font())
     soundfile.write(tmp_path / "duet.wav", rng.normal(size=12 * 16_000) / 10, 16_000)
     for folder, number, seconds in (("my_recordings", 2, 6), ("my_notes", 20, 1)):
@@ -79,8 +83,9 @@ def users_folder(tmp_path, monkeypatch, run_folder):
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_works(command, users_folder):
     name, *options = shlex.split(command)
-    options = [PLACES.get(option, option) for option in options]
-    own = any(word in command for word in ("mixtures my", "notes", "lines", "data.source"))
+    places = PLACES | ({RUN: "of_lines"} if "spectra" in command else {})
+    options = [places.get(option, option) for option in options]
+    own = any(word in command for word in ("mixtures my", "notes", "lines", "data.source", "spectra"))
     digits = [] if own or name == "separate" else ["--data.source", "bundled"]
     if digits and name in ("fit", "remix"):
         digits += ["--data.val_mixtures", "16", "--data.batch_size", "16"]

@@ -235,7 +235,7 @@ def test_pictures_may_be_asked_for_as_arrays(tmp_path, checkpoint, mixtures):
 
 def test_a_format_of_sound_is_refused_for_pictures(tmp_path, checkpoint, mixtures, capsys):
     assert run(checkpoint, tmp_path / "0.png", "--format", "flac", "--out", tmp_path / "out") == 2
-    assert "--format flac is not for images, but .png, .tiff, .npy are" in capsys.readouterr().err
+    assert "--format flac is not for images, but .png, .tiff, .npy, .csv are" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

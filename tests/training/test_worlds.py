@@ -48,7 +48,7 @@ def ceiling(given: torch.Tensor) -> Separator:
     """The same network, taught as long with remixes of the true sources of the given mixtures."""
     student, data = adapting.build_student(given.sum(1), load("remix-k2"))
     data.banks = lambda number: Bank(given.flatten(0, 1).half(), (2, 2), number)
-    return adapting.train_student(student, data, progress=False)
+    return adapting.train_system(student, data, progress=False)
 
 
 def score(model: Separator, sources: torch.Tensor) -> float:

@@ -75,7 +75,8 @@ def fit(cli: TrainCLI) -> None:
     run.fit(model, data, cli.config.ckpt)
     tell_quality(run, model.model, data)
     if data.corpus.given:
-        warn(run, None if data.modality.audible else default_teacher(cli.config.model.num_sources))
+        unknown = data.modality.audible or data.image_shape[1] == 1  # sounds and lines have other teachers, or none
+        warn(run, None if unknown else default_teacher(cli.config.model.num_sources))
 
 
 def tell_quality(run: Run, model: Separator, data: MNISTMixtures) -> None:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 LIST = "separations.csv"
 LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold while they write the list
 SHEET = "contact_sheet.png"
+SPECTRA, AMOUNTS = "component_spectra.csv", "component_amounts.csv"
+OF_ALL = (SHEET, SPECTRA, AMOUNTS)  # files of all mixtures
 COLUMNS = ("file", "name", "count", "confidence", "written")  # the last as NAME_source*.png, * being 1 to count
-SUFFIXES = r"\.(?:png|tiff|npy|wav|flac)"
+SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
 PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`
 SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
 COUNT = re.compile("[0-9]{1,4}")
@@ -77,7 +79,7 @@ class OutputFolder:
             raise FileError(f"{self.list} is there already, and is no plain file: choose another --out")
         self.earlier = _read(self.list) if listed else []
         self.own = _most(self.earlier)
-        self.sheet_is_own = bool(listed)
+        self.all_is_own = bool(listed)
 
     def check_new(self, *names: str) -> None:
         """Raise a FileError if another input of this run has a mixture of one of these names."""
@@ -132,9 +134,9 @@ class OutputFolder:
             raise FileError(text) from error
         self.placed |= set(names)
 
-    def save_sheet(self, save: Callable[[Path], None]) -> None:
-        """Have the contact sheet written to a path."""
-        with atomic_write(self.place(SHEET)) as path:
+    def save_of_all(self, name: str, save: Callable[[Path], None]) -> None:
+        """Have one of the files `OF_ALL` written to a path, such as the contact sheet."""
+        with atomic_write(self.place(name)) as path:
             save(path)
 
     def __enter__(self) -> "OutputFolder":
@@ -152,7 +154,7 @@ class OutputFolder:
         left = _most(kept)
         for path in [*self.folder.iterdir()] if self.earlier else []:
             name = path.name
-            if name in self.placed or name == SHEET or self._is_own(name, left) or not self._is_own(name, self.own):
+            if name in self.placed or name in OF_ALL or self._is_own(name, left) or not self._is_own(name, self.own):
                 continue
             with suppress(FileNotFoundError):
                 if self._may_go(path, _mode(path)):
@@ -172,8 +174,8 @@ class OutputFolder:
 
     def _is_own(self, name: str, most: dict[str, int]) -> bool:
         """Return whether a list with `most` sources by pattern names a file."""
-        if name == SHEET:
-            return self.sheet_is_own
+        if name in OF_ALL:
+            return self.all_is_own
         parts = SOURCE.fullmatch(name)
         return bool(parts) and int(parts[2]) <= most.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
 
@@ -248,7 +250,7 @@ class SourceWriter:
 
     def __init__(self, output: OutputFolder, path: Path, stem: str, suffix: str, several: bool, rows: bool):
         self.output, self.path, self.stem, self.suffix = output, path, stem, suffix
-        self.several, self.whole = several or rows, rows and suffix == ".npy"
+        self.several, self.whole = several or rows, rows and suffix in (".npy", ".csv")
         self.seen = self.most = 0  # mixtures, sources in one
         self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
 

@@ -74,12 +74,15 @@ class RemixCLI(TrainCLI):
             return self._sound_options(options)
         shape, shipped = tuple(mixtures.shape[1:]), presets.default_teacher(options.model.num_sources)
         defaults = flatten(presets.schedule(shape)) | flatten(data_options(mixtures, estimated_scale(mixtures)))
+        of_lines = shape[1] == 1  # which no shipped model knows
+        defaults |= {"teacher_epochs": presets.VAE_EPOCHS_OF_LINES} if of_lines else {}
         fits = shipped and presets.fits_student(shipped, shape, options.model.widths, options.model.bottleneck)
-        if NONE in (options.teacher, options.init):
+        if NONE in (options.teacher, options.init) or (of_lines and not (options.teacher or options.init)):
             return defaults | {"init": None}
         if not options.init and (options.teacher or not fits):
             return defaults | {"teacher": options.teacher or shipped}
-        del defaults["model.widths"]  # a student has those of its --init
+        for name in ("model.widths", "model.view"):
+            defaults.pop(name, None)  # a student has those of its --init
         return defaults | {"init": options.init or shipped}
 
     def _sound_options(self, options: Any) -> dict[str, Any]:
@@ -182,6 +185,8 @@ def assumptions_message(cli: TrainCLI) -> str:
         f"{number} mixtures, {teacher_name(cli) or 'a new VAE'} teaches. Single sources are taken as up to {scale:.2g} "
         "(--data.source_scale)"
     ]
+    if (unit := getattr(corpus, "unit", 1.0)) != 1:
+        lines.append(f"Numbers are divided by {unit:g}, the highest one")
     if number < presets.FEW:
         lines.append(f"So few mixtures teach little beyond what {teacher_name(cli) or 'it'} knows; 200 are enough")
     return "\n".join(lines)

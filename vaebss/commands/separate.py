@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebss.commands.component_table import ComponentTable
 from vaebss.commands.input_files import find_inputs, source_names
-from vaebss.commands.output_folder import LIST, OutputFolder, SourceWriter
+from vaebss.commands.output_folder import LIST, SHEET, OutputFolder, SourceWriter
 from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
 from vaebss.errors import FileError, counted, first_line
 from vaebss.paths import expanded, printable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
-FORMATS = ("png", "tiff", "npy", "wav", "flac")
+FORMATS = ("png", "tiff", "npy", "csv", "wav", "flac")
 OF_PICTURES = ("source_max", "invert", "white", "axes")
 
 
@@ -39,14 +40,14 @@ def parse(args: list[str]) -> Any:
     """
     description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
     parser = OneLineErrors(prog=program("separate"), description=description)
-    inputs = "Files of pictures, NPY or NPZ; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
+    inputs = "Files of pictures, NPY, NPZ or CSV; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
     parser.add_argument("inputs", nargs="+", type=str, help=inputs)
     models = "Checkpoint, or name of a shipped model; by default %s for pictures and %s for sounds."
     models %= DEFAULT_MODELS["images"], DEFAULT_MODELS["audio"]
     parser.add_argument("--ckpt", type=str | None, help=models)
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
-    kind = "Format of the sources' files. By default that of the input: arrays as NPY, pictures as PNG, of 16 bits "
-    kind += "where they were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
+    kind = "Format of the sources' files. By default that of the input: arrays as NPY, tables as CSV, pictures as PNG, "
+    kind += "of 16 bits where they were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
     parser.add_argument("--format", choices=FORMATS, help=kind)
     brightness = "Brightest value of a single source in the input, white being 1; by default as the mixtures look."
     parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
@@ -54,8 +55,12 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
     white = "Number that stands for white in arrays; by default the largest of their type for whole numbers, else 1."
     parser.add_argument("--white", type=float | None, help=white)
-    axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as shapes tell."
+    axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines (WN if they are columns); by "
+    axes += "default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
+    table = "Tables of the components, such as compounds, that sources of lines (spectra) belong to: "
+    table += "component_spectra.csv and component_amounts.csv. Their number is found without true sources."
+    parser.add_argument("--components", action="store_true", help=table)
     share = "Share of the files that this run separates: 3/16 takes the third file of every sixteen. Shares that write "
     share += "into one folder, also at the same time, make one list."
     parser.add_argument("--shard", type=str | None, help=share)
@@ -65,6 +70,8 @@ def parse(args: list[str]) -> Any:
     if options.source_max is not None and not 0 < options.source_max < math.inf:
         raise ValueError(f"--source-max must be above 0, not {options.source_max}")
     share_of(options.shard)
+    if options.components and options.shard is not None:
+        raise ValueError("--components is for all mixtures, and --shard separates a share: give one of them")
     return options
 
 
@@ -102,12 +109,15 @@ def separate(options: Any) -> int:
         failed = len(errors)
         jobs = [(separator, *each) for separator, group in separators(options, stated, files, notes) for each in group]
         sheet, seen, share = ContactSheet(), SeenMixtures(), jobs[share_of(options.shard)]
+        table = ComponentTable() if options.components else None
         with OutputFolder(out, [path for _, path, _ in jobs], shared=options.shard is not None) as output:
             for separator, path, name in tqdm(share, unit="file", disable=len(share) < 2):
                 sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
-                failed += not separate_file(separator, path, name, output, sheet, seen)
+                failed += not separate_file(separator, path, name, output, sheet, seen, table)
             if sheet.seen and options.shard is None:
-                output.save_sheet(sheet.save)
+                output.save_of_all(SHEET, sheet.save)
+            if table:
+                say(table.save(output))
     notes.tell()
     if options.shard is not None:
         say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
@@ -123,12 +133,15 @@ def separate_file(
     output: OutputFolder,
     sheet: "ContactSheet",
     seen: "SeenMixtures",
+    table: "ComponentTable | None" = None,
 ) -> bool:
     """Separate one file and return whether that went well; an error is one line, and the other files go on."""
     try:
-        for names, signals, found in separator.separate(path, name, output):
-            sheet.add(names, signals, found.sources, found.count)
-            seen.add(separator, signals)
+        for names, part, found in separator.separate(path, name, output):
+            sheet.add(names, part.signals, found.sources, found.count)
+            seen.add(separator, part.signals)
+            if table:
+                table.add(names, part, found)
     except FileError as error:
         complain(error)
     except Exception as error:
@@ -260,11 +273,11 @@ class FileSeparator:
     suffix: str | None
     notes: Notes
 
-    def separate(self, path: Path, stem: str, output: OutputFolder) -> "Iterator[tuple[list[str], Tensor, Separation]]":
+    def separate(self, path: Path, stem: str, output: OutputFolder) -> "Iterator[tuple[list[str], Part, Separation]]":
         """Write the sources of every mixture of a file.
 
         Yields:
-            The names, the signals and the separation of the mixtures of each part, see `separate_part`.
+            The names of the mixtures of each part, the part, and their separation, see `separate_part`.
 
         Raises:
             FileError: The file cannot be read, or holds no mixtures for this model.
@@ -275,13 +288,13 @@ class FileSeparator:
         first, second = next(parts), next(parts, None)
         several = len(first.signals) > 1 or second is not None
         sources = SourceWriter(output, path, stem, self.suffix or first.suffix, several, first.rows)
-        if note := self.modality.resize_note(first.signals):
+        for note in filter(None, (first.note, self.modality.resize_note(first.signals))):
             self.notes.add(path, note)
         for part in chain([first], [] if second is None else [second], parts):
             with progress(part):
                 found = self.separate_part(path, part)
                 names = sources.add(part, found)
-            yield names, part.signals, found
+            yield names, part, found
         sources.close()
         if not sources.most:
             self.notes.add(path, "no source was found, so that none is written")

@@ -67,6 +67,14 @@ def single_brightness(values: Tensor) -> float:
     return float(ink[(ink * LEVELS / brightest).long().clamp(max=LEVELS - 1) == level].median())
 
 
+def unit_of(images: Tensor) -> float:
+    """Return the number that lines (N, C, 1, W) of any unit, such as counts, are divided by to lie in [0, 1].
+
+    It is their highest point where that is above 1. Pictures are never divided: their white is 1.
+    """
+    return max(1.0, float(images.max())) if images.shape[2] == 1 else 1.0
+
+
 def estimated_scale(mixtures: Tensor) -> float:
     """Return how bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
     return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)

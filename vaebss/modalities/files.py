@@ -15,12 +15,15 @@ from vaebss.paths import expanded
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
-KINDS = IMAGES + ARRAYS
+TABLES = (".csv",)
+KINDS = IMAGES + TABLES + ARRAYS
 CHOSEN = re.compile(r"(.+\.npz)\[(.*)\]", re.IGNORECASE | re.DOTALL)  # one array of an archive: file.npz[name]
 
 
 def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KINDS) -> list[Path]:
     """Return the file itself, or the files with images in a folder, sorted by name and without hidden ones.
+
+    Tables in a folder of other files are left out, for they are lists and no mixtures.
 
     Args:
         path: a file, a folder, or one array of an archive as `file.npz[name]`; `~` is the user's home.
@@ -44,6 +47,7 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
 
 def _in_folder(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> list[Path]:
     if files := [*_visible(folder, nested, suffixes)]:
+        files = [file for file in files if not file.lower().endswith(TABLES)] or files
         return [*map(Path, sorted(files, key=lambda file: file.replace(os.sep, "\0")))]  # as paths are ordered
     below = next(map(Path, _visible(folder, True, suffixes)), None)
     hint = f"; folders below do, such as {below.parent}" if below else ""
@@ -62,6 +66,11 @@ def chosen(path: Path) -> tuple[Path, str | None]:
     """Return the file of a path, and the name of the array in it that is asked for."""
     match = CHOSEN.fullmatch(str(path))
     return (Path(match[1]), match[2]) if match else (path, None)
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table of lines, judged by its suffix."""
+    return path.suffix.lower() in TABLES
 
 
 def is_array(path: Path) -> bool:

@@ -17,19 +17,24 @@ from vaebss.errors import FileError
 from vaebss.modalities import tiff
 from vaebss.modalities.arrays import axes_of, in_order, laid_out
 from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_channels
-from vaebss.modalities.files import arrays_in, chosen, is_array, reading
+from vaebss.modalities.files import arrays_in, chosen, is_array, is_table, reading
 from vaebss.modalities.image_frames import frames_of
+from vaebss.modalities.tables import Table, read_table, write_table
 from vaebss.pictures import MODES, save_image
 
 LARGEST_PART = 2**26  # numbers
 
 
 class Held(NamedTuple):
-    """How a file holds images: the axes of its array, the number that stands for white, the type of its numbers."""
+    """How a file holds images: the axes of its array, the number that stands for white, the type of its numbers.
+
+    A table of lines also has a layout of its own.
+    """
 
     axes: str
     white: float
     dtype: np.dtype
+    table: Table | None = None
 
     @property
     def fine(self) -> bool:
@@ -90,7 +95,8 @@ def read_held(
         at_once: most images in a part, fewer of large ones; arrays are read part by part.
         invert: what is transparent is on white, for dark ink, not on black. The images are not inverted themselves.
         white: the number that stands for white, by which all are divided.
-        lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one.
+        lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one. A
+            table always holds lines, see `tables.read_table`.
         axes: the axes of an array, such as HWN; by default its shape tells, see `arrays.axes_of`.
 
     Yields:
@@ -102,8 +108,14 @@ def read_held(
     if white is not None and not 0 < white < np.inf:
         raise ValueError(f"white must be a number above 0, not {white}")
     path = Path(path)
-    for name, images, own in _arrays(path, axes, lines) if is_array(path) else frames_of(path):
-        held = Held(own, white or white_of(name, images.dtype), images.dtype)
+    layout: Table | None = None
+    if is_table(path):
+        values, layout = read_table(path, axes)
+        found = [(str(path), values[:, None, None], "NW")]
+    else:
+        found = _arrays(path, axes, lines) if is_array(path) else frames_of(path)
+    for name, images, own in found:
+        held = Held(own, white or white_of(name, images.dtype), images.dtype, layout)
         number = min(at_once, max(1, LARGEST_PART // max(1, images[0].size)))
         for start in range(0, len(images), number):
             part = as_brightness(name, images[start : start + number], held.white)
@@ -133,7 +145,12 @@ def write_held(images: Tensor, path: Path, held: Held) -> None:
 
     Pictures have 16 bits where those of the file had, floats in a TIFF; colour in a PNG has 8 bits.
     """
-    if path.suffix == ".npy":
+    if path.suffix == ".csv":
+        if images.shape[1:3] != (1, 1):
+            raise FileError(f"{path} cannot hold pictures: a table holds lines")
+        lines = (images * held.white)[:, 0, 0].cpu().numpy()
+        write_table(path, held.table or Table(False, [], [], "", ",", False), lines)
+    elif path.suffix == ".npy":
         np.save(path, laid_out(images * held.white, "NCHW", held.axes).numpy())
     elif path.suffix == ".tiff" and held.suffix(images.shape[1]) == ".tiff":
         numbers = (images[0] * held.white).permute(1, 2, 0).squeeze(2).cpu().numpy()

@@ -18,9 +18,10 @@ from vaebss.metrics.metric import Quality
 from vaebss.modalities.appearance import describe, sample, single_brightness, thinned
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
-from vaebss.modalities.files import KINDS, is_array, reading
+from vaebss.modalities.files import KINDS, is_array, is_table, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
 from vaebss.modalities.modality import Channels, Modality, Part, UserSignals
+from vaebss.modalities.tables import Table
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -47,7 +48,10 @@ class Pictures(Part):
 
     Attributes:
         signals: (N, C, h', w'), the pictures, large ones `thinned`.
+        table: How the file holds lines, if it is a table.
     """
+
+    table: Table | None = None
 
     def __init__(self, images: "Images", whole: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool):
         self.images, self.whole, self.write, self.suffix, self.rows = images, whole, write, suffix, rows
@@ -88,12 +92,13 @@ class Images(Modality):
         invert: whether files show dark sources on white.
         white: number that stands for white in files of numbers.
         axes: axes of arrays, see `arrays.axes_of`.
+        unit: number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
     """
 
     kind = "images"
     plural = "pictures"
     suffixes = KINDS
-    formats = (".png", ".tiff", ".npy")
+    formats = (".png", ".tiff", ".npy", ".csv")
     dims = 3
     has_white = True
     metrics = METRICS
@@ -107,9 +112,11 @@ class Images(Modality):
         invert: bool = False,
         white: float | None = None,
         axes: str | None = None,
+        unit: float = 1.0,
     ):
         check_axes(axes)
         self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
+        self.unit = unit
 
     @classmethod
     def of(
@@ -126,7 +133,8 @@ class Images(Modality):
             ValueError: a number is not above 0.
         """
         check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
-        gain = separator.source_scale / (source_max or separator.source_scale)
+        unit = 1.0 if white else separator.modality.get("unit", 1.0)
+        gain = separator.source_scale / (source_max or unit * separator.source_scale)
         return cls(separator.image_shape, gain, bool(invert), white, axes)
 
     @property
@@ -141,7 +149,7 @@ class Images(Modality):
     @property
     def options(self) -> dict[str, Any]:
         """Their size is the separator's."""
-        return {"kind": self.kind}
+        return {"kind": self.kind} | ({"unit": self.unit} if self.unit != 1 else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
@@ -204,11 +212,14 @@ class Images(Modality):
     def read(self, path: Path) -> Iterator[Part]:
         """Read the pictures of one file in parts (N, C, h, w), see `read_images`."""
         for images, held in self._held(path):
-            suffix = ".npy" if is_array(path) else held.suffix(images.shape[1])
-            write = partial(write_held, held=held)
-            yield Pictures(self, self.as_they_looked(images), write, suffix, "N" in held.axes)
+            suffix = ".npy" if is_array(path) else ".csv" if held.table else held.suffix(images.shape[1])
+            part = Pictures(self, self.as_they_looked(images), partial(write_held, held=held), suffix, "N" in held.axes)
+            part.table, part.note = held.table, str(held.table or "")
+            yield part
 
     def _held(self, path: Path) -> Iterator[tuple[Tensor, Held]]:
+        if is_table(path) and not self.of_lines:
+            raise FileError(f"{path} holds lines, and this model separates pictures: train one by remix.py or fit.py")
         return read_held(path, invert=self.invert, white=self.white, lines=self.of_lines, axes=self.axes)
 
     def opened(self, path: Path) -> UserSignals:

@@ -45,6 +45,7 @@ class Part(ABC):
         signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
         suffix: Suffix of files that hold as much as this one does.
         rows: Whether the signals are rows of one array.
+        note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
         progress: Function that is called with the number of steps that have been made.
     """
@@ -52,6 +53,7 @@ class Part(ABC):
     signals: Tensor
     suffix: str
     rows: bool = False
+    note: str = ""
     steps: int = 0
     progress: Callable[[int], object] = staticmethod(lambda steps: None)
 

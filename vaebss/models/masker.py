@@ -3,6 +3,7 @@
 # B mixtures, K slots
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -14,15 +15,23 @@ from torch.optim.swa_utils import AveragedModel
 from vaebss.errors import check_at_least
 from vaebss.hardware import fastest_autocast
 from vaebss.matching import match
-from vaebss.models.networks import BandUNet, MaskUNet
+from vaebss.models.networks import KERNEL, BandUNet, MaskUNet
 from vaebss.models.separator import Separator
 from vaebss.separation import FAINTEST, Separation, sharpness
 
-ViewName = Literal["pixels", "bands"]
-NETWORKS: dict[str, type[nn.Module]] = {"pixels": MaskUNet, "bands": BandUNet}
+ViewName = Literal["pixels", "bands", "lines"]
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "pixels": MaskUNet,
+    "bands": BandUNet,
+    "lines": partial(MaskUNet, kernel=(1, KERNEL)),
+}
 # Shifts of a mixture, in pixels down and right, one for each estimate that is averaged. Spectrograms are not shifted:
 # a shift in time costs 1.1 dB, and agreement ranks them less well than sharpness (by SI-SDR 0.73 against 0.88)
-MOVES: dict[str, tuple[tuple[int, int], ...]] = {"pixels": ((0, 0), (1, 1), (-1, -1)), "bands": ((0, 0),)}
+MOVES: dict[str, tuple[tuple[int, int], ...]] = {
+    "pixels": ((0, 0), (1, 1), (-1, -1)),
+    "bands": ((0, 0),),
+    "lines": ((0, 0), (0, 1), (0, -1)),
+}
 FAINT = 1e-7  # least value of an estimate in a geometric mean, and least mean that a picture is divided by
 
 
@@ -38,8 +47,8 @@ class Masker(Separator):
         num_sources: K, the number of slots.
         widths: Channels at each resolution, the finest first.
         bottleneck: Units of the fully connected layer at the coarsest resolution.
-        view: View of the convolutions: the "pixels" around each pixel, or the "bands" around each band of a
-            spectrogram, in all its frames.
+        view: View of the convolutions: the "pixels" around each pixel, the "bands" around each band of a
+            spectrogram, in all its frames, or the points along "lines", such as spectra.
         average_decay: Decay of the running average of the network's weights, which is what separates: it keeps this
             share of itself in each step.
         image_shape: (C, H, W) of training mixtures. On the command line the data sets it.
@@ -110,7 +119,7 @@ class Masker(Separator):
     @property
     def accepts(self) -> tuple[int | None, ...]:
         """Mixtures of any height and width, or spectrograms of one."""
-        return (self.image_shape[0], None, None) if self.view == "pixels" else self.image_shape
+        return self.image_shape if self.view == "bands" else (self.image_shape[0], None, None)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Return each slot's share of the mixture per pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1 over K.

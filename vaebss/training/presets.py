@@ -15,6 +15,8 @@ SIZES = ("image_shape", "widths", "bottleneck")  # options of a mask network tha
 PIXELS = 24 * 28 * 28  # in a batch
 WIDTHS = {40: (24, 48, 96), 80: (16, 32, 64, 96), math.inf: (12, 24, 48, 96, 96)}  # up to a longer side
 STEPS = {80: 900, math.inf: 600}  # in a round, up to a longer side
+OF_LINES = {"view": "lines", "widths": (24, 48, 96, 96)}  # of a student of lines, such as spectra
+VAE_EPOCHS_OF_LINES = 10  # of 30,000 mixtures
 SOUND_SCHEDULE = {  # for windows of recordings, remixed at other levels and pitches
     "model": {"lr": 1e-3, "average_decay": 0.97},
     "data": {"num_mixtures": 1_000, "val_mixtures": 100, "keep": [0.5, 0.7], "epochs_per_round": 4}
@@ -46,13 +48,14 @@ def schedule(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     | up to 80 | 16, 32, 64, 96 | 900 |
     | more | 12, 24, 48, 96, 96 | 600 |
 
-    A batch has 24 remixes of 28 x 28 pixels, or as many larger ones as have that many pixels, but at least 8.
+    A batch has 24 remixes of 28 x 28 pixels, or as many larger ones as have that many pixels, but at least 8. A student
+    of lines (C, 1, W) has convolutions along them, and its own widths.
     """
     longer = max(image_shape[1:])
     widths, steps = (next(of[side] for side in of if longer <= side) for of in (WIDTHS, STEPS))
     batch = max(8, PIXELS // math.prod(image_shape[1:]))
     return {
-        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97},
+        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97} | (OF_LINES if image_shape[1] == 1 else {}),
         "data": {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
     }
 

@@ -13,6 +13,7 @@ from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_no
 from vaebss.data.corpora.sounds import audio_of
 from vaebss.data.corpus import Corpus
 from vaebss.errors import FileError
+from vaebss.modalities.appearance import unit_of
 from vaebss.modalities.arrays import check_axes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
@@ -68,9 +69,9 @@ def open_corpus(
         level: Root mean square of a note in a pair; mixtures of sound are scaled to the level of such pairs.
         detune: Semitones by which notes in training mixtures are detuned downwards at most, each by its own share.
         train_size: Number of training digits that are used; by default all.
-        mixtures: File or folder of mixtures to train on instead of digits: images or NumPy arrays, all of one size, or
-            recordings. A tenth of the images, val_mixtures at most, is held out. Recordings are cut into windows at
-            random, and the last tenth of all sound is held out.
+        mixtures: File or folder of mixtures to train on instead of digits: images, NumPy arrays or tables of lines
+            (CSV), all of one size, or recordings. A tenth of the images, val_mixtures at most, is held out. Recordings
+            are cut into windows at random, and the last tenth of all sound is held out.
         sources: Files or folders of the true sources of --data.mixtures, for scores and pictures alone. Each has one
             source of every mixture: an image, black where there is no source, or a recording. They must add up to the
             mixtures, and are paired with them by equal names, else by the numbers in their names, else by the order of
@@ -79,7 +80,7 @@ def open_corpus(
             and its masks are enlarged. By default it sees all.
         invert: Inversion of pictures that show dark sources on white; by default it is decided by how they look.
         axes: Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as their shape
-            tells.
+            tells. Of tables, NW if each row is a line, WN if each column is.
         held_out: Most mixtures of one's own to validate on.
 
     Raises:
@@ -178,7 +179,10 @@ def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, 
     known, axes = options["sources"], options["axes"]
     mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes)
     sources = read_sources(known, mixtures, inverted, options["mixtures"], axes) if known else None
-    return {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
+    unit = unit_of(mixtures)
+    if unit != 1:
+        mixtures, sources = mixtures / unit, None if sources is None else sources / unit
+    return {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted, "unit": unit}
 
 
 def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class GivenPictures(Given):
         source_scale: Brightest pixel of a source; by default it is estimated from the mixtures.
         invert: Whether the pictures were inverted when they were read.
         max_pixels: Most pixels that a separator sees, see `images.within`; by default all.
+        unit: Number that the mixtures and their sources were divided by when they were read.
         held_out: Most mixtures to validate on, of which there is one in ten.
     """
 
@@ -97,12 +98,13 @@ class GivenPictures(Given):
         source_scale: float | None = None,
         invert: bool | None = None,
         max_pixels: int | None = None,
+        unit: float = 1.0,
         held_out: int = 1_000,
     ):
         self.mixtures, self.invert, self.name = mixtures, invert, name
-        self.sources, self.held_out = sources, held_out
+        self.sources, self.unit, self.held_out = sources, unit, held_out
         self.source_scale = source_scale or estimated_scale(self.mixtures)
-        self.modality = viewed(self.mixtures, max_pixels)
+        self.modality = viewed(self.mixtures, max_pixels, unit)
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -138,15 +140,15 @@ class GivenPictures(Given):
     @property
     def contents(self) -> dict[str, Any]:
         read = {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
-        return read | {"held_out": self.held_out}
+        return read | {"unit": self.unit, "held_out": self.held_out}
 
 
-def viewed(pictures: Tensor, max_pixels: int | None) -> Images:
+def viewed(pictures: Tensor, max_pixels: int | None, unit: float = 1.0) -> Images:
     """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most."""
     if max_pixels is not None:
         check_at_least(1, data__max_pixels=max_pixels)
     shape = tuple(pictures.shape[1:])
-    return Images(within(shape, max_pixels) if max_pixels else shape)
+    return Images(within(shape, max_pixels) if max_pixels else shape, unit=unit)
 
 
 def read_pictures(
