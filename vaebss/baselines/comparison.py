@@ -80,7 +80,8 @@ class ComparisonPlan:
 
     def __post_init__(self):
         self.known = methods_of(self.kind)
-        self.chosen = list((SHIPPED if self.shipped else self.known) if self.methods is None else self.methods)
+        every = [name for name, method in self.known.items() if not method.only_named]
+        self.chosen = list((SHIPPED if self.shipped else every) if self.methods is None else self.methods)
         self.slots = published_slots(self.kind) if self.num_sources is None else list(self.num_sources)
         self._check_sizes()
         self._check_methods()

@@ -91,6 +91,7 @@ class Method:
         only_k: The only K that it is for.
         sees: Function that returns the modality of its pictures from that of the data.
         sees_truth: Whether its estimates are computed from the true sources.
+        only_named: Whether it takes part in a comparison only if it is named, for it suits some data alone.
     """
 
     learn: Learner | None = None
@@ -99,3 +100,4 @@ class Method:
     only_k: int | None = None
     sees: Callable[[Any], Modality] = lambda modality: modality
     sees_truth: bool = False
+    only_named: bool = False

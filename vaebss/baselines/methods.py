@@ -5,7 +5,7 @@ from functools import partial
 
 from pytorch_lightning import seed_everything
 
-from vaebss.baselines import audio_views, ceilings, glo, mixit, nmf, spectral_nmf, trivial, vae
+from vaebss.baselines import audio_views, ceilings, glo, mcr, mixit, nmf, spectral_nmf, trivial, vae
 from vaebss.baselines.method import Estimator, Method, Models, Setting
 from vaebss.checkpoints import load
 from vaebss.data.mixtures import MNISTMixtures
@@ -20,6 +20,7 @@ METHODS: dict[str, dict[str, Method]] = {  # kind of modality -> name -> method,
     "images": {
         **trivial.METHODS,
         "nmf": nmf.METHOD,
+        "mcr": mcr.METHOD,
         **LEARNED,
         **OF_THE_VAE,
         "ideal-binary-mask": ceilings.IDEAL_BINARY,
