@@ -1,10 +1,13 @@
 """MCR-ALS by pyMCR: exact where spectra are rigid, and named by whoever compares it."""
 
+import sys
+
 import pytest
 import torch
 from worlds import BRIGHTNESS, spectra
 
 from vaebss.baselines.comparison import ComparisonPlan
+from vaebss.baselines.mcr import MCR
 from vaebss.baselines.method import Setting
 from vaebss.baselines.methods import estimator, trained
 from vaebss.data.corpora.pictures import GivenPictures
@@ -17,7 +20,7 @@ SHAPE = (1, 1, 256)
 QUALITY = {metric.name: metric.quality for metric in METRICS}
 
 
-@pytest.mark.parametrize(("shift", "least", "most"), [(0.0, 50, 100), (2.0, 5, 40)])
+@pytest.mark.parametrize(("shift", "least", "most"), [(0.0, 50, 101), (2.0, 5, 40)])
 def test_rigid_spectra_are_resolved_and_shifted_ones_less_well(shift, least, most):
     pytest.importorskip("pymcr")
     known, other = spectra(150, 0, shift, 0.0), spectra(40, 1, shift, 0.0)
@@ -29,6 +32,14 @@ def test_rigid_spectra_are_resolved_and_shifted_ones_less_well(shift, least, mos
     torch.testing.assert_close(found.sources.sum(1), other.sum(1), atol=1e-5, rtol=0)
     scores = mean_per_mixture(QUALITY["si_sdr"], found.sources, other, torch.full((40,), 2))
     assert least < scores.median() < most
+
+
+def test_it_is_for_lines_and_says_what_it_needs(monkeypatch):
+    with pytest.raises(ValueError, match=r"mcr is for lines \(1, 1, L\), such as spectra, not for pictures"):
+        MCR(image_shape=(1, 28, 28))
+    monkeypatch.setitem(sys.modules, "pymcr.mcr", None)
+    with pytest.raises(ValueError, match=r"pip install 'vaebss\[spectra\]'"):
+        MCR().fit(torch.rand(20, 256).numpy())
 
 
 def test_it_is_compared_only_where_it_is_named():

@@ -44,15 +44,23 @@ class MCR(Separator):
         exponent: float = 1.0,
         seed: int = 0,
     ):
+        if tuple(image_shape[:2]) != (1, 1):
+            raise ValueError(f"mcr is for lines (1, 1, L), such as spectra, not for pictures {tuple(image_shape)}")
         super().__init__(num_sources, image_shape, source_scale, bounded=False, exponent=exponent)
         self.num_components, self.seed = num_components, seed
         self.library = np.zeros((num_components, image_shape[-1]))
 
     def fit(self, lines: np.ndarray) -> None:
-        """Learn the library (N, L) from lines (B, L)."""
-        from pymcr.constraints import ConstraintNonneg
-        from pymcr.mcr import McrAR
+        """Learn the library (N, L) from lines (B, L).
 
+        Raises:
+            ValueError: pyMCR is missing; the message says how to install it.
+        """
+        try:
+            from pymcr.constraints import ConstraintNonneg
+            from pymcr.mcr import McrAR
+        except ImportError as error:
+            raise ValueError("mcr needs pyMCR: pip install 'vaebss[spectra]'") from error
         lines = lines.astype(np.float64)
         start: Any = NMF(self.num_components, init="nndsvda", max_iter=STARTING, random_state=self.seed)  # type: ignore[arg-type]
         options: Any = {"c_regr": "NNLS", "st_regr": "NNLS", "max_iter": ROUNDS, "tol_increase": RISES}
