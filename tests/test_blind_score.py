@@ -84,6 +84,22 @@ def test_too_few_mixtures_and_other_units_are_refused_in_one_line(mixtures):
     assert "too few" in blind.summary_of(vaebss.load("vae-k2"), Images((1, 28, 28)), mixtures[:3])
 
 
+def test_nothing_is_said_of_mixtures_that_hold_single_sources():
+    single = digits(NUMBER, 0, 1, 1).sum(1)
+    with pytest.raises(ValueError, match=r"^at most one source was found in \d+ of 60 mixtures"):
+        vaebss.evaluate_blind(single, "remix-1to4")
+    assert blind.gain_of(vaebss.load("remix-1to4"), Images((1, 28, 28)), single) < 0
+
+
+def test_of_models_with_few_and_many_slots_the_better_one_is_known():
+    best = {}
+    for number in (2, 3):
+        mixed = digits(NUMBER, 1, number, number).sum(1)
+        scores = {name: vaebss.evaluate_blind(mixed, name).decibels for name in ("remix-k2", "remix-1to4")}
+        best[number] = max(scores, key=scores.__getitem__)
+    assert best == {2: "remix-k2", 3: "remix-1to4"}
+
+
 def test_black_mixtures_do_not_count(mixtures):
     score = vaebss.evaluate_blind(torch.cat([mixtures, torch.zeros(5, 1, 28, 28)]), "vae-k2")
     assert score.each.shape == (NUMBER + 5,)
@@ -101,6 +117,21 @@ def test_sounds_and_long_recordings():
     assert several.metric.name == "si_sdr"
     one = vaebss.evaluate_blind(sounds.flatten(), "vae-notes", sample_rate=16_000)
     assert one.each.shape == (1,)
+
+
+def test_separate_fills_in_the_scores_where_it_is_asked_to(mixtures, tmp_path):
+    whole = vaebss.separate(mixtures, "vae-k2", blind_score=True)
+    torch.testing.assert_close(whole.blind_score, vaebss.evaluate_blind(mixtures, "vae-k2").each)
+    assert vaebss.separate(mixtures, "vae-k2").blind_score is None
+    np.save(tmp_path / "m.npy", mixtures.numpy())
+    torch.testing.assert_close(
+        vaebss.separate(tmp_path / "m.npy", "vae-k2", blind_score=True).blind_score, whole.blind_score
+    )
+    with pytest.raises(ValueError, match="too few"):
+        vaebss.separate(mixtures[0, 0], "vae-k2", blind_score=True)
+    time = torch.arange(16_128 * 11) / 16_000
+    sound = 0.1 * torch.sin(2 * math.pi * (200 + 20 * time) * time)
+    assert vaebss.separate(sound, "vae-notes", blind_score=True).blind_score.shape == ()
 
 
 def test_a_separation_carries_scores():

@@ -17,7 +17,7 @@ FLOORS = [
     {"baselines", "api", "demo"},
     {"training"},
     {"data"},
-    {"checkpoints", "blind", "components"},
+    {"checkpoints", "blind", "components", "likeness"},
     {"modalities"},
     {"metrics", "pretrained"},
     {"models"},

@@ -13,6 +13,7 @@ from torch import Tensor
 from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
 from vaebss.errors import FileError
+from vaebss.likeness import unlike
 from vaebss.modalities.appearance import unit_of
 from vaebss.modalities.arrays import readings
 from vaebss.modalities.files import each_array, find
@@ -41,6 +42,7 @@ def separate(
     refine_steps: int = 0,
     restarts: int = 0,
     sample_rate: float | None = None,
+    blind_score: bool = False,
 ) -> Separation: ...
 
 
@@ -57,6 +59,7 @@ def separate(
     refine_steps: int = 0,
     restarts: int = 0,
     sample_rate: float | None = None,
+    blind_score: bool = False,
 ) -> list[Separation]: ...
 
 
@@ -72,6 +75,7 @@ def separate(
     refine_steps: int = 0,
     restarts: int = 0,
     sample_rate: float | None = None,
+    blind_score: bool = False,
 ) -> Separation | list[Separation]:
     """Separate mixtures of any size, from arrays or from files.
 
@@ -97,6 +101,9 @@ def separate(
         refine_steps: Number of gradient steps on each mixture's latents, for models that have latents.
         restarts: Number of further starts to refine; the one with the best objective is kept.
         sample_rate: Samples per second of an array of sound; by default the model's.
+        blind_score: Whether to estimate the quality of each mixture in dB, as `evaluate_blind` does, before any
+            refinement. It takes four times as long as the separation. The array, or each file, must hold twenty
+            mixtures or a recording of as many windows.
 
     Returns:
         A Separation with sources (B, K, *S), or (K, *S) for a single mixture, in the shape and at the rate of the
@@ -124,15 +131,17 @@ def separate(
         if sample_rate is not None or channels is not None:
             raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
         if isinstance(signals, str | Path):
-            return _of_files([_file(signals, stated)], stated, look, refinement)[0]
-        return _of_files(_files(signals, stated), stated, look, refinement)
+            return _of_files([_file(signals, stated)], stated, look, refinement, blind_score)[0]
+        return _of_files(_files(signals, stated), stated, look, refinement, blind_score)
     separator = stated or _default("images" if sample_rate is None else "audio")
 
     def first(modality: Modality) -> Iterable[Tensor]:
         yield modality.from_user(signals, sample_rate, channels).signals[:LOOKED_AT]
 
     modality = _told(as_they_look(separator, look, first))
-    return _separated(separator, modality, modality.from_user(signals, sample_rate, channels), refinement)
+    given = modality.from_user(signals, sample_rate, channels)
+    _warn_if_unlike(separator, modality, given.signals)
+    return _separated(separator, modality, given, refinement, blind_score)
 
 
 def evaluate_blind(
@@ -199,7 +208,11 @@ def _file(path: str | Path, model: Separator | None) -> Path:
 
 
 def _of_files(
-    paths: list[Path], stated: Separator | None, look: dict[str, Any], refinement: dict[str, int]
+    paths: list[Path],
+    stated: Separator | None,
+    look: dict[str, Any],
+    refinement: dict[str, int],
+    blind_score: bool,
 ) -> list[Separation]:
     """Separate each file. Files of one kind share a model and the options that follow from their appearance."""
     found: dict[Path, Separation] = {}
@@ -209,7 +222,10 @@ def _of_files(
         separator = stated or _default(kind)
         modality = _told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
         for path in group:
-            found[path] = _separated(separator, modality, modality.opened(path), refinement)
+            given = modality.opened(path)
+            if path == group[0]:
+                _warn_if_unlike(separator, modality, given.signals)
+            found[path] = _separated(separator, modality, given, refinement, blind_score)
     return [found[path] for path in paths]
 
 
@@ -226,13 +242,22 @@ def _told(look: Look) -> Modality:
     return look.modality
 
 
-def _separated(separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int]) -> Separation:
+def _warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) -> None:
+    """Log one line if the first signals (N, *S) look unlike the mixtures that a shipped model was trained on."""
+    if line := unlike(separator, modality, signals[:LOOKED_AT]):
+        log.warning("%s", line)
+
+
+def _separated(
+    separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int], blind_score: bool
+) -> Separation:
     """Separate signals and return the sources in the user's shape."""
+    scores = evaluate(separator, modality, given.signals).each if blind_score else None
     found = separate_signals(separator.separate, modality, given.signals, **refinement)
     sources = given.restore(found.sources)
     if given.several:
-        return Separation(sources, found.active, found.confidence)
-    return Separation(sources, found.active[0], found.confidence[0])
+        return Separation(sources, found.active, found.confidence, scores)
+    return Separation(sources, found.active[0], found.confidence[0], None if scores is None else scores[0])
 
 
 def adapt(

@@ -12,6 +12,7 @@ and find its own remixes too easy. No true source takes part. See docs/blind-sco
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -31,8 +32,8 @@ WORKS, FAILS = 5.0, 1.0  # dB over an equal share, from which on a separation wo
 ROUNDS = 2  # of remixes, in each of which every estimate is used once
 AS_HARD = 0.02  # by which the confidence in remixes may be lower where they are as hard as mixtures
 HARDER = 20.0  # share of the gain that is added for each unit of confidence beyond that
-UNSURE = 1.5  # standard deviation in dB of true gains about estimated ones, over many pairs of data and separators
-LIKELY = 1.64  # standard deviations on either side that hold 90 %
+UNSURE = 2.5  # dB on either side of an estimate that held the true mean of 18 of 22 pairs that were held out
+SINGLE = 0.5  # share of mixtures with at most one estimated source, above which nothing is said of the separation
 EACH = 1.7  # standard deviation of true scores of single mixtures, as a multiple of that of the cycle's
 WEIGHTS = {"confidence": 1.0, "moved": 1.0, "cycle": 0.5}  # of ranks, in the order of single mixtures
 
@@ -52,7 +53,8 @@ class BlindScore:
 
     Attributes:
         decibels: Estimated mean of the main metric: PSNR on the paper's scale for pictures, SI-SDR for sounds.
-        interval: The range that holds the true mean with a probability of about 90 %.
+        interval: The range that held the true mean for 61 of 66 pairs of data and separator, and for 18 of the 22 that
+            nothing was chosen by.
         gain: Estimated gain in dB over an equal share of the mixture for each source.
         each: (N,), estimates for single mixtures in dB, whose order is surer than their values.
         verdict: "works" from a gain of 5 dB, "fails" below 1 dB, "partly" between.
@@ -117,7 +119,38 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
         mixtures: (N, *S), which are cut into windows if they are longer than one. Silent windows do not count.
 
     Raises:
-        ValueError: There are too few mixtures, or their main metric is not in dB.
+        ValueError: There are too few mixtures, or their main metric is not in dB, or in most of them no more than one
+            source is found.
+    """
+    evidence, heard = evidence_of(separator, modality, mixtures)
+    single = int((evidence.found.count < 2).sum())
+    if single > SINGLE * len(evidence.mixtures):
+        raise ValueError(
+            f"at most one source was found in {single} of {len(evidence.mixtures)} mixtures: they hold single sources, "
+            "or the model does not take them apart"
+        )
+    gain, decibels = evidence.gain(), evidence.decibels()
+    each = torch.full(heard.shape, decibels).masked_scatter(heard, evidence.each())
+    return BlindScore(
+        decibels=decibels,
+        interval=(decibels - UNSURE, decibels + UNSURE),
+        gain=gain,
+        each=each.unflatten(0, (len(mixtures), -1)).mean(1),
+        verdict=verdict_of(gain),
+        metric=modality.metrics[0],
+    )
+
+
+def gain_of(separator: Separator, modality: Modality, mixtures: Tensor) -> float:
+    """Return the gain alone, in dB, which takes three passes over the mixtures; see `evaluate`."""
+    return evidence_of(separator, modality, mixtures)[0].gain()
+
+
+def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "tuple[Evidence, Tensor]":
+    """Return the evidence of the windows of mixtures (N, *S) that are not silent, and which windows these are.
+
+    Raises:
+        ValueError: There are too few, or their main metric is not in dB.
     """
     windows, metric = modality.split(mixtures), modality.metrics[0]
     if metric.unit != "dB":
@@ -127,17 +160,7 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
     if heard.sum() < FEWEST:
         raise ValueError(f"{int(heard.sum())} mixtures are too few for a blind score: {FEWEST} are the least")
     quality = modality.qualities(separator.source_scale / modality.gain)[metric.name]
-    evidence = Evidence(separator, modality, windows[heard], quality)
-    gain, decibels = evidence.gain(), evidence.decibels()
-    each = torch.full(heard.shape, decibels).masked_scatter(heard, evidence.each())
-    return BlindScore(
-        decibels=decibels,
-        interval=(decibels - LIKELY * UNSURE, decibels + LIKELY * UNSURE),
-        gain=gain,
-        each=each.unflatten(0, (len(mixtures), -1)).mean(1),
-        verdict=verdict_of(gain),
-        metric=metric,
-    )
+    return Evidence(separator, modality, windows[heard], quality), heard
 
 
 def verdict_of(gain: float) -> Verdict:
@@ -154,11 +177,21 @@ def summary_of(separator: Separator, modality: Modality, mixtures: Any, most: in
         mixtures: (N, *S), a tensor or what is asked for by numbers as one is.
         most: Number of mixtures to evaluate at most; never more than `MOST`.
     """
-    some = torch.linspace(0, len(mixtures) - 1, min(MOST, most, len(mixtures))).long()
+    some = evenly_spread(len(mixtures), min(MOST, most))
     try:
         return evaluate(separator, modality, mixtures[some].float()).summary
     except ValueError as error:
-        return f"No estimate of the quality: {error}"
+        return no_estimate(error)
+
+
+def evenly_spread(number: int, most: int = MOST) -> Tensor:
+    """Return the numbers of at most `most` among so many mixtures, evenly spread."""
+    return torch.linspace(0, number - 1, min(most, number)).long()
+
+
+def no_estimate(error: ValueError) -> str:
+    """Return one line that says why there is no estimate."""
+    return f"No estimate of the quality: {error}"
 
 
 class Evidence:
@@ -179,7 +212,12 @@ class Evidence:
 
         self.found = answer(mixtures)
         self.rounds = [remixed(self.found, mixtures, answer, modality.voices, seed) for seed in range(ROUNDS)]
-        self.moved = separate_signals(moving(separator.separate, modality), modality, mixtures)
+        self.separator, self.modality = separator, modality
+
+    @cached_property
+    def moved(self) -> Separation:
+        """The separation of the mixtures, moved before and moved back after it."""
+        return separate_signals(moving(self.separator.separate, self.modality), self.modality, self.mixtures)
 
     def gains(self, remixes: Remixes) -> Tensor:
         """Measure the score of remixes, averaged over parts, less that of an equal share, (R,)."""

@@ -195,6 +195,8 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
         raise CheckpointError(f"{path} does not fit its own model: {first_line(error)}") from error
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise CheckpointError(f"{path} holds weights that are NaN or infinite")
+    if str(path) in catalogue.available():
+        model.look = checkpoint.get("look")
     return model.eval()
 
 

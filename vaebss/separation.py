@@ -34,7 +34,7 @@ class Separation:
         sources: (B, K, *S), estimates of the sources in the mixture's own scale.
         active: (B, K) bool, the slots that hold a source.
         confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
-        blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None where it was not asked for.
+        blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None unless it was asked for.
 
     Examples:
         >>> import torch

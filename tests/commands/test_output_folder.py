@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, SHEET, OutputFolder
+from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, SCORE, SHEET, OutputFolder
 from vaebss.errors import FileError
 
 
@@ -32,7 +32,7 @@ def doctored(out: Path, *rows: tuple[object, ...]) -> Path:
     """A list with rows of somebody else's, in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / LIST).open("w", newline="", errors="surrogateescape") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([COLUMNS, *((*row[:SCORE], "", *row[SCORE:]) for row in rows)])
     return out
 
 
@@ -285,3 +285,17 @@ def test_a_share_keeps_what_another_has_listed_since_it_began(tmp_path):
         assert [(row["name"], int(row["count"])) for row in listed(out)] == [("a", most), ("b", most)]
         sources = {f"{name}_source{k + 1}.png" for name in "ab" for k in range(most)}
         assert {file.name for file in out.iterdir()} == sources | {LIST, LOCK}
+
+
+def test_scores_are_listed_and_a_list_without_them_is_read(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("m.png"), "m", 1, "m_source*.png")
+        put(output, Path("k.png"), "k", 1, "k_source*.png")
+        output.add_scores({"m": 31.257})
+    assert {row["name"]: row["blind_score"] for row in listed(tmp_path)} == {"m": "31.26", "k": ""}
+    text = (tmp_path / LIST).read_text()
+    (tmp_path / LIST).write_text(text.replace("blind_score,", "").replace("31.26,", "").replace("0.5000,,", "0.5000,"))
+    assert [row.name for row in OutputFolder(tmp_path, []).earlier] == ["m", "k"]
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("k.png"), "k", 1, "k_source*.png")
+    assert (tmp_path / LIST).read_bytes().decode() == text.replace("31.26", "").replace("\n", "\r\n")

@@ -1,36 +1,72 @@
-"""The mixtures that separate.py keeps for an estimate of the quality are few enough for memory."""
+"""The mixtures that separate.py keeps for an estimate of the quality, and the estimate of each of them."""
 
+import pytest
 import torch
 
-from vaebss.blind import MOST
-from vaebss.commands.separate import FileSeparator, Notes, SeenMixtures
+import vaebss
+from vaebss.blind import FEWEST, MOST
+from vaebss.commands.seen_mixtures import SeenMixtures
 from vaebss.modalities import image_files
 from vaebss.modalities.images import Images
+from vaebss.modalities.registry import modality_of
 
 
-def separator():
-    return FileSeparator(None, Images((1, 8, 8)), {}, None, Notes())
+def names(number, stem="m"):
+    return [f"{stem}{place}" for place in range(number)]
 
 
-def kept(seen, one):
-    return sum(map(len, seen.kept[one]))
+def add(seen, model, modality, signals):
+    seen.add(model, modality, names(len(signals)), signals)
+
+
+def kept(seen, modality):
+    return sum(len(windows) for _, windows in seen.kept[None, modality])
 
 
 def test_large_pictures_are_kept_up_to_a_part_and_one_at_least(monkeypatch):
     monkeypatch.setattr(image_files, "LARGEST_PART", 5 * 64)
-    seen, one = SeenMixtures(), separator()
+    seen, one, huge = SeenMixtures(), Images((1, 8, 8)), Images((1, 8, 8))
     for _ in range(9):
-        seen.add(one, torch.rand(2, 1, 8, 8))
+        add(seen, None, one, torch.rand(2, 1, 8, 8))
     assert kept(seen, one) == 5
-    seen.add(huge := separator(), torch.rand(3, 1, 80, 80))
+    add(seen, None, huge, torch.rand(3, 1, 80, 80))
     assert kept(seen, huge) == 1
 
 
 def test_mixtures_of_another_size_and_more_than_are_evaluated_are_left_out():
-    seen, one, other = SeenMixtures(), separator(), separator()
-    seen.add(one, torch.rand(MOST - 1, 1, 8, 8))
-    seen.add(one, torch.rand(3, 1, 9, 8))
+    seen, one, other = SeenMixtures(), Images((1, 8, 8)), Images((1, 8, 8))
+    add(seen, None, one, torch.rand(MOST - 1, 1, 8, 8))
+    add(seen, None, one, torch.rand(3, 1, 9, 8))
     assert kept(seen, one) == MOST - 1
-    seen.add(one, torch.rand(3, 1, 8, 8))
-    seen.add(other, torch.rand(3, 1, 9, 8))
+    add(seen, None, one, torch.rand(3, 1, 8, 8))
+    add(seen, None, other, torch.rand(3, 1, 9, 8))
     assert (kept(seen, one), kept(seen, other)) == (MOST, 3)
+
+
+def test_each_mixture_has_the_score_that_evaluate_blind_gives_it():
+    model, mixtures = vaebss.load("vae-k2"), torch.rand(FEWEST, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    seen, modality = SeenMixtures(), modality_of(model)
+    for number, mixture in enumerate(mixtures):
+        seen.add(model, modality, [f"m{number}"], mixture.unsqueeze(0))
+    seen.evaluate()
+    score = vaebss.blind.evaluate(model, modality, mixtures)
+    assert [seen.scores[name] for name in names(FEWEST)] == pytest.approx(score.each.tolist())
+    assert seen.lines == [score.summary]
+
+
+def test_recordings_of_different_lengths_have_the_mean_score_of_their_windows():
+    model = vaebss.load("vae-notes")
+    seen, modality = SeenMixtures(), modality_of(model)
+    for name, seconds in {"long": 8, "short": 4}.items():
+        time = torch.arange(16_000 * seconds) / 16_000
+        sound = sum(torch.sin(2 * torch.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330))
+        seen.add(model, modality, [name], 0.1 * sound.unsqueeze(0))
+    seen.evaluate()
+    assert seen.scores.keys() == {"long", "short"}
+
+
+def test_too_few_mixtures_have_no_score():
+    seen, modality = SeenMixtures(), Images((1, 28, 28))
+    add(seen, vaebss.load("vae-k2"), modality, torch.rand(FEWEST - 1, 1, 28, 28))
+    seen.evaluate()
+    assert (seen.scores, seen.lines) == ({}, [])

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vaebss.figures.contact_sheet import ContactSheet
+from vaebss.figures.contact_sheet import TEXT, ContactSheet
 from vaebss.modalities.images import Images
 
 
@@ -57,3 +58,25 @@ def test_a_contact_sheet_is_as_large_as_what_it_shows_needs(tmp_path, shape, blo
 def test_empty_contact_sheets_are_not_written(tmp_path):
     ContactSheet().save(tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_scores_stand_above_the_columns_of_their_mixtures(tmp_path):
+    sources = torch.rand(3, 2, 1, 28, 28)
+    made = ContactSheet()
+    made.draw_with(Images((1, 28, 28)).figure, lambda signal: 3)
+    made.add(["a", "b", "c"], sources.sum(1), sources, torch.full((3,), 2))
+    for name, scores in {"with": {"a": 21.5, "c": 30.0}, "without": {}, "others": {"d": 3.0}}.items():
+        made.save(tmp_path / f"{name}.png", scores)
+    with_scores, without = (Image.open(tmp_path / f"{name}.png").convert("L") for name in ("with", "without"))
+    assert (tmp_path / "without.png").read_bytes() == (tmp_path / "others.png").read_bytes()
+    added, top = with_scores.height - without.height, 2 * TEXT
+    assert added == TEXT
+    line = torch.from_numpy(np.array(with_scores))[top : top + added]
+    block = torch.from_numpy(np.array(with_scores))[top + added :]
+    assert torch.equal(block, torch.from_numpy(np.array(without))[top:])
+    dark, pictures = (line < 128).any(0).nonzero().flatten(), made.blocks[0].centres
+    assert {int(min(range(3), key=lambda k: abs(pictures[k] - float(x)))) for x in dark} == {0, 2}
+    gaps = (block[block.shape[0] // 3] == 0).nonzero().flatten()  # black between the pictures and around them
+    edges = [float(gaps.min()), float(gaps.max())]
+    expected = [edges[0] + (k + 0.5) * (edges[1] - edges[0]) / 3 for k in range(3)]
+    assert pictures == pytest.approx(expected, abs=3)

@@ -126,7 +126,7 @@ def test_a_script_begins_before_its_imports(monkeypatch):
 def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):
     mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     teacher = vaebss.VAE(hidden_dims=(16, 8)).eval()
-    monkeypatch.setattr(adapting, "early_stopping", lambda epochs: Callback())  # it would end the run before
+    monkeypatch.setattr(adapting, "early_stopping", lambda *_: Callback())  # it would end the run before
     monkeypatch.setattr(presets, "WIDTHS", {math.inf: (4, 6, 8)})
     monkeypatch.setattr(presets, "PIXELS", 0)  # the smallest batches
     began = time.monotonic()

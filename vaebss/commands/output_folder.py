@@ -3,7 +3,7 @@
 import csv
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,7 +25,8 @@ LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold
 SHEET = "contact_sheet.png"
 SPECTRA, AMOUNTS = "component_spectra.csv", "component_amounts.csv"
 OF_ALL = (SHEET, SPECTRA, AMOUNTS)  # files of all mixtures
-COLUMNS = ("file", "name", "count", "confidence", "written")  # the last as NAME_source*.png, * being 1 to count
+COLUMNS = ("file", "name", "count", "confidence", "blind_score", "written")  # the last as NAME_source*.png, * from 1
+SCORE = COLUMNS.index("blind_score")  # which lists up to version 0.3.0 lack
 SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
 PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`
 SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
@@ -40,6 +41,7 @@ class Row(NamedTuple):
         name: Name of the mixture.
         number: Number of its sources.
         confidence: Confidence of their masks.
+        blind_score: Estimated quality in dB; empty where it is unknown.
         written: Names of their files, with * for their numbers from 1.
     """
 
@@ -47,6 +49,7 @@ class Row(NamedTuple):
     name: str
     number: int
     confidence: str
+    blind_score: str
     written: str
 
 
@@ -90,8 +93,14 @@ class OutputFolder:
     def note(self, path: Path, name: str, count: int, confidence: float, written: str) -> None:
         """Put a mixture, whose sources are written, on the list; arguments are those of `Row`."""
         self.check_new(name)
-        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", encodable(written))
+        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", encodable(written))
         self.rows[row.name] = row
+
+    def add_scores(self, scores: Mapping[str, float]) -> None:
+        """Put the estimated quality of mixtures in dB, by their names, on the list."""
+        for name, score in scores.items():
+            row = self.rows[encodable(name)]
+            self.rows[row.name] = row._replace(blind_score=f"{score:.2f}")
 
     def place(self, name: str) -> Path:
         """Give the path of a file of that name, which is free, or held by an earlier result.
@@ -218,11 +227,13 @@ def _read(path: Path) -> list[Row]:
             columns, *rows = csv.reader(file, strict=True)
     except (ValueError, csv.Error) as error:
         raise FileError(foreign) from error
+    if tuple(columns) == COLUMNS[:SCORE] + COLUMNS[SCORE + 1 :]:
+        columns, rows = COLUMNS, [[*row[:SCORE], "", *row[SCORE:]] for row in rows]
     if tuple(columns) != COLUMNS:
         raise FileError(foreign)
     for number, row in enumerate(rows, 1):
-        well = len(row) == len(COLUMNS) and COUNT.fullmatch(row[2]) and PATTERN.fullmatch(row[4])
-        if not well or Path(row[4]).name != row[4]:
+        well = len(row) == len(COLUMNS) and COUNT.fullmatch(row[2]) and PATTERN.fullmatch(row[-1])
+        if not well or Path(row[-1]).name != row[-1]:
             raise FileError(f"{foreign} (row {number} is malformed)")
     return [Row(file, name, int(count), *rest) for file, name, count, *rest in rows]
 

@@ -28,6 +28,7 @@ from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import card
 from vaebss.training import presets
 from vaebss.training.banks import BankMaker
+from vaebss.training.blind_gain import BLIND_GAIN, CONFIDENCE, BlindGain, monitor_of
 from vaebss.training.reports import BankReport, SeparationPictures
 from vaebss.training.scores import BankScores, Scores
 from vaebss.training.statistics import data_options
@@ -50,7 +51,7 @@ class RemixCLI(TrainCLI):
         "--data.mixtures, a shipped model is the teacher."
     )
     defaults: ClassVar = {"max_epochs": None, "reload_dataloaders_every_n_epochs": 1}
-    monitor = "val/confidence"
+    monitor = CONFIDENCE
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -109,8 +110,16 @@ class RemixCLI(TrainCLI):
         return schedule | new | {"teacher": teacher, "init": None}
 
     def own_callbacks(self) -> list[Callback]:
-        adapts = self.config.data.mixtures is not None
-        return [BankReport(), *([presets.early_stopping(self.config.data.epochs_per_round)] if adapts else [])]
+        callbacks: list[Callback] = [BankReport()]
+        if self.config.data.mixtures is not None:
+            callbacks.append(presets.early_stopping(self.config.data.epochs_per_round, self.chosen_by))
+        if self.chosen_by == BLIND_GAIN:
+            callbacks.append(BlindGain())
+        return callbacks
+
+    @property
+    def chosen_by(self) -> str:
+        return monitor_of(self.corpus)
 
     def resolve(self) -> None:
         for name in ("init", "teacher"):

@@ -28,7 +28,11 @@ from vaebss.training.checkpointing import checkpoints_of
 LOGS = "lightning_logs"
 CHECKPOINTS = "checkpoints"
 RUN = "VAEBSS_RUN"  # environment variable that tells a run's other processes its folder
-FIGURES = {"val/elbo": "ELBO {:.2f} nats", "val/confidence": "confidence {:.3f}"}
+FIGURES = {
+    "val/elbo": "ELBO {:.2f} nats",
+    "val/confidence": "confidence {:.3f}",
+    "val/blind_gain": "estimated gain over an equal share {:.1f} dB",
+}
 
 
 class RunFolder:

@@ -6,8 +6,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vaebss.commands.component_table import ComponentTable
 from vaebss.commands.input_files import find_inputs, source_names
 from vaebss.commands.output_folder import LIST, SHEET, OutputFolder, SourceWriter
+from vaebss.commands.seen_mixtures import SeenMixtures
 from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
 from vaebss.errors import FileError, counted, first_line
 from vaebss.paths import expanded, printable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from vaebss.separation import Separation
 
 FORMATS = ("png", "tiff", "npy", "csv", "wav", "flac")
+LOOKED_AT = 20  # files, or mixtures of a file, that are compared with a model's training mixtures
 OF_PICTURES = ("source_max", "invert", "white", "axes")
 
 
@@ -114,15 +117,18 @@ def separate(options: Any) -> int:
             for separator, path, name in tqdm(share, unit="file", disable=len(share) < 2):
                 sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
                 failed += not separate_file(separator, path, name, output, sheet, seen, table)
+            seen.evaluate()
+            output.add_scores(seen.scores)
             if sheet.seen and options.shard is None:
-                output.save_of_all(SHEET, sheet.save)
+                output.save_of_all(SHEET, partial(sheet.save, scores=seen.scores))
             if table:
                 say(table.save(output))
     notes.tell()
     if options.shard is not None:
         say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
     say(f"{counted(len(output.rows), 'mixture')} taken apart into {out}")
-    seen.tell()
+    for line in seen.lines:
+        say(line)
     return 2 if failed else 0
 
 
@@ -132,14 +138,14 @@ def separate_file(
     name: str,
     output: OutputFolder,
     sheet: "ContactSheet",
-    seen: "SeenMixtures",
+    seen: SeenMixtures,
     table: "ComponentTable | None" = None,
 ) -> bool:
     """Separate one file and return whether that went well; an error is one line, and the other files go on."""
     try:
         for names, part, found in separator.separate(path, name, output):
             sheet.add(names, part.signals, found.sources, found.count)
-            seen.add(separator, part.signals)
+            seen.add(separator.model, separator.modality, names, part.signals)
             if table:
                 table.add(names, part, found)
     except FileError as error:
@@ -175,6 +181,7 @@ def separators(
     Yields:
         Each separator and its files, with the names that their sources are written under.
     """
+    from vaebss.likeness import unlike
     from vaebss.modalities.registry import kind_of, modality_of_files
 
     names, renamed = source_names(files)
@@ -191,8 +198,28 @@ def separators(
         look = modality_of_files(model, [path for path, _ in group], **of_pictures)
         if look.assumed:
             say(f"{look.assumed} (--invert, --source-max)")
+        if line := unlike(model, look.modality, first_windows(look.modality, [path for path, _ in group])):
+            say(line)
         refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
         yield FileSeparator(model, look.modality, refinement, suffix_of(options.format, look.modality), notes), group
+
+
+def first_windows(modality: "Modality", files: list[Path]) -> "Tensor":
+    """Return windows (N, *S) of the first file of sound, or of the first files of pictures; no window of broken files.
+
+    Pictures of other sizes than the first are left out.
+    """
+    import torch
+
+    from vaebss.modalities.modality import parts_of
+
+    found: list[Tensor] = []
+    for path in files[: 1 if modality.audible else LOOKED_AT]:
+        with suppress(FileError, ImportError):
+            signals = next(parts_of(modality, path)).signals[:LOOKED_AT]
+            windows = modality.split(signals)
+            found += [windows] if not found or windows.shape[1:] == found[0].shape[1:] else []
+    return torch.cat(found) if found else torch.zeros(0, *modality.shape)
 
 
 def suffix_of(kind: str | None, modality: "Modality") -> str | None:
@@ -205,37 +232,6 @@ def suffix_of(kind: str | None, modality: "Modality") -> str | None:
     if suffix not in (None, *modality.formats):
         raise ValueError(f"--format {kind} is not for {modality.kind}, but {', '.join(modality.formats)} are")
     return suffix
-
-
-class SeenMixtures:
-    """The first mixtures of each separator, of one size, from which the quality is estimated without true sources."""
-
-    def __init__(self) -> None:
-        self.kept: dict[FileSeparator, list[Tensor]] = {}
-
-    def add(self, separator: "FileSeparator", signals: "Tensor") -> None:
-        """Keep mixtures (N, *S) if they are as large as those before, and those are not enough yet.
-
-        At most `MOST` mixtures are kept, and no more than `LARGEST_PART` numbers, but at least one mixture.
-        """
-        from vaebss.blind import MOST
-        from vaebss.modalities.image_files import LARGEST_PART
-
-        kept = self.kept.setdefault(separator, [])
-        room = min(MOST, max(1, LARGEST_PART // signals[0].numel())) - sum(map(len, kept))
-        if room > 0 and all(first.shape[1:] == signals.shape[1:] for first in kept[:1]):
-            kept.append(signals[:room])
-
-    def tell(self) -> None:
-        """Print a line for each separator whose mixtures are enough."""
-        import torch
-
-        from vaebss.blind import FEWEST, summary_of
-
-        for separator, kept in self.kept.items():
-            windows = separator.modality.split(torch.cat(kept))
-            if len(windows) >= FEWEST:
-                say(summary_of(separator.model, separator.modality, windows))
 
 
 class Notes:

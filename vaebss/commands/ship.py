@@ -12,6 +12,7 @@ from vaebss.version import __version__
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 NOTES = 1_000  # pairs that score a model of sound
+LOOKED_AT = 1_000  # training mixtures that tell how all look
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
 OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled", "compression", "add", "level")
 
@@ -58,6 +59,7 @@ def ship(options: Any) -> None:
     kept = catalogue.opened(restored(packed(checkpoint, options.bits)), catalogue.described(checkpoint))
     if (kind := catalogue.kind_of(checkpoint)) not in SCORED:
         raise ValueError(f"no test mixtures of {kind} are known to score the model on: only of {', '.join(SCORED)}")
+    facts["look"] = look(kept, options)
     facts |= SCORED[kind](checkpoint, partial(scores, kept), options)
     print("Written:", catalogue.ship(options.name, checkpoint, facts, bits=options.bits))
 
@@ -87,6 +89,21 @@ def of_digits(checkpoint: dict[str, Any], score: Callable[..., Any], options: An
 
 
 SCORED = {"images": of_digits, "audio": of_notes}  # what a card says of a model, by its kind
+
+
+def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
+    """Return what training mixtures of a checkpoint's contents look like, see `likeness`."""
+    from vaebss.data.mixtures import MNISTMixtures
+    from vaebss.likeness import look_of
+
+    kept, digits = checkpoint["datamodule_hyper_parameters"], catalogue.kind_of(checkpoint) == catalogue.IMAGES
+    of_mixtures = {name: kept[name] for name in OF_MIXTURES if kept.get(name) is not None}
+    drawn: dict[str, Any] = {"batch_size": LOOKED_AT, "epoch_size": LOOKED_AT}
+    drawn |= {"source": "bundled"} if digits else {"root": options.root, "soundfont": options.soundfont}
+    data = MNISTMixtures(**of_mixtures | drawn)
+    data.prepare_data()
+    data.setup("fit")
+    return look_of(next(iter(data.train_dataloader()))["mixture"])
 
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:

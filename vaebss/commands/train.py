@@ -89,7 +89,7 @@ class TrainCLI(LightningCLI):
     model_type: ClassVar[type[System]]
     data_type: ClassVar[type[MNISTMixtures]]
     description: ClassVar[str]
-    monitor: ClassVar[str]  # what the best checkpoint has most of
+    monitor: ClassVar[str]  # what the best checkpoint has most of by default
     defaults: ClassVar[dict[str, Any]]  # of the Trainer
     parser_type: ClassVar[type[TrainParser]] = TrainParser
 
@@ -210,7 +210,7 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         pictures = [SeparationPictures(), *self.own_callbacks()]
-        mine = (*self.base_callbacks(self.monitor, lambda: self.folder.path), Scores(), *pictures)
+        mine = (*self.base_callbacks(self.chosen_by, lambda: self.folder.path), Scores(), *pictures)
         self.trainer_defaults["callbacks"] = list(mine)
         if self.config.trainer.logger in (None, True):
             kwargs["logger"] = RunLogger(self.folder, self.initial["global_step"] if self.config.ckpt else None)
@@ -239,6 +239,11 @@ class TrainCLI(LightningCLI):
         quiet |= {"plugins": self.plugins, "profiler": None, "max_steps": -1, "max_time": None}
         options["callbacks"] = [*self.capture, Scores(), *options["callbacks"]]
         return Trainer(**(self.config_init["trainer"].as_dict() | quiet | options))
+
+    @property
+    def chosen_by(self) -> str:
+        """The name of the logged value that the best checkpoint has most of."""
+        return self.monitor
 
     def own_callbacks(self) -> list[Callback]:
         """Return this command's callbacks, which are added to those of every run."""

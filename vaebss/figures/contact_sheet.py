@@ -3,22 +3,39 @@
 # N mixtures, K slots, S the shape of a signal
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vaebss.figures.files import as_image
+from vaebss.figures.files import MARGIN, as_image
 from vaebss.figures.rows import Rows
 from vaebss.matching import with_silence
 from vaebss.paths import printable
 
 BLOCKS = 6  # blocks of mixtures on a contact sheet
-TEXT = 18  # size of its letters, pixels
+TEXT, SMALL = 18, 14  # size of its letters, pixels
 LETTERS = 14  # letters of a title in an inch
+UNKNOWN: Mapping[str, float] = MappingProxyType({})
+
+
+class Block(NamedTuple):
+    """A drawing of mixtures side by side.
+
+    Attributes:
+        image: The drawing.
+        names: Names of the mixtures, from left to right.
+        centres: Middle of each mixture's column, in pixels from the left.
+    """
+
+    image: Image.Image
+    names: Sequence[str]
+    centres: Sequence[float]
 
 
 class ContactSheet:
@@ -31,7 +48,7 @@ class ContactSheet:
     beside: Callable[[Tensor], int]
 
     def __init__(self) -> None:
-        self.blocks: list[Image.Image] = []
+        self.blocks: list[Block] = []
         self.waiting: list[tuple[str, Tensor, Tensor]] = []
         self.seen = self.shown = 0
 
@@ -58,20 +75,31 @@ class ContactSheet:
             if len(self.waiting) == self.beside(mixture):
                 self._block()
 
-    def save(self, path: Path) -> None:
-        """Write the page to a file, unless no mixture was added."""
+    def save(self, path: Path, scores: Mapping[str, float] = UNKNOWN) -> None:
+        """Write the page to a file, unless no mixture was added.
+
+        Args:
+            path: Path of the file.
+            scores: Estimated quality of mixtures in dB, by name, to write above them.
+        """
         if self.waiting:
             self._block()
         if not self.blocks:
             return
-        top = 2 * TEXT
-        width, height = max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
+        top, scored = 2 * TEXT, any(name in scores for block in self.blocks for name in block.names)
+        images = [block.image for block in self.blocks]
+        width, above = max(image.width for image in images), TEXT if scored else 0
+        height = sum(above + image.height for image in images)
         sheet = Image.new("RGB", (width, top + height), "white")
-        line = f"mixtures: {self.shown} of {self.seen}"
-        ImageDraw.Draw(sheet).text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
-        for block in self.blocks:
-            sheet.paste(block, (0, top))
-            top += block.height
+        line = f"mixtures: {self.shown} of {self.seen}" + (", with their estimated quality" if scored else "")
+        pen = ImageDraw.Draw(sheet)
+        pen.text((TEXT / 2, TEXT / 2), line, "black", font_size=TEXT)
+        for image, names, centres in self.blocks:
+            for name, centre in zip(names, centres, strict=True):
+                if name in scores:
+                    pen.text((centre, top), f"{scores[name]:.1f} dB", "black", font_size=SMALL, anchor="ma")
+            sheet.paste(image, (0, top + above))
+            top += above + image.height
         sheet.save(path)
 
     def _block(self) -> None:
@@ -86,9 +114,17 @@ class ContactSheet:
         figure.suptitle(title, fontsize=8, parse_math=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .+ missing")  # names in scripts that the font lacks
-            self.blocks.append(as_image(figure))
+            self.blocks.append(Block(as_image(figure), names, _centres(figure, len(names))))
         self.shown += len(self.waiting)
         self.waiting = []
+
+
+def _centres(figure: Figure, number: int) -> list[float]:
+    """Return the middles of so many columns of a figure's first row, in pixels of its image, which lacks margins."""
+    figure.draw_without_rendering()
+    row = figure.axes[0].get_window_extent()
+    left = row.x0 - (figure.get_tightbbox().x0 - MARGIN) * figure.dpi
+    return [left + (column + 0.5) * row.width / number for column in range(number)]
 
 
 def _fitting(names: Sequence[str], letters: int) -> str:

@@ -37,6 +37,7 @@ class Separator(nn.Module, ABC):
     Attributes:
         modality: Plain values that name the kind of signal which the mixtures show, "images" by default, and the
             options of that modality. The separator itself does not read them.
+        look: What the training mixtures of a shipped model looked like, see `vaebss.likeness`; None if unknown.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Separator(nn.Module, ABC):
         self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
         self.faintest = faintest
         self.modality: dict[str, Any] = {"kind": "images"}  # a plain dict, which can be copied and pickled
+        self.look: dict[str, Any] | None = None
 
     @property
     def accepts(self) -> tuple[int | None, ...]:

@@ -8,6 +8,7 @@ worse than the VAE that taught it.
 import time
 
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor
 
 from vaebss.data.corpora.pictures import GivenPictures
@@ -19,6 +20,7 @@ from vaebss.models.separator import Separator
 from vaebss.quiet import quiet_lightning
 from vaebss.training.banks import BankMaker
 from vaebss.training.bar import RunBar
+from vaebss.training.blind_gain import BLIND_GAIN, BlindGain, monitor_of
 from vaebss.training.pace import set_steps, steps_until
 from vaebss.training.presets import SIZES, VAE_EPOCHS_OF_LINES, early_stopping, schedule
 from vaebss.training.statistics import PIXELS, data_options, vae_options
@@ -110,7 +112,10 @@ def train_system(system: System, data: MNISTMixtures, progress: bool = True, ste
 
     A number of `steps` replaces the data's `epoch_size`.
     """
-    stopping = [early_stopping(data.hparams.epochs_per_round)] if isinstance(data, Remixes) else []
+    stopping: list[Callback] = []
+    if isinstance(data, Remixes):
+        stopping.append(early_stopping(data.hparams.epochs_per_round, monitor := monitor_of(data.corpus)))
+        stopping += [BlindGain()] if monitor == BLIND_GAIN else []
     trainer = bare_trainer(
         max_epochs=epochs_of(data),
         reload_dataloaders_every_n_epochs=1,

@@ -71,7 +71,7 @@ class RunCheckpoints(ModelCheckpoint):
     """A callback that writes `last.ckpt` before and after each epoch and where a run is stopped; and `best.ckpt`.
 
     The best epoch has the highest `monitor` on validation mixtures. Like all choices it is made without true sources:
-    `monitor` is the unweighted ELBO or the model's confidence.
+    `monitor` is the unweighted ELBO, the model's confidence or its blind gain.
 
     Args:
         monitor: Name of the logged value.

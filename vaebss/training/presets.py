@@ -60,9 +60,9 @@ def schedule(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     }
 
 
-def early_stopping(epochs_per_round: int) -> EarlyStopping:
-    """Return a callback that ends a run whose confidence in held-out mixtures has not grown for two rounds.
+def early_stopping(epochs_per_round: int, monitor: str) -> EarlyStopping:
+    """Return a callback that ends a run whose value of held-out mixtures has not grown for two rounds.
 
-    It waits that long because confidence lags behind PSNR. Where nothing is validated, it ends nothing.
+    It waits that long because the value lags behind PSNR. Where nothing is validated, it ends nothing.
     """
-    return EarlyStopping("val/confidence", mode="max", patience=2 * epochs_per_round, strict=False)
+    return EarlyStopping(monitor, mode="max", patience=2 * epochs_per_round, strict=False)
