@@ -1,4 +1,4 @@
-"""Whether mixtures look like those that a model was trained on, by four plain features of their pictures.
+"""A check of whether mixtures look like those that a model was trained on, by four plain features of their pictures.
 
 Photographs, noise, speech to a model of notes, and pictures at a brightness that the model does not know look unlike
 them, and are not separated well. No source takes part. See docs/blind-score.md for what this finds and what it misses.
