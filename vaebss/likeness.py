@@ -58,9 +58,11 @@ def unlike(separator: Separator, modality: Modality, signals: Tensor) -> str:
     It is empty for a separator whose training mixtures are unknown. The fewer windows there are, the farther away they
     have to be; silent ones do not count.
     """
+    if separator.look is None:
+        return ""
     windows = modality.split(signals * modality.levelling(signals))
     windows = windows[windows.flatten(1).any(1)]
-    if separator.look is None or not len(windows):
+    if not len(windows):
         return ""
     far = distance(modality.picture(windows), separator.look) > FAR + SURER / math.sqrt(len(windows))
     return UNLIKE if far else ""

@@ -291,7 +291,7 @@ def test_scores_are_listed_and_a_list_without_them_is_read(tmp_path):
     with OutputFolder(tmp_path, []) as output:
         put(output, Path("m.png"), "m", 1, "m_source*.png")
         put(output, Path("k.png"), "k", 1, "k_source*.png")
-        output.add_scores({"m": 31.257})
+        output.add_scores({"m": 31.257, "not written": 1.0})
     assert {row["name"]: row["blind_score"] for row in listed(tmp_path)} == {"m": "31.26", "k": ""}
     text = (tmp_path / LIST).read_text()
     (tmp_path / LIST).write_text(text.replace("blind_score,", "").replace("31.26,", "").replace("0.5000,,", "0.5000,"))

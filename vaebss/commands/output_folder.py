@@ -97,10 +97,10 @@ class OutputFolder:
         self.rows[row.name] = row
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
-        """Put the estimated quality of mixtures in dB, by their names, on the list."""
+        """Put the estimated quality of mixtures in dB, by their names, on the list, if their sources are written."""
         for name, score in scores.items():
-            row = self.rows[encodable(name)]
-            self.rows[row.name] = row._replace(blind_score=f"{score:.2f}")
+            if row := self.rows.get(encodable(name)):
+                self.rows[row.name] = row._replace(blind_score=f"{score:.2f}")
 
     def place(self, name: str) -> Path:
         """Give the path of a file of that name, which is free, or held by an earlier result.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +181,6 @@ def separators(
     Yields:
         Each separator and its files, with the names that their sources are written under.
     """
-    from vaebss.likeness import unlike
     from vaebss.modalities.registry import kind_of, modality_of_files
 
     names, renamed = source_names(files)
@@ -198,28 +197,30 @@ def separators(
         look = modality_of_files(model, [path for path, _ in group], **of_pictures)
         if look.assumed:
             say(f"{look.assumed} (--invert, --source-max)")
-        if line := unlike(model, look.modality, first_windows(look.modality, [path for path, _ in group])):
+        if model.look and (line := unlike_training(model, look.modality, [path for path, _ in group])):
             say(line)
         refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
         yield FileSeparator(model, look.modality, refinement, suffix_of(options.format, look.modality), notes), group
 
 
-def first_windows(modality: "Modality", files: list[Path]) -> "Tensor":
-    """Return windows (N, *S) of the first file of sound, or of the first files of pictures; no window of broken files.
+def unlike_training(model: "Separator", modality: "Modality", files: list[Path]) -> str:
+    """Return one line if the mixtures in the first files look unlike a model's training mixtures, else an empty one.
 
-    Pictures of other sizes than the first are left out.
+    One file of sound is read, or several of pictures; those of other sizes than the first, and broken ones, are left
+    out.
     """
     import torch
 
+    from vaebss.likeness import unlike
     from vaebss.modalities.modality import parts_of
 
     found: list[Tensor] = []
     for path in files[: 1 if modality.audible else LOOKED_AT]:
         with suppress(FileError, ImportError):
-            signals = next(parts_of(modality, path)).signals[:LOOKED_AT]
-            windows = modality.split(signals)
-            found += [windows] if not found or windows.shape[1:] == found[0].shape[1:] else []
-    return torch.cat(found) if found else torch.zeros(0, *modality.shape)
+            for part in islice(parts_of(modality, path), 1):
+                windows = modality.split(part.signals[:LOOKED_AT])
+                found += [windows] if not found or windows.shape[1:] == found[0].shape[1:] else []
+    return unlike(model, modality, torch.cat(found)) if found else ""
 
 
 def suffix_of(kind: str | None, modality: "Modality") -> str | None:
