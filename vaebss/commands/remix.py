@@ -92,22 +92,18 @@ class RemixCLI(TrainCLI):
         It begins with the shipped model of as many slots, unless --init or --teacher is typed. A new student also gets
         its sizes and a teacher.
         """
-        schedule, new = flatten(presets.SOUND_SCHEDULE), flatten(presets.NEW_STUDENT_OF_SOUND)
+        slots, schedule = options.model.num_sources, flatten(presets.SOUND_SCHEDULE)
         schedule["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
+        shipped = presets.default_teacher(slots, Audio)
+        begins = shipped if shipped and card(shipped)["hyper_parameters"]["num_sources"] == slots else None
+        if begins and options.init in (None, begins) and not options.teacher:
+            return schedule | flatten(presets.ON_FROM_SHIPPED_SOUND) | {"init": begins}
         if options.init not in (None, NONE):
             return schedule
-        slots = options.model.num_sources
-        shipped = presets.default_teacher(slots, Audio)
-        if (
-            not (options.init or options.teacher)
-            and shipped
-            and card(shipped)["hyper_parameters"]["num_sources"] == slots
-        ):
-            return schedule | {"init": shipped}
         teacher = options.teacher or shipped
         if teacher in (None, NONE):
             raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one by")
-        return schedule | new | {"teacher": teacher, "init": None}
+        return schedule | flatten(presets.NEW_STUDENT_OF_SOUND) | {"teacher": teacher, "init": None}
 
     def own_callbacks(self) -> list[Callback]:
         callbacks: list[Callback] = [BankReport()]

@@ -22,6 +22,10 @@ SOUND_SCHEDULE = {  # for windows of recordings, remixed at other levels and pit
     "data": {"num_mixtures": 1_000, "val_mixtures": 100, "keep": [0.5, 0.7], "epochs_per_round": 4}
     | {"batch_size": 48, "epoch_size": 48 * 100, "remix_gains": [0.25, 1.0], "remix_detune": 2.0},
 }
+ON_FROM_SHIPPED_SOUND = {  # in place, for a student that starts as the shipped model of recordings
+    "model": {"lr": 3e-4},
+    "data": {"epoch_size": 48 * 50, "remix_detune": 0.0, "voices": False},
+}
 NEW_STUDENT_OF_SOUND = {  # in addition, for a student that starts from random weights
     "model": {"view": "bands", "widths": [48, 72, 96, 96], "bottleneck": 256, "lr": 2e-3},
     "data": {"bands": 192},
