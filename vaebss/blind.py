@@ -155,12 +155,17 @@ def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "
     windows, metric = modality.split(mixtures), modality.metrics[0]
     if metric.unit != "dB":
         raise ValueError(f"a blind score is in dB, and the main metric of {modality.plural} is {metric.title}")
-    energies = windows.flatten(1).square().mean(1)
-    heard = energies > QUIET * energies.mean()
+    heard = not_silent(windows)
     if heard.sum() < FEWEST:
         raise ValueError(f"{int(heard.sum())} mixtures are too few for a blind score: {FEWEST} are the least")
     quality = modality.qualities(separator.source_scale / modality.gain)[metric.name]
     return Evidence(separator, modality, windows[heard], quality), heard
+
+
+def not_silent(windows: Tensor) -> Tensor:
+    """Return which windows (N, *S) have more than a hundredth of the mean energy, (N,)."""
+    energies = windows.flatten(1).square().mean(1)
+    return energies > QUIET * energies.mean()
 
 
 def verdict_of(gain: float) -> Verdict:

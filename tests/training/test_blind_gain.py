@@ -27,6 +27,13 @@ def test_few_mixtures_and_known_sources_are_chosen_by_confidence():
     assert monitor_of(MNISTMixtures(source="bundled").corpus) == CONFIDENCE
 
 
+def test_black_held_out_pictures_do_not_count():
+    given = mixtures(200)
+    black = GivenPictures(given, source_scale=0.5).splits.val[0]
+    given[(given == black).flatten(1).all(1)] = 0
+    assert monitor_of(GivenPictures(given, source_scale=0.5)) == CONFIDENCE
+
+
 def test_the_blind_gain_of_held_out_mixtures_is_logged():
     corpus = GivenPictures(mixtures(250).half(), source_scale=0.5)
     student = RemixSeparator(widths=(4, 6, 8), bottleneck=8, source_scale=0.5)

@@ -3,8 +3,9 @@
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from vaebss.blind import FEWEST, evenly_spread, gain_of
+from vaebss.blind import FEWEST, evenly_spread, gain_of, not_silent
 from vaebss.data.corpus import Corpus
 
 BLIND_GAIN = "val/blind_gain"
@@ -14,11 +15,16 @@ CONFIDENCE = "val/confidence"
 def monitor_of(corpus: Corpus) -> str:
     """Return the name of the logged value by which a student's best epoch is chosen, and by which its run ends.
 
-    For user-supplied pictures it is the blind gain of the held-out ones if they are enough for it, else confidence.
-    Confidence falls while PSNR rises where sources are alike.
+    For user-supplied pictures it is the blind gain of the held-out ones if enough of them are not black, else
+    confidence. Confidence falls while PSNR rises where sources are alike.
     """
-    known = corpus.given and not corpus.modality.audible and len(corpus.splits.val) >= FEWEST
-    return BLIND_GAIN if known else CONFIDENCE
+    pictures = corpus.given and not corpus.modality.audible
+    return BLIND_GAIN if pictures and not_silent(scored(corpus)).sum() >= FEWEST else CONFIDENCE
+
+
+def scored(corpus: Corpus) -> Tensor:
+    """Return the held-out pictures (N, C, H, W) whose blind gain is estimated."""
+    return corpus.splits.val[evenly_spread(len(corpus.splits.val))].float()
 
 
 class BlindGain(Callback):
@@ -27,5 +33,4 @@ class BlindGain(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: Any = pl_module
         corpus, model = trainer.datamodule.corpus, module.model.eval_copy()  # type: ignore[attr-defined]
-        mixtures = corpus.splits.val[evenly_spread(len(corpus.splits.val))].float()
-        pl_module.log(BLIND_GAIN, gain_of(model, corpus.seen_by(model), mixtures), sync_dist=True)
+        pl_module.log(BLIND_GAIN, gain_of(model, corpus.seen_by(model), scored(corpus)), sync_dist=True)
