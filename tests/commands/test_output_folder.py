@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, SCORE, SHEET, OutputFolder
+from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, OF_ALL, SCORE, SHEET, OutputFolder
 from vaebss.errors import FileError
 
 
@@ -68,17 +68,18 @@ def test_fewer_rows_of_an_array_leave_no_trace_of_the_others(tmp_path):
 def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
     path = tmp_path / "m.png"
     (tmp_path / "m_source2.png").write_text("mine")
-    with OutputFolder(tmp_path, [path]) as output, pytest.raises(FileError, match=r"m_source2\.png is there already"):
+    says = r"m_source2\.png is there already, and no result of an earlier run, though perhaps of one that still runs"
+    with OutputFolder(tmp_path, [path]) as output, pytest.raises(FileError, match=says):
         put(output, path, "m", 2, "m_source*.png")
     assert contents(tmp_path) == {"m_source2.png": "mine", LIST: ",".join(COLUMNS) + "\n"}  # not half of it either
     assert not listed(tmp_path)
 
 
-@pytest.mark.parametrize("name", [SHEET, LIST])
-def test_a_sheet_or_list_of_somebody_else_is_refused_before_anything_is_done(tmp_path, name):
+@pytest.mark.parametrize("name", [*OF_ALL, LIST])
+def test_what_somebody_else_calls_as_a_file_of_all_mixtures_is_refused_before_anything_is_done(tmp_path, name):
     (tmp_path / name).write_text("name,file,sources\n")
     with pytest.raises(FileError, match="is there already"):
-        OutputFolder(tmp_path, [])
+        OutputFolder(tmp_path, [], of_all=OF_ALL)
     assert contents(tmp_path) == {name: "name,file,sources\n"}
 
 

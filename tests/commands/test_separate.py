@@ -52,6 +52,15 @@ def test_sources_of_every_file_add_up(tmp_path, checkpoint, mixtures, capsys):
     assert "4 mixtures" in capsys.readouterr().out
 
 
+def test_a_component_table_of_somebody_else_is_refused_as_often_as_it_is_asked_for(tmp_path, checkpoint, mixtures):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "component_spectra.csv").write_text("mine")
+    for _ in range(2):
+        assert run(checkpoint, tmp_path / "three.npy", "--out", out, "--components") == 2
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"component_spectra.csv": "mine"}
+
+
 def test_other_sizes_are_resized_and_still_add_up(tmp_path, checkpoint, capsys):
     large = (np.random.default_rng(0).random((60, 40)) * 255).astype(np.uint8)
     Image.fromarray(large).save(tmp_path / "large.png")

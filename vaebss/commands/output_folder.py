@@ -60,20 +60,22 @@ class OutputFolder:
         folder: Path of the folder; it is created if it does not exist.
         inputs: Files that are never touched either, in the order of the list.
         shared: Whether other runs, of other inputs, may write into the folder at the same time.
+        of_all: Those of the files `OF_ALL` that are to be written.
 
     Raises:
-        FileError: what lies there as the list, or as the contact sheet, was not written by this program.
+        FileError: what lies there as the list, or as one of `of_all`, was not written by this program.
         OSError: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, inputs: Iterable[Path], shared: bool = False):
+    def __init__(self, folder: Path, inputs: Iterable[Path], shared: bool = False, of_all: Iterable[str] = (SHEET,)):
         self.folder, self.list, self.inputs = folder, folder / LIST, list(inputs)
         self.shared = shared
         folder.mkdir(parents=True, exist_ok=True)
         self._read_list()
         self.rows: dict[str, Row] = {}
         self.placed: set[str] = set()
-        self.place(SHEET)
+        for name in of_all:
+            self.place(name)
 
     def _read_list(self) -> None:
         """Read what earlier runs have written, and runs that share the folder."""
@@ -114,7 +116,8 @@ class OutputFolder:
         except OSError as error:
             raise FileError(f"{path} cannot be written: {error.strerror}") from error
         if mode and not (self._is_own(name, self.own) and self._may_go(path, mode)):
-            raise FileError(f"{path} is there already, and no result of an earlier run: choose another --out")
+            whose = "no result of an earlier run, though perhaps of one that still runs"
+            raise FileError(f"{path} is there already, and {whose}: choose another --out")
         return path
 
     def write(self, names: list[str], save: Callable[[list[Path]], None]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebss.commands.component_table import ComponentTable
 from vaebss.commands.input_files import find_inputs, source_names
-from vaebss.commands.output_folder import LIST, SHEET, OutputFolder, SourceWriter
+from vaebss.commands.output_folder import LIST, OF_ALL, SHEET, OutputFolder, SourceWriter
 from vaebss.commands.seen_mixtures import SeenMixtures
 from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_cleanly
 from vaebss.errors import FileError, counted, first_line
@@ -113,7 +113,8 @@ def separate(options: Any) -> int:
         jobs = [(separator, *each) for separator, group in separators(options, stated, files, notes) for each in group]
         sheet, seen, share = ContactSheet(), SeenMixtures(), jobs[share_of(options.shard)]
         table = ComponentTable() if options.components else None
-        with OutputFolder(out, [path for _, path, _ in jobs], shared=options.shard is not None) as output:
+        paths, of_all = [path for _, path, _ in jobs], OF_ALL if table else (SHEET,)
+        with OutputFolder(out, paths, options.shard is not None, of_all) as output:
             for separator, path, name in tqdm(share, unit="file", disable=len(share) < 2):
                 sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
                 failed += not separate_file(separator, path, name, output, sheet, seen, table)
