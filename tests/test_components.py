@@ -46,16 +46,19 @@ def test_a_number_may_be_stated_and_inactive_slots_belong_to_none():
 
 
 @pytest.mark.parametrize(
-    ("sources", "words"),
+    ("sources", "number", "words"),
     [
-        (torch.rand(5, 2, 30), "10 sources are too few to find components: 20 are the least"),
-        (torch.rand(50, 2, 1, 8, 8), "components are those of lines"),
+        (torch.rand(5, 2, 30), None, "10 sources are too few to find components: 20 are the least"),
+        (torch.rand(15, 2, 30), 31, "30 sources are too few to find components: 31 are the least"),
+        (torch.rand(50, 2, 30), -1, "number must be 1 or more, not -1"),
+        (torch.rand(50, 2, 1, 8, 8), None, "components are those of lines"),
+        (torch.rand(2, 30), None, "components are those of lines"),
     ],
-    ids=["few", "pictures"],
+    ids=["few", "fewer than components", "number", "pictures", "one mixture"],
 )
-def test_what_has_no_components_is_refused(sources, words):
+def test_what_has_no_components_is_refused(sources, number, words):
     with pytest.raises(ValueError, match=words):
-        find_components(separation(sources))
+        find_components(separation(sources), number)
 
 
 def test_sources_that_are_all_alike_are_one_component():

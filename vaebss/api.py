@@ -305,7 +305,6 @@ def adapt(
         >>> model.separate(mixtures).sources.shape
         torch.Size([10, 2, 1, 16, 16])
     """
-
     from vaebss.training.adapting import adapt as train
     from vaebss.training.presets import default_teacher
 

@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from vaebss.errors import counted
+from vaebss.errors import check_at_least, counted
 from vaebss.separation import Separation
 
 FEWEST = 20  # sources of which anything can be said
@@ -73,7 +73,7 @@ def find_components(found: Separation, number: int | None = None) -> Components:
         number: Number of components; by default one from 2 to 20 that follows from their silhouette.
 
     Raises:
-        ValueError: The sources are no lines, or too few.
+        ValueError: The sources are no lines of several mixtures, or too few; or `number` is below 1.
 
     Examples:
         >>> import torch
@@ -84,14 +84,17 @@ def find_components(found: Separation, number: int | None = None) -> Components:
         >>> find_components(found)
         Components(3 components, at most 2 together in 30 mixtures, silhouette 1.00)
     """
+    if number is not None:
+        check_at_least(1, number=number)
+    shape = found.sources.shape
+    if len(shape) < 3 or shape[2:].numel() != shape[-1]:
+        raise ValueError(f"components are those of lines (B, K, L), and sources have shape {tuple(shape)}")
     sources = found.sources.flatten(2).float().cpu()
-    if found.sources.shape[-1] != sources.shape[2]:
-        raise ValueError(f"components are those of lines, and sources have shape {tuple(found.sources.shape)}")
     areas = sources.sum(2)
     there = found.active.cpu() & (areas > 0)
     lines = sources[there]
-    if len(lines) < max(FEWEST, number or 0):
-        raise ValueError(f"{counted(len(lines), 'source')} are too few to find components: {FEWEST} are the least")
+    if len(lines) < (fewest := max(FEWEST, number or 0)):
+        raise ValueError(f"{counted(len(lines), 'source')} are too few to find components: {fewest} are the least")
     reach = lines.shape[1] // REACH
     some = lines[torch.linspace(0, len(lines) - 1, min(LINKED, len(lines))).long()]
     groups, silhouette = _linked(1 - correlations(some, some, reach)[0].numpy(), number)

@@ -16,12 +16,16 @@ FOREIGN = (  # warnings of Lightning that no user can act upon
 
 
 @contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Hide Lightning's notes on devices, its tips, and the warnings that no user can act upon; undone at the end."""
+def quiet_lightning(*others: str) -> Iterator[None]:
+    """Hide Lightning's notes on devices, its tips, and the warnings that no user can act upon; undone at the end.
+
+    Args:
+        others: Regular expressions of the beginnings of other warnings to hide.
+    """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        for message in FOREIGN:
+        for message in (*FOREIGN, *others):
             warnings.filterwarnings("ignore", message)
         for logger in loggers:
             logger.setLevel(logging.WARNING)

@@ -108,7 +108,7 @@ def quickly(monkeypatch) -> None:
     ("given", "words"),
     [
         (torch.rand(9, 16, 16), "the array holds 9 mixtures; 10 are the least to train on"),
-        (-torch.ones(20, 16, 16), "the array holds numbers below 0"),
+        (-torch.ones(20, 16, 16), "the array holds numbers below 0: set them to 0"),
         (
             torch.full((20, 16, 16), torch.nan),
             "the array holds NaN, infinity or numbers too large",
@@ -120,6 +120,26 @@ def quickly(monkeypatch) -> None:
 def test_what_cannot_be_adapted_to_is_refused_in_one_line(given, words):
     with pytest.raises(ValueError, match=rf"^{re.escape(words)}[^\n]*$"):
         vaebss.adapt(given)
+
+
+@pytest.mark.parametrize("minutes", [0, math.inf, math.nan])
+def test_a_time_that_is_none_is_refused(minutes):
+    with pytest.raises(ValueError, match=r"^minutes must be above 0"):
+        vaebss.adapt(mixtures(20, 16), minutes=minutes)
+
+
+def test_a_time_that_is_too_short_is_refused_without_options_of_commands():
+    teacher = vaebss.VAE(hidden_dims=(16, 8)).eval()
+    with pytest.raises(ValueError, match=r"^1e-05 minutes are too short to train on these mixtures: allow more$"):
+        vaebss.adapt(mixtures(20, 16), teacher, minutes=1e-5)
+
+
+def test_pictures_brighter_than_the_teacher_knows_get_no_advice_that_adapt_does_not_take(monkeypatch, recwarn):
+    quickly(monkeypatch)
+    given, teacher = mixtures(20, 28), vaebss.VAE(hidden_dims=(16, 8)).eval()
+    given[0, 0, 0] = 1.9
+    vaebss.adapt(given, teacher)
+    assert not [warning for warning in recwarn if "source_max" in str(warning.message)]
 
 
 def test_brightness_is_estimated_and_scales_with_the_mixtures():

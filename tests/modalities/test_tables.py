@@ -85,7 +85,12 @@ WRONG = {
     "short lines": ("1,2,3\n0,1,0\n", "may hold lines in rows or in columns"),
     "rows that differ in length": ("1,2,3\n0,1\n", "different numbers of cells"),
     "nothing": ("", "holds no table"),
-    "a number below 0": (text(headed(AXIS, [])).replace("\n0.", "\n-0."), "holds numbers below 0"),
+    "an axis alone": ("1,2,3,4,5\n", "holds no lines: its only row is the axis"),
+    "an axis alone in a column": ("1\n2\n3\n4\n5\n", "holds no lines: its only column is the axis"),
+    "a number below 0": (
+        text(headed(AXIS, [])).replace("\n0.", "\n-0."),
+        "holds numbers below 0: set them to 0, or add an offset",
+    ),
     "a number that is missing": (text(headed(AXIS, NAMES)).replace(str(VALUES[0, 0]), ""), "'' in row 2, column 2"),
 }
 

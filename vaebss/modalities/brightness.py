@@ -37,7 +37,7 @@ def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
     if not np.isfinite([lowest, highest]).all():
         raise FileError(f"{name} holds NaN, infinity or numbers too large for single precision")
     if lowest < 0:
-        raise FileError(f"{name} holds numbers below 0")
+        raise FileError(f"{name} holds numbers below 0: set them to 0, or add an offset first")
     if part[~light.any((1, 2, 3))].any():
         raise FileError(f"{name} holds images that are not black, but too dark for single precision")
     return torch.from_numpy(light)

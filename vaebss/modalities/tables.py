@@ -52,7 +52,7 @@ def read_table(path: Path, axes: str | None = None) -> tuple[np.ndarray, Table]:
         axes: "NW" if each row is a line, "WN" if each column is; by default as the axis tells.
 
     Raises:
-        FileError: A cell is no number, the rows differ in length, or nothing tells what is a line.
+        FileError: A cell is no number, the rows differ in length, nothing tells what is a line, or there is none.
     """
     if axes not in (None, "NW", "WN"):
         raise FileError(f"{path} is a table, whose axes are NW or WN, not {axes}")
@@ -70,6 +70,8 @@ def read_table(path: Path, axes: str | None = None) -> tuple[np.ndarray, Table]:
         numbers, cells = numbers.T, [list(column) for column in zip(*cells, strict=True)]
     top, left = _headed(numbers)
     values = numbers[top:, left:]
+    if not len(values):
+        raise FileError(f"{path} holds no lines: its only {'column' if columns else 'row'} is the axis")
     if values.shape[1] < SHORTEST:
         raise FileError(f"{path} holds lines of {values.shape[1]} points; {SHORTEST} are the least")
     for wrong in np.argwhere(np.isnan(values))[:1]:

@@ -160,7 +160,7 @@ class Separator(nn.Module, ABC):
         if self.bounded and mixture.max() > self.num_sources * self.source_scale * (1 + ROUNDING):
             warnings.warn(
                 f"Some pixels exceed {self.num_sources} x source_scale ({self.source_scale:g}). "
-                "They are split equally. Set source_max (--source-max) to change this.",
+                "They are split equally. Set source_max (--source-max; in remix.py --data.source_scale) to change it.",
                 stacklevel=4,  # separate, its no_grad, and whoever called it
             )
 

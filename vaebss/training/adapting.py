@@ -14,11 +14,12 @@ from torch import Tensor
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
+from vaebss.errors import check_above_zero
 from vaebss.modalities.appearance import estimated_scale, unit_of
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.quiet import quiet_lightning
-from vaebss.training.banks import BankMaker
+from vaebss.training.banks import BankMaker, TooLittleTimeError
 from vaebss.training.bar import RunBar
 from vaebss.training.blind_gain import BLIND_GAIN, BlindGain, monitor_of
 from vaebss.training.pace import set_steps, steps_until
@@ -30,7 +31,7 @@ from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
 
 
-@quiet_lightning()
+@quiet_lightning("Some pixels exceed")  # of the teacher, whose advice is an option that there is not
 def adapt(
     mixtures: Tensor,
     teacher: Separator | None,
@@ -52,14 +53,20 @@ def adapt(
         num_sources: Slots of the VAE.
 
     Raises:
-        ValueError: There are fewer than ten mixtures, or fewer steps than epochs; or steps and minutes are stated.
+        ValueError: There are fewer than ten mixtures, or fewer steps than epochs, or too few minutes; or steps and
+            minutes are stated.
     """
     end = time.monotonic() + 60 * (minutes or 0)
-    if minutes is not None and (steps is not None or minutes <= 0):
-        raise ValueError("minutes must be above 0, and steps chooses the same: state one of them")
+    if minutes is not None:
+        check_above_zero(minutes=minutes)
+        if steps is not None:
+            raise ValueError("minutes and steps choose the same: state one of them")
     system, data = build_student(mixtures, teacher, seed) if teacher else build_vae(mixtures, num_sources, seed)
     if minutes is not None:
-        steps = steps_until(end, system, data, epochs_of(data), bare_trainer)
+        try:
+            steps = steps_until(end, system, data, epochs_of(data), bare_trainer)
+        except TooLittleTimeError as error:
+            raise ValueError(f"{minutes:g} minutes are too short to train on these mixtures: allow more") from error
         print(f"{steps} steps fit into {minutes:g} minutes", flush=True)
     return train_system(system, data, progress, steps)
 

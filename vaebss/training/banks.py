@@ -33,6 +33,10 @@ from vaebss.training.checkpointing import ending_at_once
 TIMED_BATCHES = 2  # after which the time of a bank is known
 
 
+class TooLittleTimeError(ValueError):
+    """An error for a time in which a training cannot be done; the message names options of the commands."""
+
+
 class BankMaker:
     """The maker of the bank of each round: the first by the teacher, later ones by the student.
 
@@ -70,7 +74,8 @@ class BankMaker:
         """Separate the list of training mixtures, and keep the most confident estimates.
 
         Raises:
-            ValueError: It would take longer than until `end`; or no source was found.
+            TooLittleTimeError: It would take longer than until `end`.
+            ValueError: No source was found.
         """
         hparams, corpus = self.data.hparams, self.data.mixed_for(number)
         seen, batches = corpus.seen_by(separator), self.data.listed(self.watch is not None, corpus)
@@ -105,7 +110,7 @@ class BankMaker:
 
     def _check_end(self, began: float, seconds: float) -> None:
         if self.end is not None and began + seconds > self.end:
-            raise ValueError(
+            raise TooLittleTimeError(
                 f"the first bank alone takes {seconds / 60:.0f} minutes here: allow more minutes, or lower "
                 "--data.num_mixtures or --data.refine_steps"
             )

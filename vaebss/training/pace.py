@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import check_at_least
-from vaebss.training.banks import BankMaker
+from vaebss.training.banks import BankMaker, TooLittleTimeError
 
 TRIAL_STEPS = 1_000  # at most,
 TRIAL_SHARE = 0.03  # and for this share of the time
@@ -98,7 +98,7 @@ def steps_until(
         trainer: Makes a Trainer as the run's from further options.
 
     Raises:
-        ValueError: The time is too short for the first bank, or for a step in each epoch.
+        TooLittleTimeError: The time is too short for the first bank, or for a step in each epoch.
     """
     trial, watch = copy.deepcopy(model), Stopwatch(TRIAL_SHARE * (end - time.monotonic()))
     trying = trainer(max_epochs=1, callbacks=[watch], enable_progress_bar=False, num_sanity_val_steps=0)
@@ -113,7 +113,7 @@ def steps_until(
         left = end - time.monotonic() - (epochs + 1) * watch.rest - later_banks(trial, data, trying)
     steps = trying.strategy.broadcast(int(left / watch.step) // epochs * epochs)
     if steps < epochs:
-        raise ValueError(
+        raise TooLittleTimeError(
             f"the time is too short for {epochs} epochs, of a step each at least: allow more minutes, or fewer epochs "
             "(--trainer.max_epochs; of remix.py --data.epochs_per_round)"
         )
