@@ -153,10 +153,10 @@ def evaluate_blind(
     That takes four times as long as separating the mixtures. See docs/blind-score.md for how far it can be trusted.
 
     Args:
-        mixtures: twenty pictures or sounds at least, a tensor or an array as `separate` takes it; or sounds that last
-            as many windows of the model.
-        model: the name of a shipped model, the path of a checkpoint, or what `vaebss.load` returns.
-        sample_rate: samples a second of sounds; by default the model's.
+        mixtures: Twenty pictures or sounds or more, a tensor or an array as `separate` takes it; or sounds that are at
+            least twenty windows of the model long.
+        model: Name of a shipped model, path of a checkpoint, or a model that `vaebss.load` returned.
+        sample_rate: Sample rate of sounds in Hz; by default the model's.
 
     Returns:
         A BlindScore with the estimated mean quality in dB (`decibels`) and a range about it (`interval`), the gain over

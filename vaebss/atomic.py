@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     replaced, and what it points to stays; so do other names of the same file.
 
     Raises:
-        NoRoomError: the disk is full. PyTorch's writer says so by a RuntimeError.
+        NoRoomError: The disk is full. PyTorch's writer says so by a RuntimeError.
     """
     folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
     part = folder / path.name

@@ -52,7 +52,7 @@ def _checked(checkpoint: Any, path: str | Path) -> dict[str, Any]:
     """Return the contents of a checkpoint if its parts are of the right types.
 
     Raises:
-        CheckpointError: a part is missing or of another type, or the format is a newer one.
+        CheckpointError: A part is missing or of another type, or the format is a newer one.
     """
     foreign = f"{path} is not a checkpoint of vaebss"
     if not isinstance(checkpoint, dict) or not PARTS.keys() <= checkpoint.keys():
@@ -81,9 +81,9 @@ def load(path: str | Path) -> Separator:
     """Load a trained model, a VAE or a Masker, on the CPU and in eval mode.
 
     Args:
-        path: checkpoint written by scripts/fit.py or any Trainer; the name of a shipped model; a folder that `save`
-            wrote; or hf://owner/name, such a folder on the Hugging Face Hub; hf://owner/name@revision
-            is that folder at a branch, tag or commit.
+        path: Path of a checkpoint that scripts/fit.py or any Trainer wrote; name of a shipped model; path of a folder
+            that `save` wrote; hf://owner/name for such a folder on the Hugging Face Hub; or hf://owner/name@revision
+            for that folder at a branch, tag or commit.
 
     Raises:
         CheckpointError: The model is missing or cannot be opened safely.
@@ -104,12 +104,12 @@ def for_lightning(path: str | Path, kind: type, key: str) -> io.BytesIO:
     but the weights and the hyper-parameters.
 
     Args:
-        path: as of `load`.
-        kind: class of the LightningModule or LightningDataModule to make.
-        key: name under which the checkpoint holds its hyper-parameters.
+        path: Path or name of the checkpoint, as `load` takes it.
+        kind: Class of the LightningModule or LightningDataModule to make.
+        key: Name under which the checkpoint holds its hyper-parameters.
 
     Raises:
-        CheckpointError: the file is not one of vaebss, holds another module, or lacks the hyper-parameters.
+        CheckpointError: The file is not one of vaebss, holds another module, or lacks the hyper-parameters.
     """
     checkpoint = read(path)
     build(checkpoint, path)
@@ -179,7 +179,7 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
     """Return the model of a checkpoint that `read` returned, on the CPU and in eval mode.
 
     Raises:
-        CheckpointError: the options, the weights and the modality do not fit each other, or weights are not finite.
+        CheckpointError: The options, the weights and the modality do not fit each other, or weights are not finite.
     """
     kind = MODELS[checkpoint["model_class"]]
     known = inspect.signature(kind).parameters

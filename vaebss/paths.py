@@ -7,7 +7,7 @@ def expanded(path: str | Path) -> Path:
     """Replace a leading `~` by the user's home folder.
 
     Raises:
-        ValueError: there is no such user; the message is one line.
+        ValueError: The user does not exist; the message is one line.
     """
     try:
         return Path(path).expanduser()

@@ -23,7 +23,7 @@ def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
     Of 8 bits or, where it is grey, 16.
 
     Raises:
-        ValueError: it is no picture.
+        ValueError: The tensor is no picture.
     """
     image = channels_first(image[None])[0]
     if image.ndim != 3 or len(image) not in MODES:

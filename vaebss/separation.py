@@ -188,7 +188,7 @@ def mask(estimates: Tensor, mixture: Tensor, brightest: float = math.inf, expone
         mixture: (B, C, H, W), non-negative.
         brightest: Largest value of a source's pixel. A pixel of the mixture above K times this value is divided
             evenly.
-        exponent: p, see `add_up`. If it is not 1, `brightest` is ignored.
+        exponent: Exponent p, see `add_up`. If it is not 1, `brightest` is ignored.
 
     Returns:
         Masked estimates, (B, K, C, H, W). Where all estimates are 0, each slot gets an equal share of the mixture.
@@ -214,7 +214,7 @@ def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tens
     Args:
         estimates: (B, K, C, H, W), non-negative.
         mixture: (B, C, H, W), non-negative, the weights of the average.
-        exponent: p, see `add_up`; shares and weights are those of p-th powers.
+        exponent: Exponent p, see `add_up`; shares and weights are those of p-th powers.
 
     Returns:
         Sharpness (B,), from 1 / K (equal shares everywhere) to 1 (one slot in each pixel); 1 for silence.

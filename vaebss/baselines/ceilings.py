@@ -43,7 +43,7 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, exponent: float = 1.0) ->
     Args:
         mixture: (B, C, H, W), the sum of the sources.
         sources: (B, M, C, H, W), non-negative.
-        exponent: p; shares are those of p-th powers.
+        exponent: Exponent p; shares are those of p-th powers.
 
     Returns:
         Estimates of the sources, (B, M, C, H, W).

@@ -212,7 +212,7 @@ def run_comparison(
     """Train and score all methods of a plan.
 
     Args:
-        plan: What is compared.
+        plan: Plan of the comparison.
         on_result: Called after each method with what has been found so far, which it may save.
         say: Called with lines that tell what is being done.
     """

@@ -59,7 +59,7 @@ class GLO(Separator):
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.
         output: Output function of the decoder, see VAE.
-        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        exponent: Exponent p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
         seed: Random seed of the initial latents.
     """
 

@@ -54,7 +54,7 @@ class MCR(Separator):
         """Learn the library (N, L) from lines (B, L).
 
         Raises:
-            ValueError: pyMCR is missing; the message says how to install it.
+            ValueError: The package pyMCR is missing; the message says how to install it.
         """
         try:
             from pymcr.constraints import ConstraintNonneg

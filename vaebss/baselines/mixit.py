@@ -58,7 +58,7 @@ class MixIT(Separator):
         hidden_dims: Widths of the network's layers, before they are mirrored.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.
-        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        exponent: Exponent p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class MixITTraining(LightningModule):
 
         Args:
             outputs: (B, 2 K, C, H, W), for the picture of x1 + x2.
-            first: x1, (B, C, H, W).
-            second: x2, (B, C, H, W).
+            first: First mixture x1, (B, C, H, W).
+            second: Second mixture x2, (B, C, H, W).
         """
         with torch.autocast(outputs.device.type, enabled=False):
             if self.model.exponent == 1:

@@ -24,7 +24,7 @@ class SpectralNMF(Separator):
         steps: Number of updates.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.
-        exponent: p; the p-th powers of pictures, which add up, are factorised.
+        exponent: Exponent p; the p-th powers of pictures, which add up, are factorised.
         seed: Random seed of the initial spectra and courses.
     """
 

@@ -244,7 +244,7 @@ def measure_speed(
     """Measure all workloads on pairs of digits.
 
     Args:
-        digits: What is mixed; speed does not depend on it.
+        digits: Corpus of the mixtures; speed does not depend on it.
         rounds: Turns of every workload.
         steps: Training steps of a turn.
         epochs: Epochs that `scripts/fit.py` takes by default.

@@ -18,7 +18,7 @@ class Trivial(Separator):
         num_sources: K.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.
-        exponent: p; shares are those of the mixture's p-th power.
+        exponent: Exponent p; shares are those of the mixture's p-th power.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ class OutputFolder:
         of_all: Those of the files `OF_ALL` that are to be written.
 
     Raises:
-        FileError: what lies there as the list, or as one of `of_all`, was not written by this program.
-        OSError: the folder cannot be made or read.
+        FileError: The list, or one of the files `of_all`, was not written by this program.
+        OSError: The folder cannot be made or read.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path], shared: bool = False, of_all: Iterable[str] = (SHEET,)):
@@ -124,11 +124,12 @@ class OutputFolder:
         """Have files of these names written: all of them, or none.
 
         Args:
-            names: of sources, as `SOURCE` has them.
-            save: writes a file to each of as many paths.
+            names: Names of sources' files, as `SOURCE` matches them.
+            save: Function that writes one file to each of the paths that it is given.
 
         Raises:
-            FileError: as `place`; or another input of this run has written such a name; or a file cannot be written.
+            FileError: A path is refused by `place`, another input of this run has written such a name, or a file cannot
+                be written.
         """
         if taken := self.placed.intersection(names):
             raise FileError(f"{self.folder / min(taken)} holds a source of another input: rename one of them")
@@ -222,7 +223,7 @@ def _read(path: Path) -> list[Row]:
     """Read the rows of a list.
 
     Raises:
-        FileError: this program did not write it.
+        FileError: The file was not written by this program.
     """
     foreign = f"{path} is there already, and not a list that this version has written: choose another --out"
     try:
@@ -254,12 +255,12 @@ class SourceWriter:
     sources, one for their second ones and so on, where the input is an array and so are they.
 
     Args:
-        output: the folder they go to.
-        path: of the input.
-        stem: how their names begin.
-        suffix: how they end.
-        several: whether the input may hold several mixtures, which are numbered then.
-        rows: whether they are rows of an array.
+        output: Folder that the files are written to.
+        path: Path of the input.
+        stem: Beginning of the files' names.
+        suffix: Suffix of the files' names.
+        several: Whether the input may hold several mixtures, which are then numbered.
+        rows: Whether the mixtures are rows of an array.
     """
 
     def __init__(self, output: OutputFolder, path: Path, stem: str, suffix: str, several: bool, rows: bool):
@@ -272,7 +273,7 @@ class SourceWriter:
         """Write what was found in a part, sources first, and return the names of its mixtures.
 
         Raises:
-            FileError: as `OutputFolder.write` and the modality do.
+            FileError: A file cannot be written, see `OutputFolder.write` and the modality.
         """
         names = [self._name(self.seen + number) for number in range(len(found))]
         self.seen, self.most = self.seen + len(found), max(self.most, int(found.count.max()))

@@ -83,7 +83,7 @@ def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
     """Return all options in a checkpoint's `config`, by their full names.
 
     Raises:
-        CheckpointError: it is not a mapping in YAML.
+        CheckpointError: The options are not a mapping in YAML.
     """
     try:
         text = str(reduce(lambda text, moved: text.replace(*moved), MOVED.items(), checkpoint["config"]))
@@ -100,7 +100,7 @@ def importable(options: dict[str, Any]) -> dict[str, str]:
     """Return the names of those options whose values may have something imported, each with that part of the value.
 
     Args:
-        options: values by their full names, such as "trainer.profiler".
+        options: Values of options by their full names, such as "trainer.profiler".
     """
     own = {name for name in ("data.source",) if isinstance(options.get(name), str) and is_class(options[name])}
     strict = {name: name.startswith("trainer.") or name in SECTIONS or name in own for name in options}
@@ -185,9 +185,9 @@ def flatten(options: dict[str, Any], whole: Iterable[str] = (), prefix: str = ""
     """Name nested options in full: {"a": {"b": 1}} -> {"a.b": 1}.
 
     Args:
-        options: to flatten.
-        whole: full names of options whose values stay as they are, even dicts.
-        prefix: of all names.
+        options: Nested options to flatten.
+        whole: Full names of options whose values stay as they are, even dicts.
+        prefix: Prefix of all names.
     """
     flat: dict[str, Any] = {}
     for name, value in options.items():

@@ -39,8 +39,8 @@ class RunFolder:
     """Where a run keeps what it makes: a folder of its own, which no other run can have taken in the meantime.
 
     Args:
-        root: folder of the logs; by default the working directory.
-        ckpt: checkpoint of a run to resume, whose folder it is then.
+        root: Folder of the logs; by default the working directory.
+        ckpt: Path of the checkpoint of a run to resume, whose folder is used again.
     """
 
     def __init__(self, root: str | None = None, ckpt: str | None = None):
@@ -89,9 +89,9 @@ class Run:
     """What a training command does with its trainer.
 
     Args:
-        command: its name.
-        trainer: with RunCheckpoints among its callbacks.
-        folder: of the run.
+        command: Name of the command.
+        trainer: Trainer with RunCheckpoints among its callbacks.
+        folder: Folder of the run.
     """
 
     def __init__(self, command: str, trainer: Trainer, folder: RunFolder):
@@ -113,7 +113,7 @@ class Run:
             print(line, flush=True)
 
     def prepare(self, data: LightningDataModule) -> None:
-        """What is wrong with the data is said before there is a run."""
+        """Prepare the data, so that errors in them are reported before the run begins."""
         end_with_main_process()
         if self.trainer.is_global_zero:
             data.prepare_data()
@@ -155,7 +155,8 @@ class Run:
         self._tell(data.hparams, data.corpus.has_truth)
 
     def _tell(self, options: Mapping[str, Any], scored: bool) -> None:
-        """Where the result is, and what can be done with it: of given mixtures few know the sources."""
+        """Print where the result is and what can be done with it; a test is proposed only where true sources are
+        known."""
         last = self.checkpoints.last_path
         best = last.with_name("best.ckpt")
         if not last.is_file():

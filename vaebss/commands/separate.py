@@ -82,7 +82,7 @@ def share_of(shard: str | None) -> slice:
     """Return which of all files a share such as "3/16" takes; None takes all.
 
     Raises:
-        ValueError: it is no share.
+        ValueError: The text is no share.
     """
     number, _, shares = ("1/1" if shard is None else shard).partition("/")
     if not (number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
@@ -164,7 +164,7 @@ def load_model(ckpt: str, options: Any) -> "Separator":
     """Load a model that can take the options.
 
     Raises:
-        ValueError: it cannot be loaded, or lacks an option.
+        ValueError: The model cannot be loaded, or lacks an option.
     """
     from vaebss.checkpoints import load
     from vaebss.hardware import one_device

@@ -32,11 +32,11 @@ class TeacherCLI(FitCLI):
 
     Args:
         path: File of options, or None.
-        corpus: What is mixed.
+        corpus: Corpus of the training mixtures.
         typed: Further arguments.
 
     Raises:
-        ValueError: the file is broken, or fit.py has no such options.
+        ValueError: The file is broken, or fit.py has no such options.
     """
 
     parser_type = TeacherParser

@@ -105,8 +105,8 @@ def call(command: str, *args: object) -> str:
 
 
 def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
-    """The exit code that `main` answers, 0 if none; an expected error is one line on stderr and code 2, or whole where
-    TRACEBACK is set."""
+    """Run a command and return its exit code, 0 if `main` returns none. An expected error is one line on stderr and
+    code 2; it is raised whole if TRACEBACK is set."""
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
     try:
         with quiet_lightning(), plain_warnings(command):

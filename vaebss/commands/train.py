@@ -59,7 +59,7 @@ class TrainParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, with our errors; a command's own options come before Lightning's.
 
     Attributes:
-        corpus: What is mixed, which was opened while options were parsed, and which the data module takes as it is.
+        corpus: Corpus of the training data, opened while options are parsed; the data module uses it as it is.
     """
 
     corpus: Corpus | None = None

@@ -16,8 +16,8 @@ class Conditions:
     """How loud sources are and how noisy mixtures, drawn for each from its plan: the same mixture is always the same.
 
     Attributes:
-        gains: least and most that a source is multiplied by.
-        noise: standard deviation of what is added to every value of a mixture, which stays 0 or above.
+        gains: Least and greatest factor that a source is multiplied by.
+        noise: Standard deviation of the noise that is added to every value of a mixture; values below 0 become 0.
     """
 
     gains: tuple[float, float] = (1.0, 1.0)

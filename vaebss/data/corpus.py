@@ -121,7 +121,7 @@ class Corpus(ABC):
         Args:
             split: Split whose signals are mixed.
             modality: Pictures the mixtures; by default the corpus' own.
-            truth: Whether batches hold `sources` and `count`, for scores alone; by default those of training do not.
+            truth: Whether batches hold `sources` and `count`, for scores alone; by default training batches do not.
         """
 
     def sample_mixtures(self, num_mixed: float) -> Tensor | None:

@@ -47,7 +47,7 @@ class MNISTMixtures(LightningDataModule):
         corpus: Options of `open_corpus`: what is mixed.
 
     Attributes:
-        corpus: What is mixed.
+        corpus: Corpus of the signals or mixtures.
         modality: How mixtures are pictured; by default at their own size.
         counts: Fewest and most sources of a mixture.
 
@@ -167,7 +167,7 @@ class MNISTMixtures(LightningDataModule):
 
         Args:
             truth: Whether batches hold the sources, where they are known, for scores alone.
-            corpus: What is mixed; by default that of all other mixtures.
+            corpus: Corpus to draw mixtures from; by default that of all other mixtures.
         """
         corpus = corpus or self.corpus
         plan: Any = self._training_list(corpus)

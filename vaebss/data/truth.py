@@ -31,7 +31,7 @@ def paired(path: str | Path, mixtures: str | Path, suffixes: tuple[str, ...] = K
     (`01.png` belongs to `mixture_1.png`). Otherwise they stay in the order of their names.
 
     Raises:
-        FileError: there are none.
+        FileError: The path holds no such files.
     """
     files, others = find(path, True, suffixes), find(mixtures, True, suffixes)
     for key in (str, _numbers):
@@ -63,13 +63,13 @@ def check_sums(
     without a likeness to any of the sources. Of a source that belongs to another mixture it holds the negative.
 
     Args:
-        paths: what the user named: the mixtures, then the sources.
-        files: the files of each.
-        known: each mixture (*S) with its sources (M, *S). Pictures may have been clipped at white.
-        any_gain: whether a mixture may be louder or softer than the sum, as recordings may.
+        paths: Paths that the user named: the mixtures, then the sources.
+        files: Paths of the files of each.
+        known: Pairs of a mixture (*S) and its sources (M, *S). Pictures may have been clipped at white.
+        any_gain: Whether a mixture may be louder or softer than the sum, as recordings may.
 
     Raises:
-        FileError: there is one that does not add up; the first is named.
+        FileError: A mixture is not the sum of its sources; the message names the first.
     """
     for number, (mixture, sources) in enumerate(known):
         parts = mixture.flatten().float(), sources.flatten(1).float()

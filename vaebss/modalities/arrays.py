@@ -24,14 +24,14 @@ def as_images(
     """Read images that a user has, a tensor or an array, as (N, C, H, W), by the rules for files of arrays.
 
     Args:
-        signals: a tensor or an array.
-        axes: its axes, see `axes_of`.
-        lines: whether a row of numbers is a picture of one line.
-        white: number that stands for white; by default the type's own, see `white_of`.
-        background: brightness that shows through what is transparent.
+        signals: Tensor or array of one picture or several.
+        axes: Letters of the array's axes, see `axes_of`.
+        lines: Whether a row of numbers is a picture of one line.
+        white: Number that stands for white; by default the white of the array's type, see `white_of`.
+        background: Brightness that shows through transparent pixels.
 
     Raises:
-        FileError: as `read_images`.
+        FileError: The array is refused, as `read_images` refuses one in a file.
     """
     check_no_mask(signals)
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"

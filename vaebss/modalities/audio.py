@@ -46,21 +46,23 @@ class Audio(Modality):
     The mean of several channels is pictured, and every channel has its shares.
 
     Args:
-        rate: samples a second.
+        rate: Sample rate in Hz.
         samples: T of the signals whose pictures are of `shape`. Others may be longer or shorter: W follows T.
-        window: samples of a Hann window, twice the number F of bins; the spectrum's topmost bin is not pictured.
-        hop: samples from one frame to the next.
+        window: Length of a Hann window in samples, twice the number F of bins; the spectrum's topmost bin is not
+            pictured.
+        hop: Number of samples from one frame to the next.
         bands: H, F at most. One for each bin up to `linear_hz`, from there evenly in log frequency, though never
             closer than one for each bin. They are triangles that sum to 1 in every bin.
-        linear_hz: up to where every bin has a band of its own.
-        pooled: frames averaged into one.
-        compression: exponent of magnitudes, 1 for none.
-        add: what of the sources adds up to the mixture's, "energies" or (as in the paper) "magnitudes".
-        level: root mean square that separators know of mixtures, see `levelling`.
-        voices: whether separators give each voice a slot of its own. Else windows' slots are linked by how they sound.
+        linear_hz: Frequency in Hz up to which every bin has a band of its own.
+        pooled: Number of frames that are averaged into one.
+        compression: Exponent of magnitudes; 1 for no compression.
+        add: Quantity of the sources that adds up to the mixture's, "energies" or (as in the paper) "magnitudes".
+        level: Root mean square of the mixtures that separators were trained on, see `levelling`.
+        voices: Whether separators give each voice a slot of its own. Otherwise the slots of windows are linked by their
+            timbre.
 
     Raises:
-        ValueError: fewer bands than `linear_hz` asks for, or more than bins; no level.
+        ValueError: There are fewer bands than `linear_hz` asks for, or more than bins; or there is no level.
     """
 
     kind: ClassVar[str] = "audio"
@@ -196,8 +198,9 @@ class Audio(Modality):
         """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike.
 
         Args:
-            found: Parts of windows.
-            agreement: See `slot_linking.agreement`, for windows of which each follows the one before.
+            found: Separation of the windows.
+            agreement: Agreement of the slots of consecutive windows, see `slot_linking.agreement`; None for windows
+                that do not follow each other.
         """
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
@@ -228,8 +231,8 @@ class Audio(Modality):
         """Read the sound of a file, (C, T) float32, at `rate` and without its offset; warn if the file breaks off.
 
         Raises:
-            FileError: the file is broken or empty, or its sound is not finite.
-            ImportError: soundfile is not installed.
+            FileError: The file is broken or empty, or its sound is not finite.
+            ImportError: The package soundfile is not installed.
         """
         sound, rate = _read(path)
         centred = sound - resampling.offset_of(resampling.moments(sound), sound.shape[1])
@@ -239,13 +242,13 @@ class Audio(Modality):
         """Write a signal (T,) or (C, T) as WAV of 32-bit floats, in which nothing is clipped, or FLAC of 24 bits.
 
         Args:
-            signal: floats, of which FLAC holds those from -1 to 1.
-            path: the suffix says which.
-            rate: samples a second, by default the own.
+            signal: Floats of any size for WAV, from -1 to 1 for FLAC.
+            path: Path of the file; its suffix, .wav or .flac, names the format.
+            rate: Sample rate of the signal in Hz; by default the modality's.
 
         Raises:
-            FileError: the file cannot be written.
-            ImportError: soundfile is not installed.
+            FileError: The file cannot be written.
+            ImportError: The package soundfile is not installed.
         """
         sound_files.write(signal.float().cpu(), path, rate or self.rate)
 

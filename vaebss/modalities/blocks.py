@@ -15,10 +15,10 @@ def segments(blocks: Iterable[Tensor], step: int, before: int = 0, after: int = 
     """Cut a stream anew, into segments that overlap.
 
     Args:
-        blocks: parts of a signal (..., T) in their order, each (..., n) with n of 1 or more.
-        step: samples from the start of one segment to the start of the next.
-        before: samples that each segment repeats from before its start; zeros lie before the signal.
-        after: samples that each segment adds after its end; zeros lie after the signal.
+        blocks: Parts of a signal (..., T) in their order, each (..., n) with n of 1 or more.
+        step: Number of samples from the start of one segment to the start of the next.
+        before: Number of samples that each segment repeats from before its start; zeros lie before the signal.
+        after: Number of samples that each segment adds after its end; zeros lie after the signal.
 
     Yields:
         Segments (..., before + n + after), where n is `step`, or what is left in the last one.

@@ -29,7 +29,7 @@ def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
     """Convert numbers (N, C, H, W) to float32 of 0 or more, with `white` as 1.
 
     Raises:
-        FileError: something else than rounding would come of that.
+        FileError: A number is negative or not finite, or single precision would do more to it than round it.
     """
     with np.errstate(over="ignore"):
         light = np.divide(part, white, dtype=np.result_type(part.dtype, np.float32)).astype(np.float32, copy=False)

@@ -26,12 +26,12 @@ def find(path: str | Path, nested: bool = False, suffixes: tuple[str, ...] = KIN
     Tables in a folder of other files are left out, for they are lists and no mixtures.
 
     Args:
-        path: a file, a folder, or one array of an archive as `file.npz[name]`; `~` is the user's home.
-        nested: also those in folders below, by path.
-        suffixes: that are known.
+        path: Path of a file, of a folder, or of one array of an archive as `file.npz[name]`; `~` is the user's home.
+        nested: Whether files in folders below are found too, sorted by path.
+        suffixes: Suffixes of the files to find.
 
     Raises:
-        FileError: there is nothing there, or nothing that is known.
+        FileError: The path does not exist, or holds no file with one of the suffixes.
     """
     with reading(path):
         path = expanded(path)
@@ -79,7 +79,8 @@ def is_array(path: Path) -> bool:
 
 
 def each_array(path: Path) -> list[Path]:
-    """Each array of an archive of several as a path of its own; any other path as it is, broken ones too."""
+    """Return a path for each array of an archive of several arrays, or the path itself for any other file, also a
+    broken one."""
     names: list[str] = []
     with suppress(FileError):  # which is told of where it is read
         names = list(arrays_in(path)) if path.suffix.lower() == ".npz" else []
@@ -87,7 +88,7 @@ def each_array(path: Path) -> list[Path]:
 
 
 def arrays_in(file: Path) -> Any:
-    """The arrays of a file by their names, to be read when they are looked up; of a single one the name is empty."""
+    """Return the arrays of a file by their names, read when they are looked up. The name of a single array is empty."""
     with reading(file):
         loaded: Any = np.load(file, mmap_mode="r", allow_pickle=False)
     return {"": loaded} if isinstance(loaded, np.ndarray) else loaded

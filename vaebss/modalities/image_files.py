@@ -52,11 +52,11 @@ def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
     They are float16, or float32 if float16 would do more to a number than round it in its eleventh bit.
 
     Args:
-        files: one at least.
-        options: those of `read_held`.
+        files: Paths of one file or more.
+        options: Keyword arguments of `read_held`.
 
     Raises:
-        FileError: a file is broken, or its images differ in shape from the others.
+        FileError: A file is broken, or its images differ in shape from the others.
     """
     parts: list[Tensor] = []
     for file in files:
@@ -90,20 +90,22 @@ def read_held(
     as they are. Other integers are refused unless `white` is stated.
 
     Args:
-        path: an image, of which every frame is one; an array of shape (H, W), (N, H, W) or (N, C, H, W), C being 1 or
-            3, or with channels last, 2 and 4 then being with alpha; an archive of arrays, or one as `file.npz[name]`.
-        at_once: most images in a part, fewer of large ones; arrays are read part by part.
-        invert: what is transparent is on white, for dark ink, not on black. The images are not inverted themselves.
-        white: the number that stands for white, by which all are divided.
-        lines: an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds one. A
-            table always holds lines, see `tables.read_table`.
-        axes: the axes of an array, such as HWN; by default its shape tells, see `arrays.axes_of`.
+        path: Path of an image, of which every frame is read; of an array of shape (H, W), (N, H, W) or (N, C, H, W)
+            with 1 or 3 channels, or with channels last, where 2 or 4 include alpha; of an archive of arrays; or of one
+            array of an archive as `file.npz[name]`.
+        at_once: Largest number of images in a part, fewer of large ones; arrays are read part by part.
+        invert: Whether the images show dark ink, so that transparent pixels lie on white and not on black. The images
+            are not inverted themselves.
+        white: Number that stands for white; all numbers are divided by it.
+        lines: Whether an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds
+            one. A table always holds lines, see `tables.read_table`.
+        axes: Letters of an array's axes, such as HWN; by default its shape tells, see `arrays.axes_of`.
 
     Yields:
         A part, and how the file holds it.
 
     Raises:
-        FileError: broken; or of a shape, type or numbers that might mean something else than what would be read.
+        FileError: The file is broken, or its shape, type or numbers are ambiguous.
     """
     if white is not None and not 0 < white < np.inf:
         raise ValueError(f"white must be a number above 0, not {white}")

@@ -42,7 +42,7 @@ def frames_of(path: Path) -> list[tuple[str, np.ndarray, str]]:
     """Return a name, arrays (N, C, H, W) of the frames, those of one size together, and the axes of one frame.
 
     Raises:
-        FileError: the file is broken, too large, or would be read otherwise than it is written.
+        FileError: The file is broken or too large, or its contents would be misread.
     """
     with reading(path), _bounded(path):
         numbers, wide = tiff.wide_pages(path, Image.MAX_IMAGE_PIXELS) if tiff.is_tiff(path) else (None, {})
@@ -99,6 +99,7 @@ def _pixels(path: Path, image: Any, frame: int, palette: bool) -> np.ndarray:
 
 
 def _greyed(images: np.ndarray) -> np.ndarray:
-    """(N, H, W, 4) from a palette, with 2 channels if all that is not transparent is grey."""
+    """Return images (N, H, W, 4) that had a palette; with 2 channels, grey and alpha, if all visible pixels are
+    grey."""
     seen = images[images[..., 3] > 0]
     return images[..., 2:] if (seen[:, :3] == seen[:, :1]).all() else images

@@ -40,11 +40,12 @@ class Pictures(Part):
     Their sources are computed one by one as they are written, for large pictures take much memory.
 
     Args:
-        images: how they are seen.
-        whole: (N, C, h, w).
-        write: writes pictures (N, C, h, w), as they look in the file, to a path; N is 1 but for arrays.
-        suffix: of the files that hold as much as this one does.
-        rows: whether they are rows of one array.
+        images: Modality that pictures the images for a separator.
+        whole: Pictures of the file, (N, C, h, w).
+        write: Function that writes pictures (N, C, h, w), as they look in the file, to a path; N is 1 except for
+            arrays.
+        suffix: Suffix of files that hold as much as the pictures' file does.
+        rows: Whether the pictures are rows of one array.
 
     Attributes:
         signals: (N, C, h', w'), the pictures, large ones `thinned`.
@@ -88,11 +89,11 @@ class Images(Modality):
 
     Args:
         shape: (C, H, W) that the separator sees.
-        gain: what a picture is multiplied by to be as bright as the separator's mixtures.
-        invert: whether files show dark sources on white.
-        white: number that stands for white in files of numbers.
-        axes: axes of arrays, see `arrays.axes_of`.
-        unit: number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
+        gain: Factor that makes a picture as bright as the separator's mixtures.
+        invert: Whether files show dark sources on white.
+        white: Number that stands for white in files of numbers.
+        axes: Letters of the axes of arrays, see `arrays.axes_of`.
+        unit: Number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
     """
 
     kind = "images"
@@ -130,7 +131,7 @@ class Images(Modality):
         """Build the pictures that a separator sees of a user's own, see `registry.modality_of`.
 
         Raises:
-            ValueError: a number is not above 0.
+            ValueError: A number is not above 0.
         """
         check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
         unit = 1.0 if white else separator.modality.get("unit", 1.0)
@@ -263,8 +264,9 @@ def brightest(mixtures: Tensor) -> float:
 
 
 def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Images:
-    """How a separator of any size sees mixtures (N, C, h, w), whose sources reach `source_scale`: at its own size, and
-    as bright as those that it was taught on, where it knows how bright these were and averaging made them darker."""
+    """Return the modality through which a separator sees mixtures (N, C, h, w) whose sources reach `source_scale`. It
+    resizes them to the separator's size. If the separator knows how bright its training sources were, it also undoes
+    the darkening that averaging causes."""
     plain = Images(separator.image_shape)
     darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK) if separator.bounded else 1.0
     return Images(separator.image_shape, separator.source_scale / source_scale * darker)

@@ -27,7 +27,7 @@ class UserSignals(NamedTuple):
     """Signals that a user has, and the way back.
 
     Attributes:
-        signals: (B, *S).
+        signals: Mixtures, (B, *S).
         restore: Function that brings sources (B, K, *S) to the shape of the user's array, with K after B, or first if
             the array has no B.
         several: Whether the user's array has a B; otherwise it is one signal.
@@ -93,12 +93,12 @@ class Modality(ABC):
         dims: Number of dimensions S of a signal.
         audible: Whether signals are sounds.
         shape: (C, H, W) of a picture.
-        exponent: p; pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
+        exponent: Exponent p; pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
         frequencies: Centre of each row of a picture in hertz, if rows are bands of frequencies.
         voices: Whether slots hold the same voices in all windows of a signal; otherwise they have to be linked.
         has_white: Whether signals have a white, a background and a brightest value of a source, which users may state.
         metrics: Metrics of estimated signals, the main one first.
-        gain: What signals are multiplied by before they are pictured, to be as bright as the separator's mixtures.
+        gain: Factor that makes signals as bright as the separator's mixtures before they are pictured.
         teachers: Names of the shipped models that teach students of this modality, in the order of their slots.
     """
 
@@ -198,20 +198,20 @@ class Modality(ABC):
         """Read signals that a user has, a tensor or an array of one signal or many, as (B, *S).
 
         Args:
-            signals: a tensor or an array.
-            sample_rate: samples a second of sound; None is the modality's own.
-            channels: which axis of one sound holds its channels; None is no axis.
+            signals: Tensor or array of one signal or several.
+            sample_rate: Sample rate of sounds in Hz; None for the modality's own.
+            channels: Place of the axis of one sound that holds its channels; None if there is no such axis.
 
         Raises:
-            ValueError: they are no signals; the message is one line.
+            ValueError: The signals cannot be read as this modality; the message is one line.
         """
         raise ValueError(f"{self.plural} cannot be read from arrays")
 
     def opened(self, path: Path) -> UserSignals:
-        """Read a file whole; the answer is that of `taken`, as if the file's contents had been an array.
+        """Read a file whole; the answer is that of `from_user`, as if the file's contents had been an array.
 
         Raises:
-            FileError: it cannot be read; the message is one line that names it.
+            FileError: The file cannot be read; the message is one line that names it.
         """
         raise FileError(f"{path}: {self.plural} cannot be read from files")
 
@@ -219,8 +219,8 @@ class Modality(ABC):
         """Tell how signals (N, *S) look: `invert` and `source_max`, or nothing of signals that have no white.
 
         Args:
-            signals: some of a user's mixtures, read as this modality reads them.
-            invert: whether they are dark on white, where the user has said so; they are inverted already then.
+            signals: Some of a user's mixtures, read as this modality reads them.
+            invert: Whether the mixtures were dark on white before they were inverted; None if the user has not said so.
         """
         return {}
 
@@ -245,7 +245,7 @@ class Modality(ABC):
         """Read the signals of a file in parts.
 
         Raises:
-            FileError: it cannot be read; the message is one line that names it.
+            FileError: The file cannot be read; the message is one line that names it.
         """
         raise FileError(f"{path}: {self.plural} cannot be read from files")
 

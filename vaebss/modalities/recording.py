@@ -44,8 +44,8 @@ class Recording(Part):
         signals: (1, C, T'), the first seconds, `SHOWN` at most, at the separator's rate.
 
     Raises:
-        FileError: the file is broken or empty, or its sound is not finite.
-        ImportError: soundfile is not installed.
+        FileError: The file is broken or empty, or its sound is not finite.
+        ImportError: The package soundfile is not installed.
     """
 
     def __init__(self, path: Path, modality: Modality, spectrogram: Spectrogram, samples: int, level: float):

@@ -46,9 +46,9 @@ def highs(parts: Iterable[Tensor], window: int, hop: int) -> Tensor:
     """Measure each part's share of the energy of the highs of all parts, moment by moment.
 
     Args:
-        parts: blocks (K, C, n) of parts (K, C, T).
-        window: samples of a moment.
-        hop: samples from one moment to the next.
+        parts: Blocks (K, C, n) of parts (K, C, T).
+        window: Number of samples that each moment covers.
+        hop: Number of samples from one moment to the next.
 
     Returns:
         (K, N), N = 1 + T // hop; the shares of a moment add up to 1.
@@ -80,12 +80,12 @@ def restored(
     What the parts' own rate cannot carry is shared out among them.
 
     Args:
-        sound: blocks (C, n) of the sound (C, T).
-        parts: blocks (K, C, n) of its parts (K, C, T') at the `own` rate.
+        sound: Blocks (C, n) of the sound (C, T).
+        parts: Blocks (K, C, n) of its parts (K, C, T') at the rate `own`.
         shares: (K, N), each part's share of what is missing, at N moments evenly over the sound, see `highs`.
-        samples: T.
-        rate: samples a second of the sound.
-        own: samples a second of the parts.
+        samples: Number T of samples of the sound.
+        rate: Sample rate of the sound in Hz.
+        own: Sample rate of the parts in Hz.
 
     Yields:
         Blocks (K, C, n) of the parts (K, C, T).

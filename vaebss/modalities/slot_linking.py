@@ -66,8 +66,8 @@ def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) ->
     agree with those of the windows beside (the Viterbi algorithm finds the best sequence). Voices are then heard anew.
 
     Args:
-        energies: of the bands of what each slot of each window holds, (N, K, H), 0 or more.
-        active: which hold a source, (N, K).
+        energies: Energies of the bands of each slot of each window, (N, K, H), 0 or more.
+        active: Mask of the slots that hold a source, (N, K) bool.
         agreement: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
             do not follow each other.
 
@@ -95,8 +95,8 @@ def timbres(energies: Tensor, number: int) -> Tensor:
     """Cluster sounds by the outlines of their spectra, whatever their pitch: k-means.
 
     Args:
-        energies: of the bands of each sound, (N, H), 0 or more.
-        number: how many clusters there are, or as many as sounds if these are fewer.
+        energies: Energies of the bands of each sound, (N, H), 0 or more.
+        number: Number of clusters; at most one for each sound.
 
     Returns:
         (N,) int64, the cluster of each sound.
@@ -106,14 +106,15 @@ def timbres(energies: Tensor, number: int) -> Tensor:
 
 
 def _outlines(energies: Tensor) -> np.ndarray:
-    """The coarse outline of spectra (..., H), whatever their loudness: cosines of log energies, (..., F)."""
+    """Return the coarse outlines of spectra (..., H), independent of loudness: cosine coefficients of log energies,
+    (..., F)."""
     shares = energies / energies.sum(-1, keepdim=True).clamp(min=1e-12)
     cosines: Any = dct((shares + FAINT).log().numpy(), axis=-1, norm="ortho")
     return cosines[..., 1 : COEFFICIENTS + 1]
 
 
 def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
-    """So that each coefficient of those heard tells as much; what is not heard tells nothing, 0."""
+    """Scale each coefficient to mean 0 and standard deviation 1 over the sounds that are heard; all others become 0."""
     known = sounds[heard]
     return np.where(heard[..., None], (sounds - known.mean(0)) / known.std(0).clip(1e-3), 0.0)
 
@@ -132,7 +133,7 @@ def _clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = Non
 def _handed_out(
     sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreement: np.ndarray | None
 ) -> np.ndarray:
-    """The order of each window's slots, (N, K): one slot for each voice, then those that are left."""
+    """Return the order of each window's slots, (N, K): first one slot for each voice, then the slots that are left."""
     slots, voices = weights.shape[1], len(centres)
     unlike = ((sounds[:, :, None] - centres) ** 2).sum(3)
     gains = weights[:, :, None] * (1 + unlike.max() - unlike)
@@ -144,11 +145,11 @@ def _handed_out(
 
 
 def best_sequence(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:
-    """Which slot each voice has in each window, (N, V), of the greatest sum of gains and agreement (Viterbi).
+    """Return the slot of each voice in each window, (N, V), with the greatest sum of gains and agreement (Viterbi).
 
     Args:
-        gains: of each slot for each voice, (N, K, V).
-        agreement: of each slot with each slot of the next window, (N - 1, K, K).
+        gains: Gain of each slot for each voice, (N, K, V).
+        agreement: Agreement of each slot with each slot of the next window, (N - 1, K, K).
     """
     slots, voices = gains.shape[1:]
     ways = np.array(list(permutations(range(slots), voices)))  # (P, V)

@@ -23,12 +23,12 @@ def as_sounds(signals: Any, channels: Channels | None = None) -> UserSignals:
     """Read sounds that a user has, a tensor or an array of one sound or many, as (B, C, T) float32 on the CPU.
 
     Args:
-        signals: floats, or whole numbers of 8, 16 or 32 bits, which are scaled to [-1, 1) as soundfile scales those
-            of files.
-        channels: which axis of one sound holds its channels; None is no axis.
+        signals: Floats, or whole numbers of 8, 16 or 32 bits, which are scaled to [-1, 1) as soundfile scales those of
+            files.
+        channels: Place of the axis of one sound that holds its channels; None if there is no such axis.
 
     Raises:
-        ValueError: they are no sounds; the message is one line.
+        ValueError: The signals are no sounds; the message is one line.
     """
     sounds = _floats(signals)
     single = sounds.ndim == (1 if channels is None else 2)
@@ -51,7 +51,7 @@ def whole_rate(rate: Any) -> int:
     """Return a number of samples a second as an int.
 
     Raises:
-        ValueError: it is no whole number, or not one that can be resampled; the message is one line.
+        ValueError: The rate is no whole number, or sounds of that rate cannot be resampled; the message is one line.
     """
     try:
         known = RATES[0] <= rate <= RATES[1] and rate == math.floor(rate)

@@ -26,8 +26,8 @@ def read(path: str | Path) -> tuple[Tensor, int]:
     """Read the sound of a file, (C, T) float32, and its samples a second.
 
     Raises:
-        FileError: the file is broken or empty, or its sound is not finite.
-        ImportError: soundfile is not installed.
+        FileError: The file is broken or empty, or its sound is not finite.
+        ImportError: The package soundfile is not installed.
     """
     return torch.cat([*blocks(path)], 1), rate_of(path)
 
@@ -36,8 +36,8 @@ def rate_of(path: str | Path) -> int:
     """Return the samples a second of a file.
 
     Raises:
-        FileError: the file is broken.
-        ImportError: soundfile is not installed.
+        FileError: The file is broken.
+        ImportError: The package soundfile is not installed.
     """
     with _opened(path) as file:
         return file.samplerate
@@ -47,8 +47,8 @@ def blocks(path: str | Path) -> Iterator[Tensor]:
     """Read the sound of a file in blocks (C, n) float32; its header need not say how long it is.
 
     Raises:
-        FileError: the file is broken or empty, or its sound is not finite.
-        ImportError: soundfile is not installed.
+        FileError: The file is broken or empty, or its sound is not finite.
+        ImportError: The package soundfile is not installed.
     """
     empty = True
     with _opened(path) as file:
@@ -65,8 +65,8 @@ def cut_off(path: str | Path, samples: int) -> str:
     """Return a line about a file that breaks off before the end that it states, and "" of any other.
 
     Args:
-        path: the file.
-        samples: those that it holds.
+        path: Path of the file.
+        samples: Number of samples that the file holds.
     """
     with _opened(path) as file:
         told = CUT_OFF.search(file.extra_info)
@@ -99,8 +99,8 @@ def write(sound: Tensor, path: str | Path, rate: int) -> None:
     """Write sound (T,) or (C, T), float32, to a file: WAV of 32-bit floats or FLAC of 24 bits, as its suffix says.
 
     Raises:
-        FileError: the file cannot be written, or FLAC would clip the sound.
-        ImportError: soundfile is not installed.
+        FileError: The file cannot be written, or FLAC would clip the sound.
+        ImportError: The package soundfile is not installed.
     """
     write_blocks(iter([torch.atleast_2d(sound).unsqueeze(0)]), [Path(path)], rate, sound.shape[-1])
 
@@ -109,14 +109,14 @@ def write_blocks(sounds: Iterator[Tensor], paths: Sequence[Path], rate: int, sam
     """Write several sounds at once: a block of each, then the next block of each.
 
     Args:
-        sounds: blocks (K, C, n) of sounds (K, C, T), float32.
+        sounds: Blocks (K, C, n) of sounds (K, C, T), float32.
         paths: K files as of `write`; none of them changes unless all of them can be written.
-        rate: samples a second.
-        samples: T.
+        rate: Sample rate in Hz.
+        samples: Number T of samples of each sound.
 
     Raises:
-        FileError: a file cannot be written, or FLAC would clip a sound.
-        ImportError: soundfile is not installed.
+        FileError: A file cannot be written, or FLAC would clip a sound.
+        ImportError: The package soundfile is not installed.
     """
     files: list[_Writer] = []
     try:

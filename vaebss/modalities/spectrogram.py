@@ -22,17 +22,18 @@ class Spectrogram:
     """The picture (1, H, W) >= 0 of a signal, the lowest band first, and the way back.
 
     Args:
-        rate: samples a second.
-        window: samples of a Hann window, twice the number F of bins; the spectrum's topmost bin is not pictured.
-        hop: samples from one frame to the next.
+        rate: Sample rate in Hz.
+        window: Length of a Hann window in samples, twice the number F of bins; the spectrum's topmost bin is not
+            pictured.
+        hop: Number of samples from one frame to the next.
         bands: H, F at most. One for each bin up to `linear_hz`, from there evenly in log frequency, though never
             closer than one for each bin. They are triangles that sum to 1 in every bin.
-        linear_hz: the frequency up to which every bin has a band of its own.
-        pooled: frames averaged into one.
-        compression: exponent of magnitudes, 1 for none.
+        linear_hz: Frequency in Hz up to which every bin has a band of its own.
+        pooled: Number of frames that are averaged into one.
+        compression: Exponent of magnitudes; 1 for no compression.
 
     Raises:
-        ValueError: fewer bands than `linear_hz` asks for, or more than bins.
+        ValueError: There are fewer bands than `linear_hz` asks for, or more than bins.
     """
 
     rate: int

@@ -24,7 +24,7 @@ class Table(NamedTuple):
         axis: Cells of the axis, L of them, or none.
         names: Cells that name the lines, N of them, or none.
         corner: The cell that the axis and the names share.
-        delimiter: What separates cells; empty for white space.
+        delimiter: Character that separates cells; empty for white space.
         comma: Whether numbers have decimal commas.
     """
 

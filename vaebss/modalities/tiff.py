@@ -46,15 +46,15 @@ def wide_pages(path: Path, most: int | None) -> tuple[list[int], dict[int, np.nd
     """Read the pages that Pillow does not read as they are.
 
     Args:
-        path: a TIFF file.
-        most: the largest number of pixels of a page.
+        path: Path of a TIFF file.
+        most: Largest number of pixels of a page; None for no limit.
 
     Returns:
-        The numbers of all pages that are images of their own: no masks, none of reduced resolution; and the pixels
-        (H, W, C) of those with more than 8 bits, by their numbers.
+        Numbers of all pages that are images of their own (masks and pages of reduced resolution are not); and the
+        pixels (H, W, C) of pages with more than 8 bits, by the pages' numbers.
 
     Raises:
-        FileError: a page is too large, or its numbers may not mean what they seem to.
+        FileError: A page is too large, or its numbers are ambiguous.
     """
     with TiffFile(path) as file:
         if not len(file.pages):
@@ -108,7 +108,7 @@ def _pixels(path: Path, page: TiffPage) -> np.ndarray:
     """Return a page's numbers (H, W, C), black being 0, upright.
 
     Raises:
-        FileError: the page holds something else than grey or colour, with or without alpha.
+        FileError: The page holds something else than grey or colour, with or without alpha.
     """
     kind = COLOURS.get(PHOTOMETRIC(page.photometric))
     extra = page.extrasamples

@@ -40,10 +40,10 @@ def cut(blocks: Iterable[Tensor], samples: int, length: int, at_once: int) -> It
     """Cut a stream of blocks (*C, n) of a signal (*C, T) into the windows of `split`, yielding (n, *C, L).
 
     Args:
-        blocks: of the signal.
-        samples: T.
-        length: L.
-        at_once: n; fewer windows come last.
+        blocks: Blocks (*C, n) of the signal.
+        samples: Number T of samples of the signal.
+        length: Length L of a window in samples.
+        at_once: Largest number n of windows that are yielded together; the last group may have fewer.
     """
     hop, left = length // 2, number_of(samples, length)
     for segment in segments(blocks, at_once * hop, 0, length - hop):

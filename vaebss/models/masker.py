@@ -55,8 +55,8 @@ class Masker(Separator):
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
         bounded: Bound on masked estimates: none is brighter than source_scale. On the command line it is on, unless
             --data.mixtures is given, whose brightest source is unknown.
-        exponent: p: pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p); shares are of p-th
-            powers. On the command line the data sets it.
+        exponent: Exponent p; pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p), and shares are
+            of p-th powers. On the command line the data sets it.
         faintest: Mean brightness of the faintest source, as a share of source_scale; a slot with less is inactive. It
             follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
         harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as

@@ -30,14 +30,14 @@ class Separator(nn.Module, ABC):
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source, or infinity if it is unknown.
         bounded: Whether masked estimates are at most as bright as source_scale.
-        exponent: p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
+        exponent: Exponent p; sources add up to a mixture as (sum_k s_k^p)^(1/p).
         faintest: Mean brightness of the faintest source, as a share of source_scale, or of the mixture if that is
             infinite. A slot with less is inactive.
 
     Attributes:
         modality: Plain values that name the kind of signal which the mixtures show, "images" by default, and the
             options of that modality. The separator itself does not read them.
-        look: What the training mixtures of a shipped model looked like, see `vaebss.likeness`; None if unknown.
+        look: Appearance of the training mixtures of a shipped model, see `vaebss.likeness`; None if unknown.
     """
 
     def __init__(

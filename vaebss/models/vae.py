@@ -45,8 +45,8 @@ class VAE(Separator):
         output: Function that the decoder ends in: a sigmoid (pixels from 0 to 1) or a softplus (any pixels above 0).
         begin: Initial bias of the decoder's last layer: what sources look like before anything is learned. For your own
             mixtures it follows from their brightness; else it is about 0 (sigmoid) or -2 (softplus).
-        exponent: p: pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p). On the command line the
-            data sets it.
+        exponent: Exponent p; pictures of sources add up to that of the mixture as (sum_k s_k^p)^(1/p). On the command
+            line the data sets it.
         image_shape: (C, H, W) of a mixture. On the command line the data sets it.
         source_scale: Brightest pixel of a source. On the command line --data.source_scale sets it.
         bounded: Bound on masked estimates: none is brighter than source_scale. On the command line it is on, unless

@@ -95,7 +95,7 @@ def ship(
         checkpoint: Contents of a checkpoint, see `checkpoints.read`.
         facts: Further entries of the card: how the model was trained, and its scores.
         folder: Folder to write to; by default the package's.
-        bits: of the weights, 16 or 8, see `weights.packed`.
+        bits: Number of bits of the weights, 16 or 8, see `weights.packed`.
 
     Returns:
         The path of the weights.

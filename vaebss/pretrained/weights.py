@@ -32,12 +32,12 @@ def packed(checkpoint: dict[str, Any], bits: int = 16) -> dict[str, Tensor]:
     """Return weights as they are kept on disk.
 
     Args:
-        checkpoint: the contents of a checkpoint, with the weights (`state_dict`) and the options of a model.
-        bits: 16, or 8 for weights of two and more dimensions (matrices and kernels of convolutions), see `quantised`;
-            one of them can need 16, see `output_layer`.
+        checkpoint: Contents of a checkpoint, with the weights (`state_dict`) and the options of a model.
+        bits: Number of bits: 16, or 8 for weights of two and more dimensions (matrices and kernels of convolutions),
+            see `quantised`; one of them can need 16, see `output_layer`.
 
     Returns:
-        float16, but for weights in 8 bits and their scales; whole numbers, and variances too large for float16, keep
+        Weights by name: float16, or 8 bits with their scales. Whole numbers, and variances too large for float16, keep
         their type.
     """
     state_dict, in_16_bits = checkpoint["state_dict"], output_layer(checkpoint["hyper_parameters"])
@@ -59,7 +59,7 @@ def output_layer(options: dict[str, Any]) -> str | None:
     In 8 bits it costs refined estimates of pictures 0.03 to 0.08 dB, and those of spectra (softplus) 0.004 dB.
 
     Args:
-        options: the options of a model.
+        options: Options of a model.
     """
     if not options.get("variational") or options.get("output", "sigmoid") != "sigmoid":
         return None

@@ -60,7 +60,8 @@ def _add_sound(logger: Any, tag: str, sound: Tensor, rate: int, step: int) -> No
 
 
 def add_score(trainer: Trainer, score: float, hparams: dict[str, Any]) -> None:
-    """What runs are compared by, one that knows no source; in TensorBoard's table, beside the options."""
+    """Log the score that runs are compared by, for which no source is needed. TensorBoard shows it beside the
+    options."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

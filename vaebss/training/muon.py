@@ -20,7 +20,7 @@ STEP = 0.8  # root mean square of a convolution's step, as a share of the learni
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """The matrix U V^T of each singular value decomposition U S V^T, nearly: singular values from 0.7 to 1.2.
+    """Return the matrix U V^T of each singular value decomposition U S V^T, nearly: singular values from 0.7 to 1.2.
 
     The iteration runs in bfloat16 where that is the faster, else in float32.
 
@@ -48,9 +48,9 @@ class Muon(torch.optim.Optimizer):
     channels by all else, and its steps are scaled for one learning rate to suit both (as in Liu et al. 2025).
 
     Args:
-        parameters: of the network.
-        lr: learning rate.
-        momentum: share of the momentum that a step keeps.
+        parameters: Parameters of the network.
+        lr: Learning rate.
+        momentum: Share of the momentum that a step keeps, from 0 to 1.
         betas: Adam's.
         eps: Adam's.
     """

@@ -111,7 +111,7 @@ def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
 
     Args:
         errors: (B, K sources, K slots), squared; as Modality.errors gives them.
-        source_scale: brightest pixel of a source, which is rescaled to 0.5; or infinity, where errors are relative.
+        source_scale: Brightest pixel of a source, which is rescaled to 0.5; or infinity, where errors are relative.
 
     Returns:
         (B,), from -4 to about 0.

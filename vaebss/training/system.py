@@ -103,7 +103,7 @@ class System(LightningModule, ABC):
         return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
     def setup(self, stage: str) -> None:
-        """The model says what its mixtures are pictures of."""
+        """Tell the model what kind of signal its mixtures are pictures of."""
         modality = getattr(getattr(self.trainer, "datamodule", None), "modality", None)
         if modality is not None:
             self.model.modality = modality.options

@@ -9,12 +9,12 @@ from vaebss.training.capture import Capture
 
 
 def bare_trainer(**options: Any) -> Trainer:
-    """A Trainer on one device, as fast as it can, without a logger, checkpoints or a summary of the model.
+    """Return a Trainer on one device, as fast as possible, without a logger, checkpoints or a summary of the model.
 
     It has the device's fastest precision, and a GPU replays steps from CUDA graphs.
 
     Args:
-        options: of the Trainer; they come before what is said above.
+        options: Keyword arguments of the Trainer; they override the defaults above.
     """
     bare = {"devices": 1, "precision": fastest_precision(options.get("accelerator", "auto"))}
     bare["callbacks"] = [Capture(), *options.pop("callbacks", [])]

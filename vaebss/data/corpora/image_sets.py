@@ -84,7 +84,7 @@ def _is_whole(archive: Path, md5: str) -> bool:
 
 
 def _content(path: Path, name: str) -> bytes:
-    """The extracted file of that name, which `path` is or holds."""
+    """Return the content of the extracted file `name`, which `path` is or holds."""
     match path.suffix:
         case ".gz":
             return gzip.decompress(path.read_bytes())
@@ -98,7 +98,7 @@ def _parse(content: bytes) -> Tensor:
     """Parse the images (N, H, W) of an IDX file: four big-endian numbers, of which the last three are N, H, W; pixels.
 
     Raises:
-        ValueError: it is none, or is cut short.
+        ValueError: The content is no IDX file of images, or is cut short.
     """
     magic, *shape = np.frombuffer(content, ">u4", 4).tolist()
     if magic != IDX_IMAGES:
@@ -110,7 +110,7 @@ def _fetch(archive: Path, md5: str, mirrors: Sequence[str]) -> None:
     """Put an archive in place, from the first mirror that has it; a damaged one that lies there stays until then.
 
     Raises:
-        DataError: no mirror has it.
+        DataError: No mirror has the archive.
     """
     failures = []
     for mirror in mirrors:
@@ -138,8 +138,8 @@ def _answer(url: str) -> HTTPResponse:
     """Return the answer of a server within a time limit. A thread is used, as name look-ups have no time limit.
 
     Raises:
-        OSError: it cannot be reached, does not answer in time or does not have it.
-        HTTPException: it speaks something else.
+        OSError: The server cannot be reached, does not answer in time or does not have the file.
+        HTTPException: The server does not speak HTTP.
     """
     request = Request(url, headers={"User-Agent": "vaebss"})  # there are servers that refuse Python's own
     answer: Future[HTTPResponse] = Future()

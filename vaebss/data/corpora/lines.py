@@ -23,7 +23,7 @@ class Lines(Notes):
         soundfont: File of the notes; by default the font that comes with pip install 'vaebss[audio]'.
         unheard: Whether test lines are of instruments of which no note was trained on.
         gains: Least and most that a line is multiplied by; by default [0.5, 1.0].
-        options: Those of `SingleSounds`.
+        options: Keyword arguments of `SingleSounds`.
 
     Attributes:
         single_notes: The corpus of the notes from which lines are composed.

@@ -45,10 +45,10 @@ def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str)
     instruments in such groups are dropped.
 
     Args:
-        sounds: (N, T).
-        labels: (N, 2), program and pitch of each.
-        recordings: (N,) int64, equal for notes that share a recording, see `groups`.
-        source: name of the font.
+        sounds: Notes, (N, T).
+        labels: Program and pitch of each note, (N, 2).
+        recordings: Group of each note, (N,) int64, equal for notes that share a recording, see `groups`.
+        source: Name of the font.
     """
     programs, program = labels[:, 0].unique(return_inverse=True)
     group = recordings.unique(return_inverse=True)[1]
@@ -67,8 +67,8 @@ def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:
     """Assign each of G groups of notes to a split: indices in SPLITS, (G,).
 
     Args:
-        counts: notes of each group, by program, (G, P).
-        unheard: which groups are held out anyway, (G,) bool.
+        counts: Number of notes of each group, by program, (G, P).
+        unheard: Mask of groups that are always held out as unheard, (G,) bool.
     """
     split = torch.where(unheard, SPLITS.index("unheard"), SPLITS.index("train"))
     order = torch.randperm(len(counts), generator=generator(SPLIT_SEED))
@@ -89,10 +89,10 @@ def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:
 
 
 def groups(played: list[set[int]]) -> Tensor:
-    """Number groups of notes that share recordings, also through others, (N,) int64.
+    """Return the group of each note, (N,) int64: notes that share recordings, also through other notes, have the same.
 
     Args:
-        played: numbers of the recordings from which each of N notes sounds.
+        played: Numbers of the recordings from which each of N notes sounds.
     """
     notes = [note for note, numbers in enumerate(played) for _ in numbers]
     found = [number for numbers in played for number in numbers]

@@ -43,7 +43,7 @@ class Notes(SingleSounds):
         root: Folder for the rendered notes.
         soundfont: File of the notes; by default the font that comes with pip install 'vaebss[audio]'.
         unheard: Whether test mixtures are of instruments of which no note was trained on.
-        options: Those of `SingleSounds`.
+        options: Keyword arguments of `SingleSounds`.
     """
 
     kind = "notes"
@@ -72,11 +72,11 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSpl
     """Load the notes of a SoundFont, which are rendered once and cached in `root` under the font's checksum.
 
     Args:
-        root: folder for what is rendered, made where it is missing.
-        soundfont: a .sf2 or .sf3 file; by default the TimGM6mb that pretty_midi brings.
+        root: Folder for rendered notes; it is created if it does not exist.
+        soundfont: Path of a .sf2 or .sf3 file; by default the TimGM6mb that pretty_midi brings.
 
     Raises:
-        DataError: there is no such font, or it cannot be read.
+        DataError: The font does not exist, or cannot be read.
     """
     font = Path(soundfont) if soundfont else bundled_font()
     cache = Path(root) / f"notes-{_checksum(font)}.npz"

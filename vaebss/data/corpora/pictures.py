@@ -182,12 +182,12 @@ def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | P
         paths: M files or folders; a picture of each is a source of a mixture, see `truth.paired`, or black where there
             is none. As bright as in the mixture.
         mixtures: The mixtures that they belong to.
-        invert: whether the files show dark ink on white.
-        path: the file or folder of the mixtures.
-        axes: axes of arrays, which are those of the mixtures' arrays.
+        invert: Whether the files show dark ink on white.
+        path: Path of the file or folder of the mixtures.
+        axes: Letters of the axes of arrays, the same as for the mixtures' arrays.
 
     Raises:
-        FileError: they are not as many, or not as large, as the mixtures, or do not add up to them.
+        FileError: The sources are not as many, or not as large, as the mixtures, or do not add up to them.
     """
     sources, every = [], [paired(part, path) for part in (path, *paths)]
     for part, own in zip(paths, every[1:], strict=True):

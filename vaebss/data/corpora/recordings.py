@@ -63,7 +63,7 @@ class SingleNotes(SingleSounds):
     Args:
         notes: (N, T) of root mean square 1, see `read_notes`.
         name: Name for titles and errors, such as the path of their folder.
-        options: Those of `SingleSounds`.
+        options: Keyword arguments of `SingleSounds`.
     """
 
     kind = "single notes"
@@ -149,16 +149,16 @@ def read_windows(
     is filled up with silence.
 
     Args:
-        path: file or folder of the recordings, for errors.
-        files: the recordings.
-        audio: whose rate, length and loudness they shall have.
+        path: Path of the file or folder of the recordings, for errors.
+        files: Paths of the recordings.
+        audio: Modality whose rate, length and loudness the windows get.
         stems: M files or folders; a recording of each was mixed into one of `path`, see `truth.paired`, and is as long.
 
     Returns:
         The windows (N, T), and those of the stems (N, M, T) where there are any.
 
     Raises:
-        FileError: a file is broken, there is too little sound, or stems are not as many, or not as long, as the
+        FileError: A file is broken, there is too little sound, or stems are not as many, or not as long, as the
             recordings, or do not add up to them.
     """
     every = [list(files), *(paired(part, path, Audio.suffixes) for part in stems)]
@@ -192,7 +192,8 @@ def read_notes(files: Iterable[Path], audio: Audio) -> Tensor:
 
 
 def _levelled(sounds: Tensor, audio: Audio) -> Tensor:
-    """A recording and its stems (1 + M, T'), by one gain, the first being at its level; a window long at least."""
+    """Scale a recording and its stems (1 + M, T') by one gain that brings the recording to its level. Shorter ones are
+    padded to one window."""
     levelled = sounds * audio.levelling(sounds[:1])
     return functional.pad(levelled, (0, max(0, audio.samples - sounds.shape[1])))
 

@@ -42,7 +42,7 @@ class SoundFont:
         path: .sf2 or .sf3 file.
 
     Raises:
-        DataError: the file cannot be read, is no SoundFont, or is damaged.
+        DataError: The file cannot be read, is no SoundFont, or is damaged.
     """
 
     def __init__(self, path: str | Path):
@@ -53,16 +53,16 @@ class SoundFont:
         """Return the first `length` samples, at `rate`, of a held note; silence if the font lacks it.
 
         Args:
-            program: General MIDI's, counted from 0.
-            pitch: MIDI's, 69 being 440 Hz. A zone with a fixed key sounds at that key whatever the pitch.
+            program: General MIDI program, counted from 0.
+            pitch: MIDI pitch; 69 is 440 Hz. A zone with a fixed key sounds at that key whatever the pitch.
             velocity: 1 to 127; it chooses among recordings, and does not make them louder, so that a zone's fixed
                 velocity changes nothing.
-            length: T.
-            rate: samples a second; not below that of the recordings, or high partials alias.
+            length: Number T of samples.
+            rate: Sample rate in Hz; below that of the recordings, high partials alias.
 
         Raises:
-            DataError: a compressed recording cannot be decoded.
-            ImportError: a recording is compressed and soundfile is not installed.
+            DataError: A compressed recording cannot be decoded.
+            ImportError: A recording is compressed and soundfile is not installed.
         """
         voices = [self._voice(zone, pitch, length, rate) for zone in self._zones(program, pitch, velocity)]
         return np.sum(voices, axis=0) if voices else np.zeros(length)

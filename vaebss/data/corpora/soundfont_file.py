@@ -57,12 +57,12 @@ class Recording:
     """One recording of a font.
 
     Attributes:
-        samples: int16, among which the recording lies.
-        start, end: the first of its samples, and the one after the last.
-        loop_start, loop_end: the first sample of its loop, and the one after the last.
-        rate: samples a second.
+        samples: Samples of all recordings, int16.
+        start, end: Index of the recording's first sample, and of the one after its last.
+        loop_start, loop_end: Index of the first sample of its loop, and of the one after the loop's last.
+        rate: Sample rate in Hz.
         root: MIDI key at which it was recorded.
-        correction: cents to be added to its pitch.
+        correction: Number of cents to be added to its pitch.
     """
 
     samples: NDArray[np.int16]
@@ -79,14 +79,14 @@ class SoundFontFile:
     """The melodic presets of a font (bank 0), its instruments and its recordings.
 
     Args:
-        path: .sf2 or .sf3 file.
+        path: Path of a .sf2 or .sf3 file.
 
     Attributes:
-        presets: zones of each program. Every zone names an INSTRUMENT.
-        instruments: zones of each instrument. Every zone names a SAMPLE, the number of a recording.
+        presets: Zones of each program. Every zone names an INSTRUMENT.
+        instruments: Zones of each instrument. Every zone names a SAMPLE, the number of a recording.
 
     Raises:
-        DataError: the file cannot be read, is no SoundFont, or is damaged.
+        DataError: The file cannot be read, is no SoundFont, or is damaged.
     """
 
     def __init__(self, path: str | Path):
@@ -109,8 +109,8 @@ class SoundFontFile:
         """Return the recording of this number.
 
         Raises:
-            DataError: it is compressed and cannot be decoded.
-            ImportError: it is compressed and soundfile is not installed.
+            DataError: The recording is compressed and cannot be decoded.
+            ImportError: The recording is compressed and soundfile is not installed.
         """
         head = self._tables[b"shdr"][number]
         start, end, loop_start, loop_end, rate, root, correction = head[list(FIELDS)].item()
@@ -139,7 +139,7 @@ class SoundFontFile:
         return stretches
 
     def _zones(self, kind: bytes, heads: NDArray[Any], last: int) -> list[list[Zone]]:
-        """The zones of each preset or instrument but the terminal one; each ends with the generator `last`.
+        """Return the zones of each preset or instrument but the terminal one; each ends with the generator `last`.
 
         The first zone may lack that generator: then it has the defaults of all others. Others that lack it are ignored.
         """
@@ -219,7 +219,7 @@ def _chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _zone(generators: Sequence[tuple[int, int]], last: int) -> Zone:
-    """A zone of these generators: those after `last`, and ranges that do not come first, are ignored."""
+    """Return a zone of these generators. Those after `last`, and ranges that do not come first, are ignored."""
     zone: Zone = {}
     for place, (number, amount) in enumerate(generators):
         if (number == KEYS and place) or (number == VELOCITIES and zone.keys() - {KEYS}):
