@@ -1,4 +1,4 @@
-"""How good a separation is, in decibels, estimated from the mixtures alone.
+"""Quality of a separation in decibels, estimated from the mixtures alone.
 
 Estimates of different mixtures are added up to remixes, whose parts are known. The separator takes these apart, and its
 answers are scored against the parts (the cycle of MixCycle, Karamatli and Kirbiz 2022, as a measure). The same score of
@@ -95,7 +95,7 @@ class BlindScore:
 
 @dataclass(frozen=True)
 class Remixes:
-    """Sums of estimates of different mixtures, and what a separator finds in them.
+    """Sums of estimates of different mixtures, and the separator's estimates of their parts.
 
     Attributes:
         parts: (R, M, *S), silence where a remix has fewer.
@@ -200,7 +200,7 @@ def no_estimate(error: ValueError) -> str:
 
 
 class Evidence:
-    """All that is measured for a blind score.
+    """Measurements for a blind score.
 
     Args:
         separator: Any separator.

@@ -1,4 +1,4 @@
-"""What Lightning says that concerns nobody but its own developers, hidden while a training of ours runs."""
+"""Messages of Lightning that only its developers need, hidden while vaebss trains."""
 
 import logging
 import warnings

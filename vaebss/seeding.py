@@ -1,4 +1,4 @@
-"""Randomness with an address: a generator for each (seed, place, time), so that nothing depends on what ran before."""
+"""Reproducible random numbers: a generator for each (seed, place, time), so that nothing depends on what ran before."""
 
 import numpy as np
 import torch

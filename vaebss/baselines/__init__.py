@@ -1,4 +1,4 @@
-"""What the VAE is compared with: every class here answers `separate(mixture) -> Separation`, as VAEBSS does.
+"""Methods that the VAE is compared with: every class here has a `separate(mixture) -> Separation`, as VAEBSS does.
 
 The paper's third baseline, the plain auto-encoder, is `VAEBSS(variational=False)`. None sees a true source.
 """

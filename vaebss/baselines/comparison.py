@@ -155,7 +155,7 @@ class ComparisonPlan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Plain values that say what is compared."""
+        """Plain values that describe the comparison."""
         return {
             "kind": self.kind,
             "data": self.mixtures.hparams.source,
@@ -172,7 +172,7 @@ class ComparisonPlan:
 
 @dataclass
 class Comparison:
-    """What a comparison has found so far.
+    """Results that a comparison has found so far.
 
     Attributes:
         facts: Plain values: those of the plan, `seconds`, and `results`, a list with a dict for each method and K.

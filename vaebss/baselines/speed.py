@@ -1,4 +1,4 @@
-"""How fast a CPU or a GPU trains, separates and adapts, measured by workloads that take turns.
+"""Measurement of how fast a CPU or a GPU trains, separates and adapts, by workloads that take turns.
 
 Machines are noisy, so ratios are taken between turns next to each other; their median and quartiles are reported.
 """

@@ -121,7 +121,7 @@ class OutputFolder:
         return path
 
     def write(self, names: list[str], save: Callable[[list[Path]], None]) -> None:
-        """Have files of these names written: all of them, or none.
+        """Write files of these names with `save`: all of them, or none.
 
         Args:
             names: Names of sources' files, as `SOURCE` matches them.
@@ -148,7 +148,7 @@ class OutputFolder:
         self.placed |= set(names)
 
     def save_of_all(self, name: str, save: Callable[[Path], None]) -> None:
-        """Have one of the files `OF_ALL` written to a path, such as the contact sheet."""
+        """Write one of the files `OF_ALL`, such as the contact sheet, to a path with `save`."""
         with atomic_write(self.place(name)) as path:
             save(path)
 
@@ -251,8 +251,10 @@ def _most(rows: Iterable[Row]) -> dict[str, int]:
 
 
 class SourceWriter:
-    """The files of what is found in one input: for each source of each mixture one, or one for all mixtures' first
-    sources, one for their second ones and so on, where the input is an array and so are they.
+    """The writer of the sources' files of one input.
+
+    Each source of each mixture gets a file. If the input and the files are arrays, there is one file for the first
+    sources of all mixtures, one for their second sources, and so on.
 
     Args:
         output: Folder that the files are written to.

@@ -1,4 +1,4 @@
-"""What a resumed run takes from its checkpoint, and what such a file may have imported.
+"""Options that a resumed run takes from its checkpoint, and those whose values would import code.
 
 A checkpoint can come from anybody, and the options in it are classes as well: `trainer.profiler`, `trainer.strategy`
 and `trainer.plugins`. Only those of a fixed list are imported; all others must be typed again by the user.

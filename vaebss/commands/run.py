@@ -36,7 +36,7 @@ FIGURES = {
 
 
 class RunFolder:
-    """Where a run keeps what it makes: a folder of its own, which no other run can have taken in the meantime.
+    """A folder of its own in which a run keeps what it makes; no other run can take it in the meantime.
 
     Args:
         root: Folder of the logs; by default the working directory.
@@ -50,7 +50,7 @@ class RunFolder:
 
     @cached_property
     def path(self) -> Path:
-        """Made when it is first asked for."""
+        """The folder; it is created on first access."""
         if self.resumed:
             return self.resumed
         if rank_zero_only.rank:  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ class RunFolder:
 
 
 class RunLogger(TensorBoardLogger):
-    """TensorBoard's, in the folder of the run."""
+    """A TensorBoard logger that writes into the folder of the run."""
 
     def __init__(self, folder: RunFolder, purge_step: int | None = None):
         self.folder = folder
@@ -86,7 +86,7 @@ class RunLogger(TensorBoardLogger):
 
 
 class Run:
-    """What a training command does with its trainer.
+    """The steps that a training command takes with its trainer.
 
     Args:
         command: Name of the command.

@@ -1,4 +1,4 @@
-"""What all command lines share: options, errors in one line, and the program's name as it was typed."""
+"""Parts that all command lines share: options, errors in one line, and the program's name as it was typed."""
 
 import logging
 import os

@@ -1,4 +1,5 @@
-"""What the two training commands share: options from the classes' own signatures, and what a resumed run must keep."""
+"""Parts that the two training commands share: options from the classes' own signatures, and what a resumed run must
+keep."""
 
 import math
 import re

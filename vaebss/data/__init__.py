@@ -1,1 +1,1 @@
-"""What is mixed, and how: data modules of random mixtures."""
+"""Corpora of signals and mixtures, and data modules of random mixtures."""

@@ -1,4 +1,4 @@
-"""What makes mixtures less than ideal: sources of unlike loudness, and noise."""
+"""Conditions that make mixtures less than ideal: sources of unequal loudness, and noise."""
 
 # B mixtures, M sources in each at most, S the shape of a signal
 
@@ -13,7 +13,7 @@ from vaebss.seeding import generator
 
 @dataclass(frozen=True)
 class Conditions:
-    """How loud sources are and how noisy mixtures, drawn for each from its plan: the same mixture is always the same.
+    """Loudness of sources and noise of mixtures, drawn for each from its plan: the same mixture is always the same.
 
     Attributes:
         gains: Least and greatest factor that a source is multiplied by.
@@ -24,7 +24,8 @@ class Conditions:
     noise: float = 0.0
 
     def mixed(self, sources: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
-        """Sources (B, M, *S), by a plan (B, M) -> as loud as they are in the mixture, and the mixture (B, *S)."""
+        """Return the sources (B, M, *S) as loud as they are in the mixture, by a plan (B, M), and the mixture (B,
+        *S)."""
         draws = [generator(*(row + 1).tolist()) for row in plan]
         low, high = self.gains
         gains = torch.stack([low + (high - low) * torch.rand(plan.shape[1], generator=draw) for draw in draws])

@@ -1,4 +1,4 @@
-"""What is mixed, or has been mixed already: the one object that every part of a run asks about its data."""
+"""Corpora: signals to mix, or mixtures that exist already. Every part of a run asks its corpus about the data."""
 
 # B mixtures, M sources in each at most, N signals, S the shape of a signal
 

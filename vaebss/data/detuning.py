@@ -9,7 +9,7 @@ GOLDEN = (0.618034, 0.754878, 0.819173, 0.856675)  # multiples of these spread e
 
 
 def detuned(signals: Tensor, plan: Tensor, semitones: float) -> Tensor:
-    """Signals (B, T) played slower, linearly interpolated, and so lower by 0 to so many semitones.
+    """Return signals (B, T) played slower, linearly interpolated, and so lower by at most `semitones`.
 
     By how much follows from what is mixed, a plan (B, M), so that the same mixture always sounds the same.
     """

@@ -109,7 +109,7 @@ class MNISTMixtures(LightningDataModule):
 
     @property
     def exponent(self) -> float:
-        """p, with which pictures of sources add up to that of their mixture."""
+        """Exponent p, with which pictures of sources add up to that of their mixture."""
         return self.modality.exponent
 
     @property

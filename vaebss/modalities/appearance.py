@@ -1,4 +1,4 @@
-"""How pictures look: how bright, dark ink on white or not, how bright a single source is."""
+"""Appearance of pictures: brightness, dark ink on white or not, and the brightness of a single source."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SHOWN = 2**20  # pixels of a picture that are shown and looked at, and values of
 
 @dataclass(frozen=True)
 class Appearance:
-    """How images look: the brightest of all values, and whether most images are dark ink on white."""
+    """Appearance of images: the brightest of all values, and whether most images are dark ink on white."""
 
     brightest: float
     on_white: bool

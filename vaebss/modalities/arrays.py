@@ -121,7 +121,7 @@ def of_sources(sources: Tensor, axes: str) -> Tensor:
 
 
 def laid_out(images: Tensor, axes: str, wanted: str) -> Tensor:
-    """Some of the axes of images, in another order; of the others their first."""
+    """Return images with only some of their axes, in another order; of every other axis the first index is taken."""
     kept = images[tuple(slice(None) if axis in wanted else 0 for axis in axes)]
     order = [axis for axis in axes if axis in wanted]
     return kept.permute([order.index(axis) for axis in wanted])

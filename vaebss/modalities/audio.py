@@ -98,7 +98,7 @@ class Audio(Modality):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(1, H, W) of the picture of a signal of `samples`."""
+        """Shape (1, H, W) of the picture of a signal of `samples`."""
         return self.spectrogram.shape(self.samples)
 
     @property
@@ -138,7 +138,7 @@ class Audio(Modality):
         return max(1, min(12, 12 * self.rate // signal.shape[-1]))
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Shares (B, K, 1, H, W) of the pictures of signals (B, *C, T) -> parts (B, K, *C, T) of the signals.
+        """Turn shares (B, K, 1, H, W) of the pictures of signals (B, *C, T) into parts (B, K, *C, T) of the signals.
 
         A bin's mask is the mean of its bands' shares, weighted by the triangles; phases are the mixture's. Shares that
         sum to 1 give parts that sum to the signals, topmost bin included.

@@ -44,7 +44,7 @@ def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
 
 
 def opaque(name: str, images: Tensor, background: float) -> Tensor:
-    """Images (N, 2 or 4, H, W), alpha last, on a background of one brightness: (N, 1 or 3, H, W).
+    """Return images (N, 2 or 4, H, W), alpha last, on a background of one brightness, as (N, 1 or 3, H, W).
 
     Raises:
         FileError: The last channel exceeds 1, so it cannot be alpha.
@@ -56,7 +56,7 @@ def opaque(name: str, images: Tensor, background: float) -> Tensor:
 
 
 def with_channels(images: Tensor, channels: int | None) -> Tensor:
-    """Images (N, C, H, W) with so many channels, 1 or 3; as they are where none are asked for."""
+    """Return images (N, C, H, W) with `channels` channels, 1 or 3; unchanged if `channels` is None."""
     if channels is None or images.shape[1] == channels:
         return images
     return (images * LUMA).sum(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)

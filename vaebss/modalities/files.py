@@ -1,4 +1,4 @@
-"""Which files there are: of a folder by their kinds, and the arrays of an archive, each as if it were a file."""
+"""Files of a folder by their kinds, and the arrays of an archive, each as if it were a file."""
 
 import os
 import re

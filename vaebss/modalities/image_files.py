@@ -26,7 +26,7 @@ LARGEST_PART = 2**26  # numbers
 
 
 class Held(NamedTuple):
-    """How a file holds images: the axes of its array, the number that stands for white, the type of its numbers.
+    """Layout of images in a file: the axes of its array, the number that stands for white, the type of its numbers.
 
     A table of lines also has a layout of its own.
     """

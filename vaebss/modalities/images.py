@@ -149,7 +149,7 @@ class Images(Modality):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Their size is the separator's."""
+        """Plain values that say in a checkpoint what its mixtures are; the pictures' size is the separator's."""
         return {"kind": self.kind} | ({"unit": self.unit} if self.unit != 1 else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
@@ -180,7 +180,8 @@ class Images(Modality):
         return self.gain == 1 and mixture.shape == signals.shape
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Shares (B, K, C, H, W) of the pictures of (B, c, h, w) -> (B, K, c, h, w); colours share a grey's."""
+        """Turn shares (B, K, C, H, W) of the pictures of (B, c, h, w) into parts (B, K, c, h, w); a grey share serves
+        all colours."""
         if shares.shape[2] > signals.shape[1]:
             shares = shares.mean(2, keepdim=True)
         if shares.shape[3:] != signals.shape[2:]:

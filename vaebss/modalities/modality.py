@@ -24,7 +24,7 @@ Channels = Literal["first", "last"]  # where an array has them: before all other
 
 
 class UserSignals(NamedTuple):
-    """Signals that a user has, and the way back.
+    """Signals that a user has, and how to restore their layout.
 
     Attributes:
         signals: Mixtures, (B, *S).
@@ -220,7 +220,8 @@ class Modality(ABC):
 
         Args:
             signals: Some of a user's mixtures, read as this modality reads them.
-            invert: Whether the mixtures were dark on white before they were inverted; None if the user has not said so.
+            invert: Whether the user has said that they are dark on white, and they are inverted already; None if the
+                user has said nothing.
         """
         return {}
 

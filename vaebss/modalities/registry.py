@@ -1,4 +1,4 @@
-"""Which modality a separator was trained on, as its checkpoint says, and how a user's mixtures of that kind look."""
+"""Modality of a separator, as its checkpoint states it, and how a user's mixtures of that kind look."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress

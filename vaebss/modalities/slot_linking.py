@@ -1,4 +1,4 @@
-"""Which slot of a window goes on in which of the others.
+"""Linking of slots: which slot of a window continues which slot of the others.
 
 Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
 """

@@ -17,7 +17,7 @@ REMEDY = "name its axes by --axes (in Python axes=): NW where each row is a line
 
 
 class Table(NamedTuple):
-    """How a file holds lines.
+    """Layout of lines in a file.
 
     Attributes:
         columns: Whether each line is a column; otherwise it is a row.

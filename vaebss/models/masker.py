@@ -118,7 +118,8 @@ class Masker(Separator):
 
     @property
     def accepts(self) -> tuple[int | None, ...]:
-        """Mixtures of any height and width, or spectrograms of one."""
+        """Shape (C, H, W) of the mixtures that the separator takes. None stands for any size; it is that of pictures,
+        while spectrograms have one size."""
         return self.image_shape if self.view == "bands" else (self.image_shape[0], None, None)
 
     def forward(self, mixture: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class ELBO:
             has no scale.
         likelihood_scale: The likelihood's b (Laplace) or standard deviation (normal), above 0; sqrt(0.5) gives a
             Laplace distribution of unit variance.
-        variational: If False, the rate is 0 (plain auto-encoder).
+        variational: Whether latents have a distribution; otherwise the rate is 0 (plain auto-encoder).
 
     Raises:
         ValueError: A family is unknown.

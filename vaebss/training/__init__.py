@@ -1,1 +1,1 @@
-"""How separators learn: LightningModules that hold a model and its loss, and what a run does beside."""
+"""Training of separators: LightningModules that hold a model and its loss, and callbacks of a run."""

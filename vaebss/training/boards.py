@@ -38,7 +38,7 @@ def _add_figure(logger: Any, tag: str, figure: Figure, step: int) -> None:
 
 
 def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
-    """Let a sound (T,) of so many samples a second be heard in every logger that can; no louder than full scale.
+    """Log a sound (T,), no louder than full scale, with its rate in Hz, to every logger that plays sounds.
 
     TensorBoard and W&B play it; beside a CSV file it is a WAV.
     """

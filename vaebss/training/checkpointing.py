@@ -112,7 +112,7 @@ class RunCheckpoints(ModelCheckpoint):
             set_handler(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, *_: Any) -> None:
-        """Have the run stop after this step, so that its checkpoint is complete; a second signal ends it at once."""
+        """Stop the run after this step, so that its checkpoint is complete; a second signal ends it at once."""
         set_handler(number, signal.SIG_DFL)
         self.asked_to_stop = number
         if number == signal.SIGINT and self.speaks:

@@ -42,7 +42,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps of convolutions along their orthogonalised momentum, of all else as Adam's (Jordan et al. 2024).
+    """An optimiser that steps along the orthogonalised momentum for convolutions, and as Adam for all else (Jordan et
+    al. 2024).
 
     PyTorch's own Muon knows neither convolutions nor what else a network has. A convolution is a matrix of output
     channels by all else, and its steps are scaled for one learning rate to suit both (as in Liu et al. 2025).

@@ -1,4 +1,4 @@
-"""How many steps of training fit into a time. A trial on a copy of the model measures what a step takes.
+"""Number of training steps that fit into a time. A trial on a copy of the model measures what a step takes.
 
 The trial changes nothing: neither weights nor random numbers nor data. Only the number of steps follows from it.
 """

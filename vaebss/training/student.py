@@ -1,4 +1,4 @@
-"""How a mask network learns from remixes of a separator's own confident estimates, as a LightningModule.
+"""Training of a mask network on remixes of a separator's own confident estimates, as a LightningModule.
 
 See training/banks.py for where its remixes come from.
 """
@@ -87,7 +87,8 @@ class RemixSeparator(System):
         self.model.average.n_averaged += 1
 
     def on_train_start(self) -> None:
-        """Weights have been moved to their device, and may not be those of the last training."""
+        """Forget the tensors of the last training, for the weights have been moved to their device and may be other
+        ones."""
         self._followed = []
 
     def _pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -1,4 +1,5 @@
-"""What all trained separators share: a model, how its learning rate falls, checkpoints that say what they are."""
+"""Parts that all trained separators share: a model, a learning rate that falls, and checkpoints that describe
+themselves."""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ HELD = "model."  # before the names of the weights, in here though not on disk
 
 
 class System(LightningModule, ABC):
-    """Holds a separator, which knows nothing of its training, and says how it learns.
+    """A LightningModule that holds a separator, which knows nothing of its training, and defines how it learns.
 
     Its hyper-parameters are those of the separator and of the training, lr and lr_min among them. What a step computes
     is a function of tensors alone, `cost` of `inputs`, so that a GPU can replay it, see `training.capture`.

@@ -1,4 +1,4 @@
-"""How the variational auto-encoder learns, as a LightningModule."""
+"""Training of the variational auto-encoder, as a LightningModule."""
 
 # B mixtures, K assumed sources
 

@@ -1,4 +1,4 @@
-"""How notes are split: no recording of a font is in two splits."""
+"""Splits of notes: no recording of a font is in two splits."""
 
 # N notes, T samples, G groups of notes, P programs
 

@@ -104,7 +104,8 @@ def at_rate(sound: Sound) -> Tensor:
 
 
 def cut(sound: Tensor) -> Tensor:
-    """Sound (T',) -> its first T samples from just before its onset, mean 0 and root mean square 1; or all silent."""
+    """Return the first T samples of a sound (T',) from just before its onset, with mean 0 and root mean square 1; or
+    silence."""
     loud = (sound.abs() > ONSET * sound.abs().max()).nonzero()
     start = max(int(loud[0]) - LEAD, 0) if len(loud) else 0
     note = functional.pad(sound[start : start + SAMPLES], (0, SAMPLES))[:SAMPLES]

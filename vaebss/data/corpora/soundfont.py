@@ -134,7 +134,8 @@ def _seconds(timecents: float) -> float:
 
 
 def _envelope(zone: Zone, pitch: int, length: int, rate: int) -> Sound:
-    """Volume over time, (T,): up linearly, held, then down, by 100 dB in the time of decay, to what is sustained."""
+    """Return the volume over time, (T,): it rises linearly, is held, then falls to the sustained level, by 100 dB in
+    the time of decay."""
     time = np.arange(length) / rate - _seconds(zone[DELAY])
     attack = _seconds(zone[ATTACK])
     hold = _seconds(zone[HOLD] + (60 - pitch) * zone.get(HOLD_BY_KEY, 0))

@@ -1,4 +1,4 @@
-"""What a SoundFont file holds: presets and instruments as lists of zones, and recordings as samples.
+"""Contents of a SoundFont file: presets and instruments as lists of zones, and recordings as samples.
 
 After the SoundFont Technical Specification 2.04: chunks (sections 4 and 5), samples (6 and 7.10), and presets and
 instruments (7.2 to 7.9). Version 3 (.sf3) differs in that recordings are compressed with Ogg Vorbis: bit 4 of their

@@ -1,4 +1,4 @@
-"""What all corpora of sound share: the options of their spectrograms, and how single sounds are mixed."""
+"""Parts that all corpora of sound share: the options of their spectrograms, and how single sounds are mixed."""
 
 import math
 from functools import partial
