@@ -1,4 +1,4 @@
-"""Take your own mixtures apart: python scripts/separate.py mixtures/ --out separated"""
+"""Separate your own mixtures: python scripts/separate.py mixtures/ --out separated"""
 
 import sys
 

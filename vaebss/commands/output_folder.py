@@ -60,7 +60,7 @@ class OutputFolder:
         folder: Path of the folder; it is created if it does not exist.
         inputs: Files that are never touched either, in the order of the list.
         shared: Whether other runs, of other inputs, may write into the folder at the same time.
-        of_all: Those of the files `OF_ALL` that are to be written.
+        of_all: Names of the files, among `OF_ALL`, that are to be written.
 
     Raises:
         FileError: The list, or one of the files `of_all`, was not written by this program.
