@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
-from vaebss.errors import FileError
+from vaebss.errors import FileError, check_at_least
 from vaebss.likeness import unlike
 from vaebss.modalities.appearance import unit_of
 from vaebss.modalities.arrays import readings
@@ -308,6 +308,7 @@ def adapt(
     from vaebss.training.adapting import adapt as train
     from vaebss.training.presets import default_teacher
 
+    check_at_least(1, num_sources=num_sources)
     teacher = model if isinstance(model, Separator | None) else load(model)
     if axes is None and readings(np.shape(mixtures), lines=True) == ["NW"]:
         axes = "NW"

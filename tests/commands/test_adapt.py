@@ -299,3 +299,8 @@ def test_adapt_trains_a_vae_for_lines_of_any_unit():
 def test_many_slots_need_a_model_of_pictures_that_has_them():
     with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: give a model that has$"):
         vaebss.adapt(mixtures(20, 16), num_sources=5)
+
+
+def test_no_slots_are_refused():
+    with pytest.raises(ValueError, match=r"^num_sources must be 1 or more, not 0$"):
+        vaebss.adapt(UNIT * spectra(20, 0).sum(1).flatten(1), num_sources=0)
