@@ -182,4 +182,4 @@ def test_a_model_of_sound_separates_notes_of_another_font(name, tmp_path, monkey
 
 
 def test_there_are_models_of_both_kinds_of_data():
-    assert (len(OF_PICTURES), len(OF_SOUND)) == (9, 3)
+    assert (len(OF_PICTURES), len(OF_SOUND)) == (9, 4)
