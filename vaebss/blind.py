@@ -205,7 +205,7 @@ class Evidence:
     Args:
         separator: Any separator.
         modality: How it sees the mixtures.
-        mixtures: (N, *S).
+        mixtures: Mixtures, (N, *S).
         quality: Metric in dB.
     """
 
@@ -300,7 +300,7 @@ def remixed(found: Separation, mixtures: Tensor, answer: Answer, voices: bool, s
 
     Args:
         found: Separation of
-        mixtures: (N, *S).
+        mixtures: Mixtures, (N, *S).
         answer: Separates signals.
         voices: Whether each slot is a voice of its own, see `remix_plan`.
         seed: Seed of what is added to what.

@@ -29,7 +29,7 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     """Reorder estimates by the assignment with the least summed squared error over the sources that are present.
 
     Args:
-        estimates: (B, K, *S).
+        estimates: Estimated sources, (B, K, *S).
         sources: (B, M, *S), of which the first `count` are real.
         count: (B,), true number of sources.
 

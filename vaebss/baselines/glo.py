@@ -49,7 +49,7 @@ class GLO(Separator):
     from the best of them. The ranking of separations is the negative squared error.
 
     Args:
-        num_sources: K.
+        num_sources: Number K of slots.
         latent_dim: D.
         hidden_dims: Widths of the VAE's encoder; the decoder mirrors them.
         fit_lr: Adam's learning rate for the latents of a mixture to separate.

@@ -26,7 +26,7 @@ class Setting:
     """The settings that every method is built for.
 
     Attributes:
-        num_sources: K.
+        num_sources: Number K of slots.
         steps: Training steps.
         source_scale: Brightest pixel of a source.
         seed: Random seed.

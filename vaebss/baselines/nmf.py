@@ -26,7 +26,7 @@ class NMF(Separator):
     group's share of the reconstruction, times the mixture. The ranking of separations is the negative squared error.
 
     Args:
-        num_sources: K.
+        num_sources: Number K of slots.
         num_components: N, size of the dictionary.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.

@@ -20,7 +20,7 @@ class SpectralNMF(Separator):
     Kullback-Leibler divergence (Lee and Seung 2000), whose negative ranks separations.
 
     Args:
-        num_sources: K.
+        num_sources: Number K of slots.
         steps: Number of updates.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.

@@ -15,7 +15,7 @@ class Trivial(Separator):
     """A separator that gives every slot a fixed share of the mixture. All separations rank alike.
 
     Args:
-        num_sources: K.
+        num_sources: Number K of slots.
         image_shape: (C, H, W) of a mixture.
         source_scale: Brightest pixel of a source.
         exponent: Exponent p; shares are those of the mixture's p-th power.

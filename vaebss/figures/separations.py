@@ -24,8 +24,8 @@ def separation_figure(
     """Draw a column for each mixture: the mixture, the estimates, their sum and, where known, the true sources.
 
     Args:
-        mixture: (N, *S).
-        estimates: (N, K, *S).
+        mixture: Mixtures, (N, *S).
+        estimates: Estimated sources, (N, K, *S).
         sources: (N, M, *S) or None.
         captions: Captions of the columns.
         draw: Function that draws rows of signals; by default images, or curves for lines.
@@ -52,8 +52,8 @@ def comparison_figure(
     """Draw a column for each mixture and a row for each method, with estimates in the order of the sources.
 
     Args:
-        mixture: (N, *S).
-        sources: (N, M, *S).
+        mixture: Mixtures, (N, *S).
+        sources: True sources, (N, M, *S).
         estimates: Estimates (N, K, *S) of these mixtures by method.
         draw: Function that draws rows of signals.
     """

@@ -87,7 +87,7 @@ def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source
     """Return the PSNR in dB, paper scale, of estimates in any order, averaged over each mixture's sources.
 
     Args:
-        estimates: (B, K, C, H, W).
+        estimates: Estimated sources, (B, K, C, H, W).
         sources: (B, M, C, H, W), of which the first `count` are real.
         count: (B,), true number of sources, 1 or more.
         source_scale: Brightest pixel of a source.

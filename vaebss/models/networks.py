@@ -89,7 +89,7 @@ class MaskUNet(nn.Module):
     Args:
         image_shape: (C, H, W) of the training images. Images are padded with black so that H and W can be halved
             len(widths) - 1 times.
-        num_sources: K.
+        num_sources: Number K of slots.
         widths: Channels at each resolution, the finest first.
         bottleneck: Units of the fully connected layer.
         kernel: Height and width of a convolution, odd; an axis of size 1 is not halved.
@@ -139,7 +139,7 @@ class BandUNet(nn.Module):
 
     Args:
         image_shape: (1, H, W).
-        num_sources: K.
+        num_sources: Number K of slots.
         widths: Channels at each resolution, see MaskUNet.
         bottleneck: Units of the fully connected layer, see MaskUNet.
         frequencies: Centres of the H bands, increasing. They are only needed for harmonics.

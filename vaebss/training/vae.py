@@ -90,7 +90,7 @@ class VAEBSS(System):
         """Return the loss, with a beta that warms up in training, and the parts of the ELBO, without gradients.
 
         Args:
-            mixture: (B, C, H, W).
+            mixture: Mixtures, (B, C, H, W).
             stage: Stage of training; it selects the posterior noise together with `address`.
             address: Number of the step in training, otherwise of the batch.
 
