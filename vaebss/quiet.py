@@ -11,6 +11,7 @@ FOREIGN = (  # warnings of Lightning that no user can act upon
     r"The '\w+' does not have many workers",  # none is fastest, see MNISTMixtures
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     r"Checkpoint directory .+ exists and is not empty",  # of a resumed run
+    r"\s*Unable to serialize instance",  # such as a device among the options of a callback, in config.yaml
     r"You're resuming from a checkpoint that ended before the epoch ended",  # our loaders go on from there
 )
 
