@@ -130,7 +130,8 @@ def test_separate_fills_in_the_scores_where_it_is_asked_to(mixtures, tmp_path):
     with pytest.raises(ValueError, match="too few"):
         vaebss.separate(mixtures[0, 0], "vae-k2", blind_score=True)
     time = torch.arange(16_128 * 11) / 16_000
-    sound = 0.1 * sum(torch.sin(2 * math.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330))
+    sweeps = torch.stack([torch.sin(2 * math.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330)])
+    sound = 0.1 * sweeps.sum(0)
     assert vaebss.separate(sound, "vae-notes", blind_score=True).blind_score.shape == ()
 
 

@@ -4,6 +4,7 @@
 """
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_steps_are_replayed(kind, graphs, capsys):
     found = []
 
     class Look(Callback):
-        def on_train_batch_end(self, trainer, pl_module, *_):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             launchers = [pl_module.launch, trainer.optimizers[0].launch]
             found.append(("compute" in vars(pl_module), sum(launcher.graph is not None for launcher in launchers)))
 

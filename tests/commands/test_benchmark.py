@@ -47,7 +47,7 @@ def test_waiting_is_not_computing():
         watch.start()
         time.sleep(idle)
         for _ in range(10):
-            matrix @ matrix
+            matrix.mm(matrix)
         watch.stop()
         return 1.0
 

@@ -12,7 +12,8 @@ from conftest import REPOSITORY
 from PIL import Image
 
 import vaebss
-from vaebss.data.corpora import notes
+from vaebss.data import remixes
+from vaebss.data.corpora import lines, notes
 from vaebss.training import presets
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -66,8 +67,8 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         picture = np.zeros((28, 28), np.uint8)
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
-    lines = np.round(rng.random((24, 6)), 3)
-    rows = ["nm,1,2,3,4,5,7", *(f"a{number}," + ",".join(map(str, line)) for number, line in enumerate(lines))]
+    spectra = np.round(rng.random((24, 6)), 3)
+    rows = ["nm,1,2,3,4,5,7", *(f"a{number}," + ",".join(map(str, line)) for number, line in enumerate(spectra))]
     (tmp_path / "spectra.csv").write_text("\n".join(rows))
     vaebss.save(vaebss.Masker(2, (4, 6), 8, view="lines", image_shape=(1, 1, 6), bounded=False), tmp_path / "of_lines")
     (tmp_path / "FluidR3_GM.sf2").symlink_to(notes.bundled_font())
@@ -78,6 +79,8 @@ def users_folder(tmp_path, monkeypatch, run_folder):
             soundfile.write(tmp_path / folder / f"{name}.flac", rng.normal(size=seconds * 22_050) / 10, 22_050)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(notes, "RANGES", {0: (55, 80), 19: (60, 62), 40: (60, 80)})
+    for module, number in ((remixes, "LINES"), (lines, "LINES"), (lines, "HELD_OUT")):
+        monkeypatch.setattr(module, number, 100)
 
 
 @pytest.mark.parametrize("command", documented())

@@ -98,7 +98,7 @@ WRONG = {
 @pytest.mark.parametrize(("content", "words"), WRONG.values(), ids=WRONG.keys())
 def test_what_may_mean_something_else_is_refused_in_one_line(content, words, tmp_path):
     with pytest.raises(FileError) as caught:
-        [*read_held(written(tmp_path, content))]
+        list(read_held(written(tmp_path, content)))
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
