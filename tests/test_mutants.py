@@ -40,7 +40,8 @@ def repository(tmp_path) -> Path:
     return tmp_path
 
 
-def test_what_tests_look_at_is_killed_and_what_none_runs_survives(repository):
+def test_what_tests_look_at_is_killed_and_what_none_runs_survives(repository, monkeypatch):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # options that only the tests here may know
     asked = ["--root", repository, "--tests", "tests/test_tiny.py", "--number", "100", "vaebss"]
     command = [sys.executable, Path(mutants.__file__), *map(str, asked)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
