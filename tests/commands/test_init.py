@@ -5,7 +5,7 @@ import torch
 from conftest import SHORT_RUN
 
 from vaebss import VAE, load
-from vaebss.commands import fit
+from vaebss.commands import fit, remix
 from vaebss.models import pruning
 
 
@@ -33,9 +33,17 @@ def test_weights_that_do_not_fit_are_one_line(option, checkpoint, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert fit.main(["--init", str(checkpoint), option, "--gpus=0", "--data.source=bundled"]) == 2
     error = capsys.readouterr().err
-    assert "do not fit the --model options" in error
+    assert error.endswith("do not fit the --model options given\n")
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_remix_can_begin_anew_where_weights_do_not_fit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert remix.main(["--init=remix-k2", "--model.bottleneck=16", "--gpus=0", "--data.source=bundled"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("do not fit the --model options given; --init none begins anew\n")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -98,14 +98,12 @@ def warn(run: Run, teacher: str | None) -> None:
     )
 
 
-def take_weights(model: Any, initial: Any, name: str) -> None:
-    """Copy the weights of `initial`, which must have the same architecture; `name` is named in the error."""
+def take_weights(model: Any, initial: Any, name: str, advice: str = "") -> None:
+    """Copy the weights of `initial`, which must have the same architecture; `name` and `advice` are in the error."""
     try:
         model.model.load_state_dict(initial.state_dict())
     except RuntimeError as error:
-        raise ValueError(
-            f"the weights of {name} do not fit the --model options given; --init none begins anew"
-        ) from error
+        raise ValueError(f"the weights of {name} do not fit the --model options given{advice}") from error
 
 
 def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:

@@ -165,7 +165,7 @@ def remix(cli: RemixCLI) -> None:
         initial: Any = build(cli.initial, cli.config.init)
         if initial.num_sources < (slots := cli.config.model.num_sources):
             initial = initial.grown(slots)
-        take_weights(cli.model, initial, cli.config.init)
+        take_weights(cli.model, initial, cli.config.init, "; --init none begins anew")
     if data.corpus.given:
         run.say(assumptions_message(cli))
     run.begin()
