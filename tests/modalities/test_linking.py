@@ -222,6 +222,18 @@ def test_windows_agree_in_what_they_share_wherever_they_begin():
     torch.testing.assert_close(found[:2], torch.stack(expected) / energy, atol=1e-4, rtol=1e-4)
 
 
+def test_windows_that_begin_anywhere_are_linked_by_what_they_share(stems):
+    """Each slot is the other with its sign turned, so that both sound alike."""
+    starts = torch.tensor([0, 1_000, 9_000, 11_000, 20_000, 20_500])
+    ordered = torch.stack([stems[0, start : start + Audio().samples] for start in starts.tolist()])
+    ordered = torch.stack([ordered, -ordered], 1)
+    parts = ordered.clone()
+    parts[1::2] = parts[1::2].flip(1)  # in every other window
+    windows_of = Separation(parts, torch.ones(parts.shape[:2], dtype=torch.bool), torch.ones(len(parts)))
+    linked = Audio().linked(windows_of, starts.diff()).sources
+    assert torch.equal(linked, ordered) or torch.equal(linked, -ordered)
+
+
 def test_one_window_agrees_with_none():
     assert slot_linking.agreement(torch.randn(1, 2, 64)).shape == (0, 2, 2)
 

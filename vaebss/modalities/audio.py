@@ -194,17 +194,12 @@ class Audio(Modality):
         """Cut signals (B, *C, T) of any length into windows (B N, *C, samples), see windows.py."""
         return windows.split(signals, self.samples)
 
-    def linked(self, found: Separation, agreement: Tensor | None = None) -> Separation:
-        """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike.
-
-        Args:
-            found: Separation of the windows.
-            agreement: Agreement of the slots of consecutive windows, see `slot_linking.agreement`; None for windows
-                that do not follow each other.
-        """
+    def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
+        """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike, see `Modality`."""
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found
+        agreement = slot_linking.agreement(parts, shifts)
         order = slot_linking.orders(slot_linking.energies(parts, self), active, agreement).to(active.device)
         parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
         return Separation(parts, active.gather(1, order), found.confidence)
@@ -213,7 +208,7 @@ class Audio(Modality):
         """Join parts of windows (B N, K, *C, samples) to those of signals (B, K, *C, T), their slots linked."""
         each = (found.sources, found.active, found.confidence)
         split = zip(*[part.unflatten(0, (len(signals), -1)) for part in each], strict=True)
-        linked = [self.linked(Separation(*signal), slot_linking.agreement(signal[0])) for signal in split]
+        linked = [self.linked(Separation(*signal)) for signal in split]
         parts = windows.join(torch.stack([one.sources for one in linked]), signals.shape[-1])
         active = torch.stack([one.active.any(0) for one in linked])
         return Separation(parts, active, torch.stack([one.confidence.mean() for one in linked]))

@@ -229,8 +229,14 @@ class Modality(ABC):
         """Split signals (B, *S) into N windows that a separator can take, (B N, *S); short signals are one window."""
         return signals
 
-    def linked(self, found: Separation) -> Separation:
-        """Reorder the slots of windows (N, K, *S) so that each slot holds one voice in all windows."""
+    def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
+        """Reorder the slots of windows (N, K, *S) so that each slot holds one voice in all windows.
+
+        Args:
+            found: Separation of consecutive windows.
+            shifts: (N - 1,), by how many samples each window begins later than the one before; by default as `split`
+                cuts them.
+        """
         return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:

@@ -95,10 +95,10 @@ class BankMaker:
         energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1)
         return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
 
-    def _linked(self, found: Separation, seen: Any, corpus: Any) -> Separation:
+    def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
         """Give each voice of recordings its slot in all windows of the list, which may overlap."""
         starts = corpus.splits.train.starts[self.data.training_list.flatten()]  # type: ignore[union-attr]
-        return seen.linked(found, slot_linking.agreement(found.sources, starts.diff()))
+        return seen.linked(found, starts.diff())
 
     def _separated(self, batch: Batch, separator: Separator, seen: Modality) -> Separation:
         """Separate a batch of training mixtures, ranked by confidence."""
