@@ -28,13 +28,12 @@ from vaebss.hardware import bfloat16_pays, fastest_precision
 from vaebss.models.masker import MOVES
 from vaebss.models.vae import VAE
 from vaebss.training import presets
-from vaebss.training.pace import finished
+from vaebss.training.pace import WARM_STEPS, finished
 from vaebss.training.student import RemixSeparator
 from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
 
 PAPER_BATCH, FIT_BATCH, REMIX_BATCH = 32, 256, 96
-WARM_STEPS = 5  # before the clock starts
 
 NAIVE, FIT, REMIX, ADAPT = "naive loop", "fit.py", "remix.py, its student", "remix.py --data.mixtures, 200 pictures"
 SEPARATED = {"vae-k2": 5_000, "remix-k2": 1_000, "remix-1to4": 1_000}  # mixtures in a turn
