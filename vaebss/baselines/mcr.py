@@ -48,7 +48,7 @@ class MCR(Separator):
             raise ValueError(f"mcr is for lines (1, 1, L), such as spectra, not for pictures {tuple(image_shape)}")
         super().__init__(num_sources, image_shape, source_scale, bounded=False, exponent=exponent)
         self.num_components, self.seed = num_components, seed
-        self.library = np.zeros((num_components, image_shape[-1]))
+        self.spectra = np.zeros((num_components, image_shape[-1]))
 
     def fit(self, lines: np.ndarray) -> None:
         """Learn the library (N, L) from lines (B, L).
@@ -67,12 +67,12 @@ class MCR(Separator):
         options |= {"c_constraints": [ConstraintNonneg()], "st_constraints": [ConstraintNonneg()]}
         resolution: Any = McrAR(**options)
         resolution.fit(lines, ST=start.fit(lines).components_)
-        self.library = resolution.ST_opt_
+        self.spectra = resolution.ST_opt_
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         lines = mixture.flatten(1).double().cpu().numpy()
-        amounts = np.array([nnls(self.library.T, line)[0] for line in lines])
-        parts = amounts[:, :, None] * self.library
+        amounts = np.array([nnls(self.spectra.T, line)[0] for line in lines])
+        parts = amounts[:, :, None] * self.spectra
         most = parts.sum(2).argsort(1)[:, ::-1][:, : self.num_sources]
         errors = np.square(parts.sum(1) - lines).sum(1)
         kept = torch.from_numpy(np.take_along_axis(parts, most[:, :, None], 1)).float()
