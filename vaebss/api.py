@@ -95,7 +95,8 @@ def separate(
         invert: Whether sources are dark on a white background; by default decided by the mixtures' appearance.
         white: Number that stands for white; by default the largest number of an integer type, and 1 for floats.
         axes: Axes of an array of pictures, or of such arrays in files: letters of N, C, H and W, such as "HWN", or "NW"
-            for lines; by default derived from the shape. An ambiguous shape is refused.
+            for lines; by default derived from the shape. An ambiguous shape is refused. C may be up to 64, and none of
+            the channels is then alpha.
         channels: Position of the channel axis of a sound, "first" for (C, T) or "last" for (T, C); by default there
             is none.
         refine_steps: Number of gradient steps on each mixture's latents, for models that have latents.
@@ -145,7 +146,11 @@ def separate(
 
 
 def evaluate_blind(
-    mixtures: Tensor | np.ndarray, model: str | Path | Separator, *, sample_rate: float | None = None
+    mixtures: Tensor | np.ndarray,
+    model: str | Path | Separator,
+    *,
+    axes: str | None = None,
+    sample_rate: float | None = None,
 ) -> BlindScore:
     """Estimate how well a model separates mixtures, from the mixtures alone: no true source is needed.
 
@@ -156,6 +161,7 @@ def evaluate_blind(
         mixtures: Twenty pictures or sounds or more, a tensor or an array as `separate` takes it; or sounds that are at
             least twenty windows of the model long.
         model: Name of a shipped model, path of a checkpoint, or a model that `vaebss.load` returned.
+        axes: Axes of an array of pictures, see `separate`.
         sample_rate: Sample rate of sounds in Hz; by default the model's.
 
     Returns:
@@ -177,7 +183,7 @@ def evaluate_blind(
     def first(modality: Modality) -> Iterable[Tensor]:
         yield modality.from_user(mixtures, sample_rate).signals[:LOOKED_AT]
 
-    modality = _told(as_they_look(separator, UNSTATED, first))
+    modality = _told(as_they_look(separator, UNSTATED | {"axes": axes}, first))
     return evaluate(separator, modality, modality.from_user(mixtures, sample_rate).signals)
 
 

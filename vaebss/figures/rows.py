@@ -26,8 +26,8 @@ def rows_figure(rows: Rows) -> Figure:
     Args:
         rows: Images of one shape by label.
     """
-    brightest = max(float(images.max()) for images in rows.values())
-    strips = {label: _strip(_shrunk(images)) for label, images in rows.items()}
+    brightest = max(float(visible(images).max()) for images in rows.values())
+    strips = {label: _strip(_shrunk(visible(images))) for label, images in rows.items()}
     height, pixels = next(iter(strips.values())).shape[:2]
     if height > UPRIGHT * pixels:
         return _upright(strips, brightest or 1)
@@ -40,6 +40,11 @@ def rows_figure(rows: Rows) -> Figure:
         _show(axes, strip, brightest or 1, aspect)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     return figure
+
+
+def visible(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) in grey or colour: the mean of channels that are neither."""
+    return images if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
 
 
 def _upright(strips: Rows, brightest: float) -> Figure:

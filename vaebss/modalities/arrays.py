@@ -1,6 +1,6 @@
 """Arrays of pictures as users have them: which axes they have, by their shape if it leaves no doubt, else as stated."""
 
-# N images, C channels: 1 or 3, or 2 or 4 while there is alpha; K slots
+# N images, C channels, K slots
 
 from typing import Any
 
@@ -13,8 +13,9 @@ from vaebss.modalities.modality import UserSignals
 from vaebss.pictures import MODES
 
 FLAT = (64, 784)  # lengths of scikit-learn's digits and MNIST as rows
-CHANNELS = (1, 2, 3, 4)
+MOST_CHANNELS = 64
 KNOWN = "(H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C of 1 or 3 and 5 pixels or more a side"
+SEVERAL = "several grey images each (of array.reshape(-1, height, width))"
 REMEDY = "name its axes by --axes (in Python axes=), such as NHW, HWN or NCHW"
 
 
@@ -25,7 +26,8 @@ def as_images(
 
     Args:
         signals: Tensor or array of one picture or several.
-        axes: Letters of the array's axes, see `axes_of`.
+        axes: Letters of the array's axes, see `axes_of`. Where they are stated, every channel is one of its own; where
+            they are not, the last of 2 or 4 channels is alpha.
         lines: Whether a row of numbers is a picture of one line.
         white: Number that stands for white; by default the white of the array's type, see `white_of`.
         background: Brightness that shows through transparent pixels.
@@ -35,10 +37,10 @@ def as_images(
     """
     check_no_mask(signals)
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
-    axes = axes_of(name, array, axes, lines)
-    images = as_brightness(name, in_order(array, axes), white or white_of(name, array.dtype))
-    images = images if images.shape[1] in MODES else opaque(name, images, background)
-    return UserSignals(images, lambda sources: of_sources(sources, axes), "N" in axes)
+    own = axes_of(name, array, axes, lines)
+    images = as_brightness(name, in_order(array, own), white or white_of(name, array.dtype))
+    images = images if axes or images.shape[1] in MODES else opaque(name, images, background)
+    return UserSignals(images, lambda sources: of_sources(sources, own), "N" in own)
 
 
 def check_no_mask(signals: Any) -> None:
@@ -73,9 +75,10 @@ def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool
         raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")
     if stated:
         check_axes(stated)
-        fits = len(stated) == array.ndim and dict(zip(stated, array.shape, strict=True)).get("C", 1) in CHANNELS
+        fits = len(stated) == array.ndim and dict(zip(stated, array.shape, strict=True)).get("C", 1) <= MOST_CHANNELS
         if not fits or not array.size:
-            raise FileError(f"{name} has shape {array.shape}, not axes {stated} with C of 1 or 3, or with alpha{hint}")
+            most = f"with C of {MOST_CHANNELS} at most"
+            raise FileError(f"{name} has shape {array.shape}, not axes {stated} {most}{hint}")
         return stated
     found = readings(array.shape, lines) if array.size else []
     if not found:
@@ -101,9 +104,9 @@ def readings(shape: tuple[int, ...], lines: bool) -> list[str]:
             fits = {"NHW": long[2] and (long[1] or h == 1), "HWC": long[0] and long[1] and not long[2]}
             fits |= {"CHW": n in (3, 4) and long[1] and long[2], "HWN": n == h != w and long[0] and long[2]}
         case (_, c, h, _):
-            fits = {"NCHW": c in MODES and long[3] and (long[2] or h == 1), "NHWC": long[1] and long[2] and not long[3]}
-            alpha = c in (2, 4) and long[2] and long[3]
-            fits |= {"NCHW with alpha": alpha, "several grey images each (of array.reshape(-1, height, width))": alpha}
+            several = c not in MODES and c <= MOST_CHANNELS and long[2] and long[3]
+            fits = {"NCHW": several or (c in MODES and long[3] and (long[2] or h == 1)), SEVERAL: several}
+            fits |= {"NHWC": long[1] and long[2] and not long[3]}
         case _:
             fits = {}
     return [axes for axes, fit in fits.items() if fit]

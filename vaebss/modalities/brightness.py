@@ -56,7 +56,18 @@ def opaque(name: str, images: Tensor, background: float) -> Tensor:
 
 
 def with_channels(images: Tensor, channels: int | None) -> Tensor:
-    """Return images (N, C, H, W) with `channels` channels, 1 or 3; unchanged if `channels` is None."""
-    if channels is None or images.shape[1] == channels:
+    """Return images (N, C, H, W) with `channels` channels; unchanged if `channels` is None.
+
+    Grey is the luma of three channels and the mean of others.
+
+    Raises:
+        ValueError: Neither the images nor the answer are grey, and their channels differ in number.
+    """
+    own = images.shape[1]
+    if channels is None or own == channels:
         return images
-    return (images * LUMA).sum(1, keepdim=True) if channels == 1 else images.expand(-1, channels, -1, -1)
+    if channels == 1:
+        return (images * LUMA).sum(1, keepdim=True) if own == 3 else images.mean(1, keepdim=True)
+    if own > 1:
+        raise ValueError(f"the model separates pictures of {channels} channels, and these have {own}")
+    return images.expand(-1, channels, -1, -1)

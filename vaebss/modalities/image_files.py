@@ -3,7 +3,7 @@
 Nothing is guessed: a file is read as what it certainly is, or refused in one line that says what would be certain.
 """
 
-# N images of a file, C channels: 1 or 3, or 2 or 4 while there is alpha
+# N images of a file, C channels
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,13 +28,14 @@ LARGEST_PART = 2**26  # numbers
 class Held(NamedTuple):
     """Layout of images in a file: the axes of its array, the number that stands for white, the type of its numbers.
 
-    A table of lines also has a layout of its own.
+    A table of lines also has a layout of its own, and a TIFF may hold each channel as a plane.
     """
 
     axes: str
     white: float
     dtype: np.dtype
     table: Table | None = None
+    planes: bool = False
 
     @property
     def fine(self) -> bool:
@@ -42,8 +43,12 @@ class Held(NamedTuple):
         return self.dtype.itemsize > 2 or self.dtype.kind == "f"
 
     def suffix(self, channels: int) -> str:
-        """Return the kind of picture that holds as fine numbers: TIFF for floats and for 16-bit colour, else PNG."""
-        return ".tiff" if self.fine or (self.dtype == np.uint16 and channels > 1) else ".png"
+        """Return the kind of picture that holds as fine numbers and as many channels.
+
+        It is TIFF for floats, for 16-bit colour and for channels that are neither grey nor colour, else PNG.
+        """
+        wide = self.fine or (self.dtype == np.uint16 and channels > 1)
+        return ".tiff" if wide or self.planes or channels not in MODES else ".png"
 
 
 def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
@@ -70,7 +75,7 @@ def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
 
 
 def read_images(path: str | Path, channels: int | None = None, **options: Any) -> Iterator[Tensor]:
-    """Read the images of one file as `read_held` does, with so many channels, 1 or 3; by default as they are."""
+    """Read the images of one file as `read_held` does, with so many channels; by default as they are."""
     for images, _ in read_held(path, **options):
         yield with_channels(images, channels)
 
@@ -90,16 +95,18 @@ def read_held(
     as they are. Other integers are refused unless `white` is stated.
 
     Args:
-        path: Path of an image, of which every frame is read; of an array of shape (H, W), (N, H, W) or (N, C, H, W)
-            with 1 or 3 channels, or with channels last, where 2 or 4 include alpha; of an archive of arrays; or of one
-            array of an archive as `file.npz[name]`.
+        path: Path of an image, of which every frame is read, where planes of a TIFF that its metadata call channels
+            are one frame; of an array of shape (H, W), (N, H, W) or (N, C, H, W) with 1 or 3 channels, or with channels
+            last, where 2 or 4 include alpha; of an archive of arrays; or of one array of an archive as
+            `file.npz[name]`.
         at_once: Largest number of images in a part, fewer of large ones; arrays are read part by part.
         invert: Whether the images show dark ink, so that transparent pixels lie on white and not on black. The images
             are not inverted themselves.
         white: Number that stands for white; all numbers are divided by it.
         lines: Whether an array of shape (N, L) holds N signals that are one line each, (N, 1, 1, L), and (L,) holds
             one. A table always holds lines, see `tables.read_table`.
-        axes: Letters of an array's axes, such as HWN; by default its shape tells, see `arrays.axes_of`.
+        axes: Letters of an array's axes, such as HWN; by default its shape tells, see `arrays.axes_of`. None of the
+            channels is then alpha.
 
     Yields:
         A part, and how the file holds it.
@@ -117,11 +124,13 @@ def read_held(
     else:
         found = _arrays(path, axes, lines) if is_array(path) else frames_of(path)
     for name, images, own in found:
-        held = Held(own, white or white_of(name, images.dtype), images.dtype, layout)
+        planes = own == "CHW" and not is_array(path)
+        held = Held(own, white or white_of(name, images.dtype), images.dtype, layout, planes)
+        opaque_already = planes or (axes is not None and is_array(path))
         number = min(at_once, max(1, LARGEST_PART // max(1, images[0].size)))
         for start in range(0, len(images), number):
             part = as_brightness(name, images[start : start + number], held.white)
-            yield part if part.shape[1] in MODES else opaque(name, part, float(invert)), held
+            yield part if opaque_already or part.shape[1] in MODES else opaque(name, part, float(invert)), held
 
 
 def _arrays(path: Path, axes: str | None, lines: bool) -> list[tuple[str, np.ndarray, str]]:
@@ -145,8 +154,13 @@ def _member(full: str, archive: Any, name: str, axes: str | None, lines: bool) -
 def write_held(images: Tensor, path: Path, held: Held) -> None:
     """Write images (N, C, H, W), white being 1, as a file held others: all in an array, or one as a picture.
 
-    Pictures have 16 bits where those of the file had, floats in a TIFF; colour in a PNG has 8 bits.
+    Pictures have 16 bits where those of the file had, floats in a TIFF; colour in a PNG has 8 bits. Channels that are
+    neither grey nor colour are planes of a TIFF.
+
+    Raises:
+        FileError: A file of the kind that the path says cannot hold the images.
     """
+    channels = images.shape[1]
     if path.suffix == ".csv":
         if images.shape[1:3] != (1, 1):
             raise FileError(f"{path} cannot hold pictures: a table holds lines")
@@ -154,8 +168,13 @@ def write_held(images: Tensor, path: Path, held: Held) -> None:
         write_table(path, held.table or Table(False, [], [], "", ",", False), lines)
     elif path.suffix == ".npy":
         np.save(path, laid_out(images * held.white, "NCHW", held.axes).numpy())
-    elif path.suffix == ".tiff" and held.suffix(images.shape[1]) == ".tiff":
-        numbers = (images[0] * held.white).permute(1, 2, 0).squeeze(2).cpu().numpy()
-        tiff.write(path, numbers if held.fine else numbers.clip(0, 65_535).round().astype(np.uint16))
+    elif path.suffix == ".tiff" and held.suffix(channels) == ".tiff":
+        numbers = (images[0] * held.white).cpu().numpy()
+        kind = np.uint16 if held.dtype == np.uint16 else np.uint8
+        tiff.write(
+            path, numbers if held.fine else numbers.clip(0, np.iinfo(kind).max).round().astype(kind), held.planes
+        )
+    elif channels not in MODES:
+        raise FileError(f"{path} cannot hold {channels} channels: choose tiff or npy")
     else:
-        save_image(images[0], path, bits=16 if held.dtype == np.uint16 and images.shape[1] == 1 else 8)
+        save_image(images[0], path, bits=16 if held.dtype == np.uint16 and channels == 1 else 8)

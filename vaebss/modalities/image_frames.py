@@ -1,8 +1,8 @@
 """The frames of one image file, as Pillow reads them; what it would read otherwise than written is refused."""
 
-# N frames, C channels: 1 or 3, or 2 or 4 while there is alpha
+# N frames, C channels
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -46,13 +46,14 @@ def frames_of(path: Path) -> list[tuple[str, np.ndarray, str]]:
     """
     with reading(path), _bounded(path):
         numbers, wide = tiff.wide_pages(path, Image.MAX_IMAGE_PIXELS) if tiff.is_tiff(path) else (None, {})
-        if numbers == list(wide):
-            return _stacked(path, list(wide.values()))
+        of_channels = tiff.pictures_of_channels(path) if numbers else []
+        if numbers is not None and numbers == list(wide):
+            return _stacked(path, _joined(list(wide.values()), numbers, of_channels), of_channels=bool(of_channels))
         with Image.open(path) as image:
             palette = image.mode in ("P", "PA")  # of the first frame: a GIF's others come as RGB
             shown = range(_length(image)) if numbers is None else numbers
             frames = [wide[number] if number in wide else _pixels(path, image, number, palette) for number in shown]
-    return _stacked(path, frames, palette)
+    return _stacked(path, _joined(frames, shown, of_channels), palette, bool(of_channels))
 
 
 @contextmanager
@@ -67,11 +68,19 @@ def _bounded(path: Path) -> Iterator[None]:
         raise FileError(tiff.too_large(path, Image.MAX_IMAGE_PIXELS)) from error
 
 
-def _stacked(path: Path, frames: list[np.ndarray], palette: bool = False) -> list[tuple[str, np.ndarray, str]]:
+def _joined(frames: list[np.ndarray], numbers: Iterable[int], pictures: list[list[int]]) -> list[np.ndarray]:
+    """Join frames (H, W, C) to pictures of more channels, given the frames of each; without any, frames stay."""
+    of_number = dict(zip(numbers, frames, strict=True))
+    return [np.concatenate([of_number[number] for number in picture], -1) for picture in pictures] or frames
+
+
+def _stacked(
+    path: Path, frames: list[np.ndarray], palette: bool = False, of_channels: bool = False
+) -> list[tuple[str, np.ndarray, str]]:
     alike = groupby(frames, lambda frame: (frame.shape, frame.dtype))
     stacks = [_stack(list(group)) for _, group in alike]
     stacks = [np.moveaxis(_greyed(stack) if palette else stack, -1, 1) for stack in stacks]
-    return [(str(path), stack, "HW" if stack.shape[1] < 3 else "HWC") for stack in stacks]
+    return [(str(path), stack, "CHW" if of_channels else "HW" if stack.shape[1] < 3 else "HWC") for stack in stacks]
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:

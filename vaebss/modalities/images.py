@@ -203,7 +203,7 @@ class Images(Modality):
     def columns_per_page(self, signal: Tensor) -> int:
         """Return 4 for curves, else the number of pictures that are an inch high in twelve inches."""
         height, width = signal.shape[1:]
-        return 4 if signal.shape[:2] == (1, 1) else max(1, min(12, 12 * height // width))
+        return 4 if height == 1 and len(signal) != 3 else max(1, min(12, 12 * height // width))
 
     def resize_note(self, signals: Tensor) -> str:
         """Return what is done to pictures (N, C, h, w) before they are separated; empty if nothing."""

@@ -150,9 +150,10 @@ class Modality(ABC):
         """Return the pictures (B, C, H, W), 0 or more, of signals (B, *S), which a separator sees."""
 
     def plot_pictures(self, rows: "Rows") -> "Figure":
-        """Draw labelled rows of pictures (N, C, H, W): as curves where all are grey lines."""
-        from vaebss.figures.rows import curves_figure, rows_figure  # Matplotlib takes long to import
+        """Draw labelled rows of pictures (N, C, H, W): as curves where all are lines, unless they are in colour."""
+        from vaebss.figures.rows import curves_figure, rows_figure, visible  # Matplotlib takes long to import
 
+        rows = {label: visible(pictures) for label, pictures in rows.items()}
         if all(tuple(pictures.shape[1:3]) == (1, 1) for pictures in rows.values()):
             return curves_figure({label: pictures.flatten(1) for label, pictures in rows.items()})
         return rows_figure(rows)

@@ -4,9 +4,10 @@ Pillow reads TIFF of 8 bits and fewer as it is, with every compression and palet
 alone, and planes of colour as noise.
 """
 
-# H x W pixels, C channels: 1 or 3, or 2 or 4 with alpha
+# H x W pixels, C channels
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from struct import unpack
@@ -15,6 +16,7 @@ import numpy as np
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PREDICTOR, TiffFile, TiffPage, imwrite
 
 from vaebss.errors import FileError
+from vaebss.modalities.arrays import MOST_CHANNELS
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are of BigTIFF
 WIDE = (16, 32, 64)  # bits of a number; what has fewer is left to Pillow
@@ -87,9 +89,45 @@ def too_large(path: Path, most: int | None) -> str:
     return f"{path} holds a picture of more than {most:,} pixels, the most that are read: shrink it"
 
 
+def pictures_of_channels(path: Path) -> list[list[int]]:
+    """Return the numbers of the pages that make up each picture whose channels the file tells from frames.
+
+    They are planes along an axis C of OME, ImageJ or tifffile's metadata, or one page with samples that are neither
+    colour nor alpha. Each further axis, such as time or depth, is one of pictures. The answer is empty for other files.
+
+    Raises:
+        FileError: A picture has too many channels.
+    """
+    pictures: list[list[int]] = []
+    with TiffFile(path) as file:
+        for series in file.series:
+            pages = [page for page in series if page is not None and page.parent is file]
+            *lead, last, _ = series.axes.replace("S", "")
+            if len(pages) < len(series) or last != "Y":
+                return []
+            numbers = np.array([page.index for page in pages])
+            if len(pages) == math.prod(series.shape[: len(lead)]) and "C" in lead and "S" not in series.axes:
+                numbers = np.moveaxis(numbers.reshape(series.shape[: len(lead)]), lead.index("C"), -1)
+                pictures += numbers.reshape(-1, numbers.shape[-1]).tolist()
+            elif has_channels(series.keyframe):
+                pictures += numbers[:, None].tolist()
+            else:
+                return []
+        most = max((len(own) * file.pages[own[0]].aspage().samplesperpixel for own in pictures), default=0)
+    if most > MOST_CHANNELS:
+        raise FileError(f"{path} holds pictures of {most} channels, and {MOST_CHANNELS} are the most that are read")
+    return pictures
+
+
+def has_channels(page: TiffPage) -> bool:
+    """Return whether a page has samples that are said to be neither colour nor alpha."""
+    return bool(page.extrasamples) and set(page.extrasamples) == {EXTRASAMPLE.UNSPECIFIED}
+
+
 def _is_wide(page: TiffPage) -> bool:
     """Return whether Pillow may misread a page, and tifffile decodes it without a further package."""
-    return page.dtype is not None and _is_plain(page) and (page.bitspersample in WIDE or page.dtype == np.int8)
+    wide = page.bitspersample in WIDE or page.dtype == np.int8 or has_channels(page)
+    return page.dtype is not None and _is_plain(page) and wide
 
 
 def _is_packed(page: TiffPage) -> bool:
@@ -108,11 +146,12 @@ def _pixels(path: Path, page: TiffPage) -> np.ndarray:
     """Return a page's numbers (H, W, C), black being 0, upright.
 
     Raises:
-        FileError: The page holds something else than grey or colour, with or without alpha.
+        FileError: The page holds something else than grey, colour, with or without alpha, or channels of no colour.
     """
     kind = COLOURS.get(PHOTOMETRIC(page.photometric))
     extra = page.extrasamples
-    if kind is None or page.samplesperpixel != kind + len(extra) or extra not in ((), (EXTRASAMPLE.UNASSALPHA,)):
+    plain = has_channels(page) or extra in ((), (EXTRASAMPLE.UNASSALPHA,))
+    if kind is None or page.samplesperpixel != kind + len(extra) or not plain:
         _refuse(path, f"{page.samplesperpixel} channels that are not plain grey or colour in {page.dtype}")
     if page.photometric == PHOTOMETRIC.MINISWHITE and page.dtype != np.uint16:
         _refuse(path, f"{page.dtype} with 0 being white")
@@ -129,6 +168,17 @@ def _refuse(path: Path, what: str) -> None:
     raise FileError(f"{path} holds {what}: convert it to PNG of 8 bits or to a NumPy array")
 
 
-def write(path: Path, image: np.ndarray) -> None:
-    """Write a picture (H, W) or (H, W, 3) of any type of numbers."""
-    imwrite(path, image, photometric="minisblack" if image.ndim == 2 else "rgb", metadata=None)
+def write(path: Path, image: np.ndarray, planes: bool = False) -> None:
+    """Write a picture (C, H, W) of any type of numbers as grey, as colour or in planes that OME metadata call channels.
+
+    Args:
+        path: Path of the file.
+        image: The picture.
+        planes: Whether three channels are planes as well, instead of red, green and blue.
+    """
+    if len(image) == 1:
+        imwrite(path, image[0], photometric="minisblack", metadata=None)
+    elif len(image) == 3 and not planes:
+        imwrite(path, np.moveaxis(image, 0, -1), photometric="rgb", metadata=None)
+    else:
+        imwrite(path, image, photometric="minisblack", ome=True, metadata={"axes": "CYX"})
