@@ -6,17 +6,20 @@ import subprocess
 import sys
 import time
 
+import children
+import pytest
 import torch
-from conftest import REPOSITORY, SHORT_RUN, script
+from conftest import SHORT_RUN, script
 
-from vaebss.commands import fit, remix
+from vaebss import CheckpointError
+from vaebss.commands import fit, remix, separate
 
 
 def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def wait_for(condition, seconds: float = 120):
+def wait_for(condition, seconds: float = 300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -27,6 +30,7 @@ def test_the_three_commands_as_typed(tmp_path):
     short = [option for option in SHORT_RUN if "epoch" in option or "mixtures" in option or "hidden" in option]
     trained = script("fit.py", "--gpus", 1, "--data.source", "bundled", *short, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
+    assert "pytorch_lightning" not in trained.stderr
     last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     assert f"--ckpt {last.relative_to(tmp_path)}" in trained.stdout
     scored = script("test.py", "--ckpt", last.relative_to(tmp_path), cwd=tmp_path)
@@ -48,11 +52,10 @@ def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
     assert fit.main(options) == 0
     whole = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     killed = tmp_path / "lightning_logs" / "version_1" / "checkpoints" / "last.ckpt"
-    command = [sys.executable, REPOSITORY / "scripts" / "fit.py", *options]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    process = children.start("fit", *options, cwd=tmp_path)
     wait_for(lambda: killed.is_file() and torch.load(killed, weights_only=True)["epoch"] >= 1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert torch.load(killed, weights_only=True)["epoch"] < 5
     assert fit.main(["--ckpt", str(killed), "--gpus", "0"]) == 0
     assert not (tmp_path / "lightning_logs" / "version_2").exists()
@@ -62,19 +65,13 @@ def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
 
 def test_a_stopped_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     options = ["--gpus", "0", "--data.source", "bundled", *SHORT_RUN, "--trainer.max_epochs=1000"]
-    process = subprocess.Popen(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", *options],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
-    )
+    process = children.start("fit", *options, cwd=tmp_path)
     last = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
     wait_for(lambda: last.is_file() and torch.load(last, weights_only=True)["global_step"] > 0)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode != 0
-    assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in output
+    os.kill(process.pid, signal.SIGINT)
+    process.join(120)
+    assert process.exitcode
+    assert "fit.py --ckpt lightning_logs/version_0/checkpoints/last.ckpt" in (tmp_path / "output").read_text()
     assert "state_dict" in torch.load(last, weights_only=True)
 
 
@@ -93,11 +90,10 @@ REMIX_RUN = (
 
 def killed_chain(folder, *options, watched, steps) -> None:
     """Start remix.py and kill it once a checkpoint has so many steps."""
-    command = [sys.executable, REPOSITORY / "scripts" / "remix.py", *REMIX_RUN, *map(str, options)]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    process = children.start("remix", *REMIX_RUN, *options, cwd=folder)
     wait_for(lambda: watched.is_file() and torch.load(watched, weights_only=True)["global_step"] >= steps)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def test_a_killed_chain_goes_on_as_if_never_stopped(checkpoint, tmp_path, monkeypatch):
@@ -114,17 +110,15 @@ def test_a_killed_chain_goes_on_as_if_never_stopped(checkpoint, tmp_path, monkey
         assert torch.equal(value, weights(last)[name]), name
 
 
-def test_an_error_is_one_line_and_comes_whole_where_it_is_asked_for(tmp_path):
+def test_an_error_is_one_line_and_comes_whole_where_it_is_asked_for(tmp_path, monkeypatch):
     short = script("separate.py", "x.png", "--ckpt", "missing.ckpt", cwd=tmp_path)
     assert short.returncode == 2
     assert short.stderr.count("\n") == 1
     assert "missing.ckpt" in short.stderr
     assert not list(tmp_path.iterdir())
-    command = [sys.executable, str(REPOSITORY / "scripts" / "separate.py"), "x.png", "--ckpt", "missing.ckpt"]
-    environment = dict(os.environ) | {"VAEBSS_TRACEBACK": "1"}
-    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-    assert whole.returncode not in (0, 2)
-    assert "Traceback" in whole.stderr
+    monkeypatch.setenv("VAEBSS_TRACEBACK", "1")
+    with pytest.raises(CheckpointError, match=r"missing\.ckpt"):
+        separate.main(["x.png", "--ckpt", "missing.ckpt"])
 
 
 AT_ONCE = """

@@ -3,6 +3,7 @@ import math
 import os
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 import torch
@@ -172,9 +173,12 @@ def _halves_scored_by(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path):
-    torch.multiprocessing.spawn(  # type: ignore[attr-defined]
-        _halves_scored_by, (str(tmp_path),), nprocs=2
-    )
+    pair = [children.SERVER.Process(target=_halves_scored_by, args=(rank, str(tmp_path))) for rank in range(2)]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join()
+        assert process.exitcode == 0
     whole = score(images(10, 3), images(10, 2, seed=1))
     for rank in range(2):
         parts = torch.load(tmp_path / f"{rank}.pt")

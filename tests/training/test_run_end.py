@@ -2,15 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import cache
 from pathlib import Path
 
+import children
 import pytest
 import torch
-from conftest import REPOSITORY, SHORT_RUN
+from conftest import SHORT_RUN
 from pytorch_lightning.trainer.connectors import signal_connector
 
 from vaebss.commands import fit, remix
@@ -159,56 +158,43 @@ def test_a_job_of_slurm_that_is_stopped_goes_on_from_that_very_step(number, whol
 
 
 def test_a_second_ctrl_c_ends_at_once_and_leaves_the_checkpoint_whole(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", *RUN, "--trainer.max_epochs=1000"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
-    )
-    deadline = time.monotonic() + 60
+    process = children.start("fit", *RUN, "--trainer.max_epochs=1000", cwd=tmp_path)
+    deadline = time.monotonic() + 300
     while not (last(tmp_path).is_file() and torch.load(last(tmp_path), weights_only=True)["global_step"] > 0):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode != 0
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(120)
+    assert process.exitcode
     assert "state_dict" in torch.load(last(tmp_path), weights_only=True)
 
 
+def printed(name: str, *args: object, cwd: Path) -> list[list[str]]:
+    """The lines that a script prints to a terminal of 80 columns, and those of its errors."""
+    process = children.start(name, *args, cwd=cwd, COLUMNS="80")
+    process.join(300)
+    assert process.exitcode == 0
+    return [(cwd / file).read_text().replace("\r", "\n").splitlines() for file in ("output", "errors")]
+
+
 def test_a_line_of_80_columns_says_how_far_the_run_is(tmp_path):
-    process = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", *RUN],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"COLUMNS": "80"},
-    )
-    assert process.returncode == 0
-    bars = [line for line in process.stdout.replace("\r", "\n").splitlines() if "left" in line]
+    output, errors = printed("fit", *RUN, cwd=tmp_path)
+    bars = [line for line in output if "left" in line]
     assert max(map(len, bars)) <= 80
     for told in ("Epoch 3/3", "100%", "loss=", "PSNR="):
         assert told in bars[-1]
-    assert not [line for line in process.stderr.splitlines() if "pytorch_lightning" in line]
-    summary = next(line for line in process.stdout.splitlines() if line.startswith("ELBO"))
+    assert not [line for line in errors if "pytorch_lightning" in line]
+    summary = next(line for line in output if line.startswith("ELBO"))
     assert "after 0:00:" in summary
 
 
 def test_a_resumed_run_warns_of_nothing_and_its_bar_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stopped(fit, RUN, monkeypatch, 5, signal.SIGINT)
-    process = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts" / "fit.py", "--gpus=0", "--ckpt", last(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"COLUMNS": "80"},
-    )
-    assert process.returncode == 0
-    assert not [line for line in process.stderr.splitlines() if "pytorch_lightning" in line]
-    bars = [line for line in process.stdout.replace("\r", "\n").splitlines() if "left" in line]
+    output, errors = printed("fit", "--gpus=0", "--ckpt", last(tmp_path), cwd=tmp_path)
+    assert not [line for line in errors if "pytorch_lightning" in line]
+    bars = [line for line in output if "left" in line]
     assert any("Epoch 2/3  50%" in line for line in bars)
     assert "Epoch 3/3 100%" in bars[-1]
 
