@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -29,12 +26,6 @@ def test_onnxruntime_gives_the_same_answers_for_any_number_of_mixtures(model, tm
     np.testing.assert_array_equal(active, separation.active)
 
 
-def test_a_file_that_differs_is_refused(tmp_path, monkeypatch, checkpoint):
-    monkeypatch.setattr(onnx, "TOLERANCE", -1)
-    with pytest.raises(ValueError, match="differ"):
-        onnx.export(vaebss.load(checkpoint), tmp_path / "model.onnx")
-
-
 def test_a_link_and_a_file_of_before_stay_where_the_export_fails(tmp_path, monkeypatch, checkpoint, capsys):
     (tmp_path / "theirs").write_text("kept")
     (tmp_path / "model.onnx").symlink_to("theirs")
@@ -49,11 +40,9 @@ def test_a_link_and_a_file_of_before_stay_where_the_export_fails(tmp_path, monke
     assert (tmp_path / "theirs").read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", ["a run", "vae-k3", "remix-k2", "remix-notes"])
-def test_the_printed_example_runs(name, tmp_path, checkpoint, capsys):
-    ckpt = str(checkpoint) if name == "a run" else name
-    assert export.main(["--ckpt", ckpt, "--out", str(tmp_path / "model.onnx")]) == 0
-    example = capsys.readouterr().out.split("To use it:")[1]
-    result = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False)
-    model = vaebss.load(ckpt)
-    assert result.stdout.startswith(str((5, model.num_sources, *model.image_shape))), result.stderr
+@pytest.mark.parametrize("name", ["vae-k3", "remix-k2", "remix-notes"])
+def test_the_printed_example_runs(name, tmp_path, capsys):
+    assert export.main(["--ckpt", name, "--out", str(tmp_path / "model.onnx")]) == 0
+    exec(capsys.readouterr().out.split("To use it:")[1], {})  # noqa: S102  what users do
+    model = vaebss.load(name)
+    assert capsys.readouterr().out.startswith(str((5, model.num_sources, *model.image_shape)))
