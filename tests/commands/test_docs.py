@@ -21,6 +21,7 @@ TYPED = re.compile(r"python scripts/(fit|remix|test|separate|compare)\.py((?:\\\
 RUN = "lightning_logs/version_0/checkpoints/last.ckpt"
 PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2", "$seed": "0"}
 PLACES |= {"$last": RUN, "$out": "out", "$SLURM_ARRAY_TASK_ID/16": "1/16"}
+FEW = {0: (55, 80), 19: (60, 62), 40: (60, 80)}  # notes of a font
 DRY = ["--gpus", "0", "--trainer.fast_dev_run", "true"]
 SHORT = {
     "fit": DRY,
@@ -54,11 +55,21 @@ def test_the_commands_are_found():
     assert "remix --data.mixtures my_mixtures" in documented()
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A folder with few notes of a font, which every command would render anew."""
+    pytest.importorskip("pretty_midi")  # whose font stands in for the better one
+    folder = tmp_path_factory.mktemp("rendered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notes, "RANGES", FEW)
+        notes.load_notes(folder)
+    return folder
+
+
 @pytest.fixture
-def users_folder(tmp_path, monkeypatch, run_folder):
+def users_folder(tmp_path, monkeypatch, run_folder, rendered):
     """What a reader of the docs has: the configurations, a run, pictures, recordings and notes of their own."""
     soundfile = pytest.importorskip("soundfile")
-    pytest.importorskip("pretty_midi")  # whose font stands in for the better one
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     shutil.copytree(run_folder / "lightning_logs", tmp_path / "lightning_logs")
     (tmp_path / "my_mixtures").mkdir()
@@ -78,7 +89,8 @@ def users_folder(tmp_path, monkeypatch, run_folder):
         for name in range(number):
             soundfile.write(tmp_path / folder / f"{name}.flac", rng.normal(size=seconds * 22_050) / 10, 22_050)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(notes, "RANGES", {0: (55, 80), 19: (60, 62), 40: (60, 80)})
+    monkeypatch.setattr(notes, "RANGES", FEW)
+    (tmp_path / "data").symlink_to(rendered)
     for module, number in ((remixes, "LINES"), (lines, "LINES"), (lines, "HELD_OUT")):
         monkeypatch.setattr(module, number, 100)
 
