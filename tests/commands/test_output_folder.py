@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, OF_ALL, SCORE, SHEET, OutputFolder
+from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, NEWER, OF_ALL, SHEET, OutputFolder
 from vaebss.errors import FileError
 
 
@@ -18,9 +18,9 @@ def save(paths: list[Path]) -> None:
         path.write_text("new")
 
 
-def put(output: OutputFolder, path: Path, name: str, count: int, pattern: str) -> None:
-    output.write([pattern.replace("*", str(k + 1)) for k in range(count)], save)
-    output.note(path, name, count, 0.5, pattern)
+def put(output: OutputFolder, path: Path, name: str, count: int, pattern: str, picture: str = "") -> None:
+    output.write([pattern.replace("*", str(k + 1)) for k in range(count)] + [picture] * bool(picture), save)
+    output.note(path, name, count, 0.5, pattern, picture)
 
 
 def listed(out: Path) -> list[dict[str, str]]:
@@ -32,7 +32,8 @@ def doctored(out: Path, *rows: tuple[object, ...]) -> Path:
     """A list with rows of somebody else's, in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / LIST).open("w", newline="", errors="surrogateescape") as file:
-        csv.writer(file).writerows([COLUMNS, *((*row[:SCORE], "", *row[SCORE:]) for row in rows)])
+        whole = [(*row[:4], *[""] * (len(COLUMNS) - len(row)), *row[4:]) for row in rows]
+        csv.writer(file).writerows([COLUMNS, *whole])
     return out
 
 
@@ -295,8 +296,39 @@ def test_scores_are_listed_and_a_list_without_them_is_read(tmp_path):
         output.add_scores({"m": 31.257, "not written": 1.0})
     assert {row["name"]: row["blind_score"] for row in listed(tmp_path)} == {"m": "31.26", "k": ""}
     text = (tmp_path / LIST).read_text()
-    (tmp_path / LIST).write_text(text.replace("blind_score,", "").replace("31.26,", "").replace("0.5000,,", "0.5000,"))
-    assert [row.name for row in OutputFolder(tmp_path, []).earlier] == ["m", "k"]
-    with OutputFolder(tmp_path, []) as output:
-        put(output, Path("k.png"), "k", 1, "k_source*.png")
-    assert (tmp_path / LIST).read_bytes().decode() == text.replace("31.26", "").replace("\n", "\r\n")
+    for lacking in (NEWER, NEWER[1:]):
+        with (tmp_path / LIST).open("w", newline="") as file:
+            writer = csv.DictWriter(file, [name for name in COLUMNS if name not in lacking], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(csv.DictReader(text.splitlines()))
+        assert [row.name for row in OutputFolder(tmp_path, []).earlier] == ["m", "k"]
+        with OutputFolder(tmp_path, []) as output:
+            put(output, Path("k.png"), "k", 1, "k_source*.png")
+        expected = text if "blind_score" not in lacking else text.replace("31.26", "")
+        assert (tmp_path / LIST).read_bytes().decode() == expected.replace("\n", "\r\n")
+
+
+def test_a_picture_is_written_with_its_sources_and_goes_with_them(tmp_path):
+    path = tmp_path / "m.wav"
+    (tmp_path / "k_spectrogram.png").write_text("mine")
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, path, "m", 2, "m_source*.wav", "m_spectrogram.png")
+        with pytest.raises(FileError, match=r"k_spectrogram\.png is there already"):
+            put(output, Path("k.wav"), "k", 1, "k_source*.wav", "k_spectrogram.png")
+    assert [(row["name"], row["picture"]) for row in listed(tmp_path)] == [("m", "m_spectrogram.png")]
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, Path("n.wav"), "n", 1, "n_source*.wav")
+    assert (tmp_path / "m_spectrogram.png").is_file()
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, path, "m", 1, "m_source*.wav", "m_spectrogram.png")
+    assert (tmp_path / "m_spectrogram.png").read_text() == "new"
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, path, "m", 1, "m_source*.wav")
+    left = {"k_spectrogram.png", "m_source1.wav", "n_source1.wav", LIST}
+    assert {file.name for file in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("picture", ["../victim_spectrogram.png", "victim.png", "a/b_spectrogram.png", "m_source1.png"])
+def test_a_list_with_pictures_that_this_program_would_not_write_is_refused(tmp_path, picture):
+    with pytest.raises(FileError, match="row 1 is malformed"):
+        OutputFolder(doctored(tmp_path, ("m.wav", "m", 1, 0.5, picture, "m_source*.wav")), [])

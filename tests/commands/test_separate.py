@@ -293,7 +293,7 @@ def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
     out = tmp_path / "out"
     assert run(checkpoint, tmp_path / "0.png", tmp_path / "three.npy", "--out", out) == 0
     rows = listed(out)
-    assert list(rows[0]) == ["file", "name", "count", "confidence", "blind_score", "written"]
+    assert list(rows[0]) == ["file", "name", "count", "confidence", "blind_score", "picture", "written"]
     assert [row["name"] for row in rows] == ["0", "three[0]", "three[1]", "three[2]"]
     assert [row["file"] for row in rows] == [str(tmp_path / "0.png"), *[str(tmp_path / "three.npy")] * 3]
     assert len([*out.glob(rows[0]["written"])]) == int(rows[0]["count"])

@@ -95,6 +95,17 @@ def test_sources_have_the_rate_and_the_channels_of_their_file_and_add_up(trained
     assert sum(soundfile.read(path, always_2d=True)[0] for path in paths) == pytest.approx(whole, abs=1e-4)
 
 
+def test_a_recording_gets_a_spectrogram_beside_its_sources(tmp_path):
+    soundfile.write(tmp_path / "a.wav", chord(16_000, 1).repeat(3, 1).numpy(), 16_000)
+    soundfile.write(tmp_path / "short.wav", chord(16_000, 1)[:16_000].numpy(), 16_000)
+    out = tmp_path / "out"
+    for kind in ("wav", "flac"):
+        options = ["--ckpt", "vae-notes", "--out", str(out), "--format", kind]
+        assert separate.main([str(tmp_path / "a.wav"), str(tmp_path / "short.wav"), *options]) == 0
+        assert [path.name for path in out.glob("*_spectrogram.png")] == ["a_spectrogram.png"]
+        assert [*out.glob(f"a_source*.{kind}")] == [*out.glob("a_source*")]
+
+
 def test_flac_may_be_asked_for_and_pictures_not(trained, tmp_path, capsys):
     _, checkpoint = trained
     soundfile.write(tmp_path / "a.wav", chord(44_100, 2).numpy(), 44_100)

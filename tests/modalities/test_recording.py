@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebss import load
 from vaebss.errors import FileError
+from vaebss.figures.rows import GAP
 from vaebss.modalities import blocks, recording, resampling, sound_files, windows
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import separate_signals
@@ -144,6 +145,23 @@ def test_a_separator_is_asked_for_a_few_windows_at_a_time(tmp_path, monkeypatch)
     assert max(asked) == 4
     assert sum(asked) == windows.number_of(12 * 16_000, Audio().samples)
     assert sum(steps) == part.steps == 5 * sum(asked)
+
+
+def test_a_figure_shows_the_first_seconds_of_the_mixture_and_each_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "DRAWN", 2)
+    model, shown = load("vae-notes"), {}
+    for seconds in (1.0, 2.0, 3.5):
+        soundfile.write(tmp_path / "a.wav", duet(seconds, 44_100, 2).T.numpy(), 44_100, "FLOAT")
+        (part,) = Audio().read(tmp_path / "a.wav")
+        shown[seconds] = part.figure(part.separated(model.separate))
+    assert shown[1.0] is None
+    for seconds, title in {2.0: "", 3.5: "the first 2 of 4 seconds"}.items():
+        assert shown[seconds].get_suptitle() == title
+        assert [axes.get_ylabel() for axes in shown[seconds].axes] == ["mixture", "source 1", "source 2"]
+        strips = [axes.images[0].get_array() for axes in shown[seconds].axes]
+        assert {strip.shape[1] for strip in strips} == {2 * GAP + Audio().spectrogram.shape(2 * 16_000)[2]}
+        ticks = [tick.get_text() for tick in shown[seconds].axes[-1].get_xticklabels()]
+        assert ticks == ["0.0 s", "0.5 s", "1.0 s", "1.5 s", "2.0 s"]
 
 
 @pytest.mark.parametrize("offset", [0.3, -0.05])

@@ -5,7 +5,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -25,11 +25,12 @@ LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold
 SHEET = "contact_sheet.png"
 SPECTRA, AMOUNTS = "component_spectra.csv", "component_amounts.csv"
 OF_ALL = (SHEET, SPECTRA, AMOUNTS)  # files of all mixtures
-COLUMNS = ("file", "name", "count", "confidence", "blind_score", "written")  # the last as NAME_source*.png, * from 1
-SCORE = COLUMNS.index("blind_score")  # which lists up to version 0.3.0 lack
+COLUMNS = ("file", "name", "count", "confidence", "blind_score", "picture", "written")
+NEWER = ("blind_score", "picture")  # columns that lists of earlier versions lack
 SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
-PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`
+PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`, * from 1
 SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
+PICTURE = re.compile(r"[^/\0]+_spectrogram\.png", re.DOTALL)  # in the column `picture`, and the name of a file
 COUNT = re.compile("[0-9]{1,4}")
 
 
@@ -42,6 +43,7 @@ class Row(NamedTuple):
         number: Number of its sources.
         confidence: Confidence of their masks.
         blind_score: Estimated quality in dB; empty where it is unknown.
+        picture: Name of the picture file of the mixture and its sources; empty where there is none.
         written: Names of their files, with * for their numbers from 1.
     """
 
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     number: int
     confidence: str
     blind_score: str
+    picture: str
     written: str
 
 
@@ -92,10 +95,11 @@ class OutputFolder:
             if encodable(name) in self.rows:
                 raise FileError(f"a mixture of another input is called {name} already: rename one of the two files")
 
-    def note(self, path: Path, name: str, count: int, confidence: float, written: str) -> None:
+    def note(self, path: Path, name: str, count: int, confidence: float, written: str, picture: str = "") -> None:
         """Put a mixture, whose sources are written, on the list; arguments are those of `Row`."""
         self.check_new(name)
-        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", encodable(written))
+        files = encodable(picture), encodable(written)
+        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", *files)
         self.rows[row.name] = row
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
@@ -124,7 +128,7 @@ class OutputFolder:
         """Write files of these names with `save`: all of them, or none.
 
         Args:
-            names: Names of sources' files, as `SOURCE` matches them.
+            names: Names of files of sources, as `SOURCE` matches them, or of a picture, as `PICTURE` does.
             save: Function that writes one file to each of the paths that it is given.
 
         Raises:
@@ -186,9 +190,11 @@ class OutputFolder:
         return {encodable(str(path)): number for number, path in enumerate(self.inputs)}
 
     def _is_own(self, name: str, most: dict[str, int]) -> bool:
-        """Return whether a list with `most` sources by pattern names a file."""
+        """Return whether a list, of which `most` is known, names a file."""
         if name in OF_ALL:
             return self.all_is_own
+        if PICTURE.fullmatch(name):
+            return encodable(name) in most
         parts = SOURCE.fullmatch(name)
         return bool(parts) and int(parts[2]) <= most.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
 
@@ -231,21 +237,26 @@ def _read(path: Path) -> list[Row]:
             columns, *rows = csv.reader(file, strict=True)
     except (ValueError, csv.Error) as error:
         raise FileError(foreign) from error
-    if tuple(columns) == COLUMNS[:SCORE] + COLUMNS[SCORE + 1 :]:
-        columns, rows = COLUMNS, [[*row[:SCORE], "", *row[SCORE:]] for row in rows]
+    for place, name in enumerate(COLUMNS):
+        if name in NEWER and name not in columns:
+            columns.insert(place, name)
+            for row in rows:
+                row.insert(place, "")
     if tuple(columns) != COLUMNS:
         raise FileError(foreign)
     for number, row in enumerate(rows, 1):
         well = len(row) == len(COLUMNS) and COUNT.fullmatch(row[2]) and PATTERN.fullmatch(row[-1])
-        if not well or Path(row[-1]).name != row[-1]:
+        well = well and (not row[-2] or PICTURE.fullmatch(row[-2]))
+        if not well or any(Path(name).name != name for name in row[-2:] if name):
             raise FileError(f"{foreign} (row {number} is malformed)")
     return [Row(file, name, int(count), *rest) for file, name, count, *rest in rows]
 
 
 def _most(rows: Iterable[Row]) -> dict[str, int]:
-    """Return the largest number of sources for each pattern of names on a list."""
+    """Return the largest number of files for each name or pattern of names on a list."""
     most: dict[str, int] = {}
     for row in rows:
+        most[row.picture] = 1
         most[row.written] = max(row.number, most.get(row.written, 0))
     return most
 
@@ -284,9 +295,24 @@ class SourceWriter:
             return names
         for number, (name, mixture) in enumerate(zip(names, found, strict=True)):
             self.output.check_new(name)
-            self.output.write(self._files(name, int(mixture.count)), partial(part.save, found, number))
-            self._note(name, mixture, name)
+            self._note(name, mixture, name, self._write(part, found, number, name))
         return names
+
+    def _write(self, part: "Part", found: "Separation", number: int, name: str) -> str:
+        """Write the sources of one mixture and, if there is one, their figure; return the name of its file, or ""."""
+        count = int(found.count[number])
+        figure = part.figure(found) if count else None
+        picture = f"{name}_spectrogram.png" if figure else ""
+
+        def save(paths: list[Path]) -> None:
+            part.save(found, number, paths[:count])
+            if figure:
+                from vaebss.figures.files import as_png  # Matplotlib takes long to import
+
+                paths[count].write_bytes(as_png(figure))
+
+        self.output.write([*self._files(name, count), *filter(None, [picture])], save)
+        return picture
 
     def close(self) -> None:
         """Write what all mixtures share."""
@@ -305,9 +331,9 @@ class SourceWriter:
             for name, mixture in zip(names, found, strict=True):
                 self._note(name, mixture, self.stem)
 
-    def _note(self, name: str, mixture: "Separation", stem: str) -> None:
+    def _note(self, name: str, mixture: "Separation", stem: str, picture: str = "") -> None:
         files = f"{stem}_source*{self.suffix}"
-        self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files)
+        self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files, picture)
 
     def _files(self, stem: str, count: int) -> list[str]:
         """Return the names of files of `count` sources."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 GAP = 2  # pixels between images
@@ -15,6 +16,7 @@ DPI = 120  # of every figure
 LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # height in inches of a row of lines, of small pictures, of upright pictures
 UPRIGHT = 3  # ratio of height to width above which rows are drawn as columns
 SHARP = 1_000  # pixels of a row that are enough; larger pictures are downscaled, but to no fewer
+MOST_TICKS = 10  # below a single spectrogram
 QUIET = -60  # dB relative to the loudest, drawn black
 
 Rows = dict[str, Tensor]  # label -> the images or signals of a row, all of one shape
@@ -86,7 +88,7 @@ def curves_figure(rows: Rows, width: float = 12) -> Figure:
 
 
 def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float, width: float = 12) -> Figure:
-    """Draw labelled rows of spectrograms, side by side, in one scale of decibels.
+    """Draw labelled rows of spectrograms, side by side, in one scale of decibels, with seconds below them.
 
     Args:
         rows: Magnitudes (N, 1, H, W) by label, the lowest band first.
@@ -105,10 +107,10 @@ def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: 
         axes.set_yticks(list(pitches), list(pitches.values()), fontsize=6)
         axes.spines[:].set_visible(False)
     columns, *_, frames = next(iter(rows.values())).shape
+    seconds = frames / frames_per_second
+    marked = MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]).tick_values(0, seconds) if columns == 1 else (0, seconds / 2)
     starts = [GAP + number * (frames + 2 * GAP) for number in range(columns)]
-    ticks = {
-        start + frames * share: f"{frames * share / frames_per_second:.1f} s" for start in starts for share in (0, 0.5)
-    }
+    ticks = {start + at * frames_per_second: f"{at:.1f} s" for start in starts for at in marked if at < seconds}
     panels[-1].set_xticks(list(ticks), list(ticks.values()), fontsize=6)
     return figure
 

@@ -78,6 +78,14 @@ class Part(ABC):
             FileError: A file cannot be written, or cannot hold the source.
         """
 
+    def figure(self, found: Separation) -> "Figure | None":
+        """Draw the mixture and its sources, to be kept beside their files; by default nothing.
+
+        Args:
+            found: Result of `separated`.
+        """
+        return None
+
 
 MODALITIES: dict[str, type["Modality"]] = {}  # by kind, each from the moment that its class is defined
 

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +22,12 @@ from vaebss.modalities.spectrogram import Spectrogram
 from vaebss.models.separator import CHUNK
 from vaebss.separation import Separation
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 AT_ONCE = 16  # windows of all channels
-SHOWN = 60  # seconds of a recording in a figure
+SHOWN = 60  # seconds of a recording on a contact sheet
+DRAWN = 30  # seconds in a figure of its own
 PASSES = 5  # over all windows: level, shares, links, highs, writing
 
 
@@ -81,6 +86,18 @@ class Recording(Part):
         if paths:
             complete = (block[: len(paths)] + self.offset / len(paths) for block in sources)
             sound_files.write_blocks(complete, paths, self.rate, self.samples)
+
+    def figure(self, found: Separation) -> "Figure | None":
+        """Draw spectrograms of the first seconds, `DRAWN` at most; none of a recording of a single window."""
+        if self.own_samples <= self.length:
+            return None
+        samples = DRAWN * self.spectrogram.rate
+        rows = {"mixture": self.signals[..., :samples]}
+        rows |= {f"source {k + 1}": found.sources[:, k, ..., :samples] for k in range(int(found.count))}
+        figure = self.modality.figure(rows)
+        if self.own_samples > samples:
+            figure.suptitle(f"the first {DRAWN} of {self.samples / self.rate:.0f} seconds", fontsize=9)
+        return figure
 
     def _measured(self) -> tuple[int, Tensor]:
         """Return the number of samples, and the offset of each channel, (C, 1)."""
