@@ -30,6 +30,7 @@ DIGITS, NOTES = "--data.source=bundled", ("--data.source=notes", "--data.bands=8
 RUNS = {
     "fit": (fit.main, *ONCE, DIGITS),
     "remix": (remix.main, *LENGTH, *REMIXED, DIGITS, "--teacher=vae-k2"),
+    "remix that counts": (remix.main, *LENGTH, *REMIXED, DIGITS, "--teacher=vae-k2", "--model.counting=true"),
     "fit on notes": (fit.main, *ONCE, *NOTES, "--model.output=softplus"),
     "remix on notes": (remix.main, *LENGTH, *REMIXED, *NOTES, "--model.view=bands", "--teacher={fit on notes}"),
 }

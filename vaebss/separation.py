@@ -241,6 +241,23 @@ def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, fai
     return masked.flatten(2).mean(2) > faintest * source_scale
 
 
+def loudest_slots(masked: Tensor, count: Tensor, exponent: float = 1.0) -> Tensor:
+    """Return which slots are the loudest ones of each mixture, as many as `count` states; silent slots are never among
+    them.
+
+    Args:
+        masked: Masked estimates, (B, K, C, H, W).
+        count: Number of sources, (B,) int64.
+        exponent: Exponent p, see `add_up`; the loudest slot has the largest sum of p-th powers.
+
+    Returns:
+        (B, K) bool.
+    """
+    powers = masked.pow(exponent).flatten(2).sum(2)
+    places = powers.argsort(1, descending=True).argsort(1)
+    return (places < count.unsqueeze(1)) & (powers > 0)
+
+
 def check_mixture(
     mixture: Tensor, image_shape: tuple[int | None, ...], num_sources: int, source_scale: float = 1.0
 ) -> None:

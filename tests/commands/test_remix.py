@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import vaebss
 from vaebss.commands import remix
 
 REMIX_RUN = [
@@ -61,6 +62,20 @@ def test_more_slots_than_the_first_weights_have_need_a_teacher_that_fills_them(h
     torch.testing.assert_close(grown[:2], kept, atol=0.1, rtol=0)
     assert remix.main([*REMIX_RUN, "--init", str(first), "--model.num_sources=3"]) == 2
     assert "--init has 2 slots: --model.num_sources 3 needs a --teacher" in capsys.readouterr().err
+
+
+def test_a_teacher_of_pairs_teaches_to_count_one_to_three(here, checkpoint, capsys):
+    """The first student has no head that counts; the second begins with its weights and learns from its estimates."""
+    short = [*REMIX_RUN, "--trainer.limit_train_batches=1"]
+    first, more = (here / "lightning_logs" / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (0, 1))
+    assert remix.main([*short, "--teacher", str(checkpoint)]) == 0
+    options = ["--model.num_sources=3", "--model.counting=true", "--data.num_remixed=[1,3]", "--data.keep=[0.5]"]
+    assert remix.main([*short, *options, "--init", str(first)]) == 0
+    student = vaebss.load(more)
+    assert (student.num_sources, student.counting) == (3, True)
+    assert remix.main([*short, "--init", str(more), "--model.counting=false"]) == 2
+    assert remix.main([*short, "--teacher", str(checkpoint), "--data.num_remixed=3"]) == 2
+    assert "--data.num_remixed 3 is more than --model.num_sources 2" in capsys.readouterr().err
 
 
 def test_a_dry_run_leaves_nothing_behind(here, checkpoint):

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from note_counts import coincident, report
 
 from vaebss.data.corpora import notes
 from vaebss.data.corpora.note_splits import SPLITS, UNHEARD, NoteSplits, groups, split_notes
@@ -204,3 +205,13 @@ def test_another_recipe_is_another_cache(kept, monkeypatch):
     monkeypatch.setattr(notes, "RANGES", {24: (60, 62)})
     assert len(load_notes(cache.parent).train) <= 3
     assert len(list(cache.parent.iterdir())) == 2
+
+
+def test_mixtures_with_coincident_notes_are_told_apart():
+    """A note twice, an octave, a twelfth between the first and the last, a fifth, one note alone."""
+    pitches, silent = torch.tensor([60, 72, 91, 67]), -1
+    plan = torch.tensor([[0, 0, silent], [0, 1, silent], [1, 3, 2], [0, 3, silent], [2, silent, silent]])
+    assert coincident(pitches, plan).tolist() == [True, True, True, False, False]
+    counts = torch.tensor([1, 2, 2, 2, 1])
+    told = report(counts, torch.tensor([2, 2, 3, 2, 1]), coincident(pitches, plan))
+    assert told.startswith("all 60.0 % (1: 100.0, 2: 66.7, 3: 0.0; 5 mixtures); without coincident notes 100.0 %")

@@ -24,6 +24,7 @@ def nmf() -> NMF:
 BUILT = {
     "vae": lambda: VAE(hidden_dims=(32, 16)),
     "masker": lambda: Masker(widths=(4, 6, 8), bottleneck=16),
+    "counting masker": lambda: Masker(widths=(4, 6, 8), bottleneck=16, counting=True),
     "glo": lambda: GLO(hidden_dims=(32, 16), latent_dim=4, start_steps=2, fit_steps=3),
     "mixit": lambda: MixIT(hidden_dims=(32, 16)),
     "nmf": nmf,

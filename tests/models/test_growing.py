@@ -13,10 +13,11 @@ KNOWN = {
 }
 
 
-@pytest.fixture(params=KNOWN)
+@pytest.fixture(params=[*KNOWN, "counting"])
 def masker(request):
     torch.manual_seed(0)
-    return Masker(2, (4, 6), 8, view=request.param, **KNOWN[request.param]).eval()
+    view, counting = ("pixels", True) if request.param == "counting" else (request.param, False)
+    return Masker(2, (4, 6), 8, view=view, counting=counting, **KNOWN[view]).eval()
 
 
 def test_slots_share_out_as_before_what_the_new_ones_leave(masker):
@@ -39,10 +40,19 @@ def test_as_many_slots_are_a_copy(masker):
     assert all(torch.equal(value, masker.state_dict()[name]) for name, value in more.state_dict().items())
 
 
+def test_a_head_that_counts_is_added_to_what_is_there(masker):
+    more, mixture = masker.grown(2, counting=True), torch.rand(3, *masker.image_shape)
+    assert more.options == masker.options | {"counting": True}
+    known = masker.state_dict()
+    assert all(torch.equal(value, known[name]) for name, value in more.state_dict().items() if name in known)
+    assert torch.equal(more(mixture), masker(mixture))
+    torch.testing.assert_close(more.network(mixture), more.average(mixture))
+
+
 @pytest.mark.parametrize("view", KNOWN)
 def test_new_slots_are_drawn_as_large_as_the_known_ones_and_each_otherwise(view):
     torch.manual_seed(0)
-    known = Masker(2, (64, 6), 8, view=view, **KNOWN[view])
+    known = Masker(2, (64, 6), 8, view=view, counting=True, **KNOWN[view])
     more, twice = known.grown(10), known.grown(10)
     for name, old in known.state_dict().items():
         new = more.state_dict()[name]

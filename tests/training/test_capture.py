@@ -23,15 +23,18 @@ from vaebss.training.trainers import bare_trainer
 STEPS = 12
 
 
-def trained(kind: str, *callbacks: Any, steps: int = STEPS, **options: Any) -> tuple[Any, list[float]]:
+def trained(
+    kind: str, *callbacks: Any, steps: int = STEPS, counting: bool = False, **options: Any
+) -> tuple[Any, list[float]]:
     """A small module after some steps, and its losses."""
     torch.manual_seed(0)
     sizes = {"source": "bundled", "batch_size": 8, "epoch_size": 8 * steps, "val_mixtures": 16}
     if kind == "fit":
         module, data = VAEBSS(hidden_dims=(16, 8), latent_dim=4, warmup_steps=6), MNISTMixtures(**sizes)
     else:
-        module, data = RemixSeparator(widths=(8, 10), bottleneck=8), Remixes(**sizes, keep=(1.0,))
-        bank = Bank(torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).half() / 2, (2, 2), 0)
+        module, data = RemixSeparator(widths=(8, 10), bottleneck=8, counting=counting), Remixes(**sizes, keep=(1.0,))
+        sources = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(1)).half() / 2
+        bank = Bank(sources, (2 - counting, 2), 0)
         data.banks = lambda number: bank
     losses, honest = [], module.training_step
     module.training_step = lambda *args: losses.append(honest(*args)) or losses[-1]
@@ -41,12 +44,12 @@ def trained(kind: str, *callbacks: Any, steps: int = STEPS, **options: Any) -> t
     return module, [loss.item() for loss in losses]
 
 
-@pytest.mark.parametrize("kind", ["fit", "remix"])
-def test_replayed_steps_come_to_the_same_weights(kind, monkeypatch):
-    module, _ = trained(kind)
+@pytest.mark.parametrize(("kind", "counting"), [("fit", False), ("remix", False), ("remix", True)])
+def test_replayed_steps_come_to_the_same_weights(kind, counting, monkeypatch):
+    module, _ = trained(kind, counting=counting)
     made = graphs.pretend(monkeypatch)
     monkeypatch.setattr(capture, "captures", lambda trainer: True)
-    other, _ = trained(kind, Capture())
+    other, _ = trained(kind, Capture(), counting=counting)
     assert len(made) == (2 if kind == "fit" else 4)  # forward, backward, Muon, running average
     assert all(graph.tape for graph in made)
     expected, found = module.state_dict(), other.state_dict()
@@ -110,9 +113,10 @@ def test_the_loss_of_a_vae_stays_on_its_device(prior, likelihood):
     check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 2, 4), torch.tensor(0.5))
 
 
+@pytest.mark.parametrize("counting", [False, True])
 @pytest.mark.parametrize("slots", [2, 4])
-def test_the_loss_of_a_student_stays_on_its_device(slots):
-    module = RemixSeparator(num_sources=slots, widths=(8, 10), bottleneck=8)
+def test_the_loss_of_a_student_stays_on_its_device(slots, counting):
+    module = RemixSeparator(num_sources=slots, widths=(8, 10), bottleneck=8, counting=counting)
     check_one_device(module, torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28), torch.rand(4, slots, 1, 28, 28))
 
 

@@ -20,7 +20,7 @@ from vaebss.modalities.images import Images
 from vaebss.training import banks
 from vaebss.training.banks import BankMaker, consistency
 from vaebss.training.scores import quality_by_confidence
-from vaebss.training.student import permutation_invariant_loss, slot_by_slot_loss
+from vaebss.training.student import COUNTING, counting_loss, permutation_invariant_loss, slot_by_slot_loss
 
 SMALL = {"num_mixtures": 60, "epoch_size": 64, "batch_size": 16, "val_mixtures": 16, "epochs_per_round": 2}
 
@@ -155,7 +155,7 @@ def test_a_student_of_voices_learns_to_keep_their_slots(voices, away, monkeypatc
     sources = torch.tensor([0.4, 0.1]).view(1, 2, 1, 1, 1) * torch.ones(3, 2, 1, 4, 4)
     shares = torch.tensor([0.11, 0.39]).view(1, 2, 1, 1, 1) / 0.5 * torch.ones(3, 2, 1, 4, 4)
     model.modality = SimpleNamespace(voices=voices, errors=Images((1, 4, 4)).errors)
-    monkeypatch.setattr(model.model, "forward", lambda mixture: shares)
+    monkeypatch.setattr(model.model, "shares_and_counts", lambda mixture: (shares, None))
     monkeypatch.setattr(type(model), "logs_now", False)
     loss = model.training_step({"mixture": mixture, "signal": mixture, "targets": sources}, 0)
     assert loss.item() == pytest.approx(math.log10(away**2 + 1e-4), abs=1e-4)
@@ -265,7 +265,13 @@ class SpoiltDigits(Digits):
 
 
 @pytest.mark.parametrize(
-    "options", [{"keep": ()}, {"keep": (1.5,)}, {"keep": (0.0,)}, {"epochs_per_round": 0}, {"voices": True}]
+    "options",
+    [
+        *({"keep": keep} for keep in ((), (1.5,), (0.0,))),
+        *({"num_remixed": number} for number in (0, [3, 1])),
+        {"epochs_per_round": 0},
+        {"voices": True},
+    ],
 )
 def test_impossible_data_options_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -316,7 +322,8 @@ def pixel_by_pixel(mixture):
 
 def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(random_mixture, monkeypatch):
     model, orders = student(), itertools.cycle([[0, 1], [1, 0]])
-    monkeypatch.setattr(model.model, "forward", lambda mixture: pixel_by_pixel(mixture)[:, next(orders)])
+    shares = lambda mixture: (pixel_by_pixel(mixture)[:, next(orders)], None)  # noqa: E731
+    monkeypatch.setattr(model.model, "shares_and_counts", shares)
     mixture = random_mixture / 2  # nowhere brighter than a source
     labelled = model.model.pseudo_label(mixture)
     torch.testing.assert_close(labelled.sources, pixel_by_pixel(mixture) * mixture.unsqueeze(1))
@@ -329,3 +336,62 @@ def test_opinions_that_differ_are_less_sure_and_still_add_up(random_mixture):
     assert ((labelled.confidence > 0) & (labelled.confidence < 1)).all()
     torch.testing.assert_close(labelled.sources.sum(1), random_mixture, atol=1e-5, rtol=0)
     assert (model.model.pseudo_label(torch.zeros(2, 1, 28, 28)).confidence == 1).all()
+
+
+def test_the_loss_of_counts_is_their_cross_entropy():
+    logits = torch.randn(3, 3, requires_grad=True)
+    sources = torch.rand(3, 3, 1, 4, 4)
+    sources[0, 1:], sources[1, 2] = 0, 0  # 1, 2 and 3 sources
+    expected = -logits.log_softmax(1).diagonal().mean()
+    torch.testing.assert_close(counting_loss(logits, sources), expected)
+    assert counting_loss(logits, torch.zeros(1, 3, 1, 4, 4).expand(3, -1, -1, -1, -1)).isfinite()
+
+
+def test_counts_are_learned_beside_masks():
+    """The loss of counts is added with its weight, and reaches the weights that masks are made of, too."""
+    model = student(num_sources=3, counting=True)
+    sources = torch.rand(6, 3, 1, 28, 28) / 4
+    sources[:2, 1:], sources[2:4, 2] = 0, 0
+    mixture = sources.sum(1)
+    shares, logits = model.model.shares_and_counts(mixture)
+    masks = permutation_invariant_loss(model.modality.errors(shares, mixture, sources), 0.5).mean()
+    assert logits is not None
+    expected = masks + COUNTING * counting_loss(logits, sources)
+    torch.testing.assert_close(model.cost(mixture, mixture, sources)[0], expected)
+    counting_loss(logits, sources).backward()
+    first: Any = next(model.model.network.parameters())
+    assert first.grad.abs().sum() > 0
+
+
+def test_a_student_learns_to_count():
+    """Of pseudo-sources that were found in pairs; the test mixtures have one or two digits."""
+    sizes = {"epoch_size": 3_200, "epochs_per_round": 1, "val_mixtures": 200}
+    data = Remixes(source="bundled", keep=(1.0,), num_mixed=[1, 2], num_remixed=[1, 2], **SMALL | sizes)
+    data.setup()
+    bank = Bank(data.corpus.splits.train[:400].half() / 510, (2, 2), 0)
+    data.banks = lambda number: bank
+    model = student(widths=(8, 16, 32), average_decay=0.9, counting=True)
+    found = train(data, model, max_epochs=1).callback_metrics["val/count"]
+    assert found > 0.8  # one of two is right by chance
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, {2}), (3, {3}), ([1, 3], {1, 2, 3})])
+def test_remixes_have_as_many_sources_as_is_asked_or_as_were_found(asked, expected):
+    data, counts = Remixes(source="bundled", keep=(1.0,), num_remixed=asked, **SMALL), set()
+    data.setup()
+    bank = Bank(data.corpus.splits.train[:20].half() / 510, (2, 2), 0)
+    data.banks = lambda number: bank
+    count = lambda batch, _: counts.update(batch["targets"].flatten(2).any(2).sum(1).tolist()) or batch  # noqa: E731
+    data.on_after_batch_transfer = count
+    train(data, student(num_sources=3), max_epochs=1, limit_val_batches=0)
+    assert counts == expected
+
+
+def test_a_student_that_counts_trains_in_bfloat16():
+    data, model = Remixes(source="bundled", keep=(1.0,), num_remixed=[1, 2], **SMALL), student(counting=True)
+    network: Any = model.model.network
+    head = network.counter.counts
+    before = head.weight.detach().clone()
+    train(data, model, max_epochs=1, precision="bf16-mixed")
+    assert head.weight.isfinite().all()
+    assert not torch.equal(head.weight, before)

@@ -16,7 +16,7 @@ from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.corpora.open import OPTIONS, revised
 from vaebss.data.corpus import Corpus
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import MNISTMixtures, counts_of
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least, first_line
 from vaebss.figures.files import save_figure
@@ -131,8 +131,11 @@ class RemixCLI(TrainCLI):
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
         slots, known = self.config.model.num_sources, self.initial.get("hyper_parameters", {}).get("num_sources", 0)
-        if self.config.init and self.config.init == self.config.teacher and known < slots:
-            raise ValueError(f"--init has {known} slots: --model.num_sources {slots} needs a --teacher with as many")
+        remixed, more = self.config.data.num_remixed, f"--init has {known} slots: --model.num_sources {slots} needs"
+        if self.config.init and self.config.init == self.config.teacher and known < slots and remixed is None:
+            raise ValueError(f"{more} a --teacher with as many, or --data.num_remixed")
+        if remixed is not None and counts_of(remixed, "num_remixed")[1] > slots:
+            raise ValueError(f"--data.num_remixed {remixed} is more than --model.num_sources {slots}")
         if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
             return
         if is_config_file(self.config.teacher):
@@ -163,8 +166,9 @@ def remix(cli: RemixCLI) -> None:
     run.prepare(data)
     if cli.config.init:
         initial: Any = build(cli.initial, cli.config.init)
-        if initial.num_sources < (slots := cli.config.model.num_sources):
-            initial = initial.grown(slots)
+        slots, counting = max(cli.config.model.num_sources, initial.num_sources), cli.config.model.counting
+        if slots > initial.num_sources or counting > initial.counting:
+            initial = initial.grown(slots, counting)
         take_weights(cli.model, initial, cli.config.init, "; --init none begins anew")
     if data.corpus.given:
         run.say(assumptions_message(cli))

@@ -226,13 +226,13 @@ class MNISTMixtures(LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def counts_of(num_mixed: int | Sequence[int]) -> tuple[int, int]:
-    """Return the fewest and most sources of a mixture that an option states.
+def counts_of(num_mixed: int | Sequence[int], named: str = "num_mixed") -> tuple[int, int]:
+    """Return the fewest and most sources of a mixture that an option states, which is `named` in errors.
 
     Raises:
         ValueError: The option is neither a number from 1 nor a range of two.
     """
     counts = (num_mixed, num_mixed) if isinstance(num_mixed, int) else tuple(num_mixed)
     if len(counts) != 2 or not 1 <= counts[0] <= counts[1]:
-        raise ValueError(f"data.num_mixed must be a number from 1, or a range such as [1, 4], not {num_mixed}")
+        raise ValueError(f"data.{named} must be a number from 1, or a range such as [1, 4], not {num_mixed}")
     return counts

@@ -16,7 +16,7 @@ from vaebss.data.corpora.sounds import SingleSounds
 from vaebss.data.corpus import Corpus
 from vaebss.data.detuning import detuned
 from vaebss.data.lines import LINES, ROOMS, compose_lines
-from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
+from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, counts_of
 from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
 from vaebss.modalities.modality import Modality
@@ -33,6 +33,8 @@ class Remixes(MNISTMixtures):
         epochs_per_round: Epochs that a student learns from one bank.
         refine_steps: Steps of refinement of the teacher's latents, if it has any, for the first bank.
         restarts: Number of further starts of that refinement.
+        num_remixed: Number of pseudo-sources in a remix, or a range such as [1, 3]; by default as many as were found in
+            mixtures. A teacher of pairs thus teaches a student of one to three sources.
         remix_gains: Range from which the gain of each pseudo-source in a remix is drawn, such as [0.25, 1.0].
         remix_detune: Semitones by which pseudo-sources of sound are detuned downwards at most, anew in every epoch.
         consistent: Weighting by consistency: mixtures are trusted less where the number of sources in remixed groups of
@@ -64,6 +66,7 @@ class Remixes(MNISTMixtures):
         epochs_per_round: int = 6,
         refine_steps: int = 20,
         restarts: int = 0,
+        num_remixed: int | list[int] | None = None,
         remix_gains: list[float] | None = None,
         remix_detune: float = 0.0,
         consistent: bool = False,
@@ -76,7 +79,7 @@ class Remixes(MNISTMixtures):
         super().__init__(num_mixtures=num_mixtures, batch_size=batch_size, epoch_size=epoch_size, **options)
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
-        own |= {"consistent": consistent, "voices": voices, "instruments": instruments}
+        own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
@@ -89,6 +92,7 @@ class Remixes(MNISTMixtures):
         if voices:
             self.modality = self._of_voices_known()
         self.remixed = conditions_of(remix_gains, named="data.remix_gains")
+        self.remix_counts = None if num_remixed is None else counts_of(num_remixed, "num_remixed")
         self.banks: Callable[[int], Bank] | None = None
 
     def _of_voices_known(self) -> Modality:
@@ -104,9 +108,10 @@ class Remixes(MNISTMixtures):
         if self.banks is None:
             raise ValueError("remixes need a bank: set the data module's `banks`")
         bank = self.banks(min(epoch // hparams.epochs_per_round, len(hparams.keep) - 1))
+        bank = replace(bank, counts=self.remix_counts or bank.counts)
         trainer: Any = self.trainer
         if bank.counts[1] > (slots := trainer.lightning_module.model.num_sources):
-            raise ValueError(f"{bank.counts[1]} sources were found in a mixture: model.num_sources {slots} is too few")
+            raise ValueError(f"{bank.counts[1]} sources are in a remix: model.num_sources {slots} is too few")
         sources = self.played(bank, epoch)
         sizes = (len(sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
         plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self.world)

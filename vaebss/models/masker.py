@@ -5,7 +5,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import torch
@@ -62,6 +62,8 @@ class Masker(Separator):
         harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as
             [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
         frequencies: Centre of each band in hertz, for harmonics. On the command line the data sets it.
+        counting: Head of the network that counts sources, 1 to K; then as many of the loudest slots are active, and
+            `faintest` is not used. It learns from remixes, whose number of sources is known.
 
     Examples:
         >>> import torch
@@ -85,6 +87,7 @@ class Masker(Separator):
         faintest: float = FAINTEST,
         harmonics: tuple[float, ...] = (),
         frequencies: tuple[float, ...] = (),
+        counting: bool = False,
     ):
         check_at_least(1, model__num_sources=num_sources, model__bottleneck=bottleneck)
         check_at_least(0, model__faintest=faintest)
@@ -101,7 +104,8 @@ class Masker(Separator):
         self.view, self.harmonics = view, tuple(harmonics)
         self.frequencies = tuple(frequencies) if harmonics else ()
         sizes = (image_shape, num_sources, widths, bottleneck)
-        self.network = BandUNet(*sizes, *self._stacked()) if harmonics else NETWORKS[view](*sizes)
+        self.counting, stacked = counting, self._stacked() if harmonics else ()
+        self.network = NETWORKS[view](*sizes, *stacked, counting=counting)
         averaging: Any = partial(_follow, decay=average_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
 
@@ -123,7 +127,11 @@ class Masker(Separator):
         return self.image_shape if self.view == "bands" else (self.image_shape[0], None, None)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Return each slot's share of the mixture per pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1 over K.
+        """Return each slot's share of the mixture per pixel: (B, C, H, W) -> (B, K, C, H, W), summing to 1 over K."""
+        return self.shares_and_counts(mixture)[0]
+
+    def shares_and_counts(self, mixture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the shares of `forward` and, if the network counts, the logits (B, K) of 1 to K sources, else None.
 
         If the brightness of sources is unknown (source_scale is infinite), each mixture is divided by its own mean.
         """
@@ -131,19 +139,23 @@ class Masker(Separator):
         brightest: float | Tensor = self.source_scale
         if math.isinf(self.source_scale):
             brightest = mixture.mean((1, 2, 3), keepdim=True).clamp(min=FAINT)
-        return network(mixture / brightest).softmax(1)
+        masks, counts = network(mixture / brightest)
+        return masks.softmax(1), counts
 
-    def grown(self, slots: int) -> "Masker":
-        """Return a copy with more slots: the first keep their weights, those of the others are drawn at random."""
-        options: dict[str, Any] = self.options | {"num_sources": slots}
+    def grown(self, slots: int, counting: bool = False) -> "Masker":
+        """Return a copy with more slots, and perhaps with a head that counts.
+
+        The weights that there are stay, those of new slots, of numbers above K and of a new head are drawn at random.
+        """
+        options: dict[str, Any] = self.options | {"num_sources": slots, "counting": self.counting or counting}
         more, state = Masker(**options), self.state_dict()
-        for part in ("weight", "bias"):
-            heads = [name for name in state if name.endswith(f".masks.{part}")]  # the network's and its average's
+        for layer, part in product(("masks", "counts") if self.counting else ("masks",), ("weight", "bias")):
+            heads = [name for name in state if name.endswith(f".{layer}.{part}")]  # the network's and its average's
             known = state[heads[0]].unflatten(0, (self.num_sources, -1))
             drawn = known.std() * torch.randn(slots - self.num_sources, *known.shape[1:])
             for head in heads:
                 state[head] = torch.cat([state[head], drawn.flatten(0, 1)])
-        more.load_state_dict(state)
+        more.load_state_dict(more.state_dict() | state)
         return more.train(self.training)
 
     def pseudo_label(self, mixture: Tensor, **options: Any) -> Separation:
@@ -155,29 +167,33 @@ class Masker(Separator):
         """
         return self.separate(mixture, ranked=True, opinions=len(MOVES[self.view]))
 
-    def _estimate(self, mixture: Tensor, opinions: int = 0) -> tuple[Tensor, Tensor]:
+    def _estimate(self, mixture: Tensor, opinions: int = 0) -> tuple[Tensor, ...]:
         if opinions > 1:
             return self._opinions(mixture)
-        estimates = self._estimates(mixture)
-        return estimates, sharpness(estimates, mixture, self.exponent)
+        estimates, *count = self._estimates(mixture)
+        return estimates, sharpness(estimates, mixture, self.exponent), *count
 
-    def _estimates(self, mixture: Tensor) -> Tensor:
-        return self(mixture).pow(1 / self.exponent) * mixture.unsqueeze(1)
+    def _estimates(self, mixture: Tensor) -> tuple[Tensor, ...]:
+        """Return estimates (B, K, C, H, W) and, if the network counts, the number of sources (B,)."""
+        shares, counts = self.shares_and_counts(mixture)
+        estimates = shares.pow(1 / self.exponent) * mixture.unsqueeze(1)
+        return (estimates,) if counts is None else (estimates, 1 + counts.argmax(1))
 
-    def _opinions(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+    def _opinions(self, mixture: Tensor) -> tuple[Tensor, ...]:
         with fastest_autocast(mixture.device):
-            first = self._estimates(mixture)
+            first, *count = self._estimates(mixture)
             slots = torch.full((len(mixture),), first.shape[1], device=mixture.device)
             opinions = [first]
             for down, right in MOVES[self.view][1:]:
                 moved = mixture.roll((down, right), (-2, -1))
-                estimates = self._estimates(moved).roll((-down, -right), (-2, -1))
+                estimates = self._estimates(moved)[0].roll((-down, -right), (-2, -1))
                 opinions.append(match(estimates, first, slots))
         every = torch.stack(opinions)
         powers = every.pow(self.exponent)
         disputed = (powers[1:] - powers[0]).abs().flatten(2).sum(2).mean(0) / 2
         total = mixture.pow(self.exponent).flatten(1).sum(1)
-        return every.clamp(min=FAINT).log().mean(0).exp(), 1 - torch.where(total > 0, disputed / total, 0.0)
+        agreement = 1 - torch.where(total > 0, disputed / total, 0.0)
+        return every.clamp(min=FAINT).log().mean(0).exp(), agreement, *count
 
 
 def _follow(average: list[Tensor], current: list[Tensor], steps: Tensor | int, decay: float) -> None:

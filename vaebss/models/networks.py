@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 OutputName = Literal["sigmoid", "softplus"]
 OUTPUTS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "softplus": nn.Softplus}
 KERNEL = 5  # bands that a convolution sees
+COUNTER_UNITS = 64  # hidden units of the head that counts
 SOFT_BIAS = -2.0  # initial bias of the last layer before a softplus: most of a spectrogram is faint
 
 
@@ -83,6 +84,8 @@ class Decoder(nn.Module):
 class MaskUNet(nn.Module):
     """A U-Net that estimates masks of K sources: mixtures of any size (B, C, H, W) -> logits (B, K, C, H, W).
 
+    Beside them it returns the logits (B, K) of 1 to K sources if it counts, else None.
+
     Convolutions run on a pyramid of halved resolutions (Ronneberger et al. 2015). A fully connected bottleneck at the
     coarsest resolution sees the whole image at once.
 
@@ -94,6 +97,7 @@ class MaskUNet(nn.Module):
         bottleneck: Units of the fully connected layer.
         kernel: Height and width of a convolution, odd; an axis of size 1 is not halved.
         channels_in: Channels of the input, by default C.
+        counting: Whether the network counts sources, from the features that masks are made of.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class MaskUNet(nn.Module):
         bottleneck: int,
         kernel: tuple[int, int] = (3, 3),
         channels_in: int | None = None,
+        counting: bool = False,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -115,9 +120,10 @@ class MaskUNet(nn.Module):
         below = (narrow, *reversed(widths[1:]))
         self.up = nn.ModuleList(_convolutions(a + b, b, kernel) for a, b in zip(below, reversed(widths), strict=True))
         self.masks = nn.Conv2d(widths[0], num_sources * channels, 1)
+        self.counter = Counter(widths[0], num_sources) if counting else None
         self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
-    def forward(self, mixture: Tensor) -> Tensor:
+    def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor | None]:
         height, width = mixture.shape[2:]
         features = pad(mixture, (0, -width % self.halvings[1], 0, -height % self.halvings[0]))
         features, skips = features.contiguous(memory_format=torch.channels_last), []
@@ -128,7 +134,8 @@ class MaskUNet(nn.Module):
         for level, convolutions in enumerate(self.up):
             features = interpolate(features, scale_factor=self.halving) if level else features
             features = convolutions(torch.cat([features, skips.pop()], 1))
-        return single(self.masks(features))[..., :height, :width].unflatten(1, (self.num_sources, -1))
+        masks = single(self.masks(features))[..., :height, :width].unflatten(1, (self.num_sources, -1))
+        return masks, None if self.counter is None else self.counter(features)
 
 
 class BandUNet(nn.Module):
@@ -144,6 +151,7 @@ class BandUNet(nn.Module):
         bottleneck: Units of the fully connected layer, see MaskUNet.
         frequencies: Centres of the H bands, increasing. They are only needed for harmonics.
         harmonics: Multiples of a band's frequency. Without any, the spectrogram is not stacked.
+        counting: Whether the network counts sources, see MaskUNet.
     """
 
     stack: Tensor | None
@@ -156,18 +164,38 @@ class BandUNet(nn.Module):
         bottleneck: int,
         frequencies: Sequence[float] = (),
         harmonics: Sequence[float] = (),
+        counting: bool = False,
     ):
         super().__init__()
         _, bands, frames = image_shape
-        shape = (frames, 1, bands)
-        self.along = MaskUNet(shape, num_sources, widths, bottleneck, (1, KERNEL), frames * (len(harmonics) or 1))
+        shape, channels_in = (frames, 1, bands), frames * (len(harmonics) or 1)
+        self.along = MaskUNet(shape, num_sources, widths, bottleneck, (1, KERNEL), channels_in, counting)
         stack = harmonic_stack(torch.tensor(frequencies), torch.tensor(harmonics)) if harmonics else None
         self.register_buffer("stack", stack, persistent=False)
 
-    def forward(self, mixture: Tensor) -> Tensor:
+    def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor | None]:
         stacked = mixture if self.stack is None else self.stack @ mixture  # (B, harmonics, H, W)
         features = stacked.transpose(2, 3).flatten(1, 2).unsqueeze(2)
-        return self.along(features).permute(0, 1, 3, 4, 2)
+        masks, counts = self.along(features)
+        return masks.permute(0, 1, 3, 4, 2), counts
+
+
+class Counter(nn.Module):
+    """A head that counts sources by the mean and the maximum of each feature: (B, C, H, W) -> logits (B, K) of 1 to K.
+
+    Args:
+        channels: C, the number of features.
+        num_sources: K, the largest number of sources.
+    """
+
+    def __init__(self, channels: int, num_sources: int):
+        super().__init__()
+        self.hidden = nn.Linear(2 * channels, COUNTER_UNITS)
+        self.counts = nn.Linear(COUNTER_UNITS, num_sources)
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        return single(self.counts(self.hidden(pooled).relu()))
 
 
 def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vaebss.separation import FAINTEST, Separation, active_slots, check_mixture, mask, sharpness
+from vaebss.separation import FAINTEST, Separation, active_slots, check_mixture, loudest_slots, mask, sharpness
 
 CHUNK = 1_000 * 28 * 28  # pixels separated at once, to bound memory
 ROUNDING = 1e-3  # by which half precision may exceed the brightest pixel
@@ -62,8 +62,10 @@ class Separator(nn.Module, ABC):
         return self.image_shape
 
     @abstractmethod
-    def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+    def _estimate(self, mixture: Tensor) -> tuple[Tensor, ...]:
         """Return estimates (B, K, C, H, W), not yet masked, and their ranking (B,), for mixtures (B, C, H, W).
+
+        A model that counts sources itself also returns their numbers (B,), which are then the numbers of active slots.
 
         The mixtures are checked, in float32 and on the model's device; the model is in eval mode. A subclass adds its
         options as arguments that are 0 by default.
@@ -84,7 +86,8 @@ class Separator(nn.Module, ABC):
 
         Returns:
             Separation on the mixture's device, float32. `active` follows `separation.active_slots` of the masked
-            estimates. `confidence` is `separation.sharpness`, unless it is `ranked`.
+            estimates, or `separation.loudest_slots` if the model counts. `confidence` is `separation.sharpness`,
+            unless it is `ranked`.
 
         Raises:
             ValueError: The mixture has a wrong type, shape, dtype or value, or the separator lacks an option.
@@ -107,10 +110,13 @@ class Separator(nn.Module, ABC):
         self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any
     ) -> Separation:
         """Separate mixtures that are checked already and on the model's device, as `separate` does."""
-        estimates, rank = self._estimate(mixture, **options)
+        estimates, rank, *count = self._estimate(mixture, **options)
         confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
         shares = self.masked(estimates, mixture)
-        active = active_slots(shares, self.source_scale, self.exponent, self.faintest)
+        if count:
+            active = loudest_slots(shares, count[0], self.exponent)
+        else:
+            active = active_slots(shares, self.source_scale, self.exponent, self.faintest)
         return Separation(shares if masked else estimates, active, confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:

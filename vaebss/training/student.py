@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from vaebss.errors import check_above_zero, check_at_least
 from vaebss.matching import assignments, with_silence
@@ -20,6 +21,7 @@ from vaebss.training.system import System
 
 ERROR_FLOOR = 1e-4  # mean squared error below which a better estimate hardly pays, where
 BRIGHTEST = 0.5  # is the brightest pixel of a source
+COUNTING = 0.1  # weight of the loss of counts, in nats, beside that of masks, in which 10 dB are 1
 
 
 class RemixSeparator(System):
@@ -53,9 +55,11 @@ class RemixSeparator(System):
 
     def cost(self, mixture: Tensor, signal: Tensor, sources: Tensor) -> tuple[Tensor]:  # type: ignore[override]
         """Return the loss of remixes, whose sources (B, K, *S) are pseudo-sources."""
-        errors = self.modality.errors(self.model(mixture), signal, sources)
+        shares, counts = self.model.shares_and_counts(mixture)
+        errors = self.modality.errors(shares, signal, sources)
         of_each = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
-        return (of_each(errors, self.model.source_scale).mean(),)
+        loss = of_each(errors, self.model.source_scale).mean()
+        return (loss if counts is None else loss + COUNTING * counting_loss(counts, sources),)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of remixes, whose sources are pseudo-sources."""
@@ -125,6 +129,17 @@ def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
 def slot_by_slot_loss(errors: Tensor, source_scale: float) -> Tensor:
     """Return the loss, (B,), of assigning the k-th source to the k-th slot, even if another assignment costs less."""
     return _logarithmic(errors, source_scale).diagonal(dim1=1, dim2=2).mean(1)
+
+
+def counting_loss(logits: Tensor, sources: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats of the numbers of sources in remixes.
+
+    Args:
+        logits: Logits of 1 to K sources, (B, K).
+        sources: Sources (B, K, *S), 0 where a remix has fewer.
+    """
+    count = sources.flatten(2).any(2).sum(1)
+    return cross_entropy(logits, count.clamp(min=1) - 1)
 
 
 def _logarithmic(errors: Tensor, source_scale: float) -> Tensor:
