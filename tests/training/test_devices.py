@@ -2,14 +2,15 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import children
 import pytest
 import torch
-from conftest import REPOSITORY, SHORT_RUN, quiet
+from conftest import SHORT_RUN, quiet
 
 from vaebss import VAEBSS, MNISTMixtures
 
@@ -113,22 +114,26 @@ def running(process: int) -> bool:
 def two_processes(tmp_path):
     """A run that goes on for ever on two processes that have trained an epoch: the main one, and the other's number."""
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--data.source=bundled", *SHORT_RUN]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "fit.py"), *options, "--trainer.max_epochs=10000"]
-    with (tmp_path / "errors").open("w") as errors, (tmp_path / "output").open("w") as output:
-        main = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=errors)
+    main = children.start("fit", *options, "--trainer.max_epochs=10000", cwd=tmp_path)
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 600
         while not list(tmp_path.rglob("best.ckpt")):
             assert time.monotonic() < deadline
-            assert main.poll() is None
+            assert main.exitcode is None
             time.sleep(0.2)
         yield main, beside(main.pid)
     finally:
         main.kill()
 
 
+def code(main: BaseProcess) -> int | None:
+    """The exit code of a process that ends."""
+    main.join(120)
+    return main.exitcode
+
+
 def assert_ends(process: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while running(process):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -142,7 +147,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks i
 def test_one_process_killed_ends_both_and_says_so(victim, two_processes, tmp_path):
     main, other = two_processes
     os.kill(main.pid if victim == "the main process" else other, signal.SIGKILL)
-    assert main.wait(30) != 0
+    assert code(main)
     assert_ends(other)
     said = (tmp_path / "errors").read_text()
     assert "another process of this run has ended" in said or f"the main process {main.pid} has ended" in said
@@ -155,7 +160,7 @@ def test_processes_that_are_asked_to_stop_end_after_the_same_step(asked, two_pro
     main, other = two_processes
     for process in [main.pid, other] if asked == "both" else [main.pid]:
         os.kill(process, signal.SIGTERM)
-    assert main.wait(30) == 128 + signal.SIGTERM
+    assert code(main) == 128 + signal.SIGTERM
     assert_ends(other)
     said = (tmp_path / "output").read_text()
     assert said.count("Go on with:") == said.count("last.ckpt") == 1
@@ -167,21 +172,18 @@ def test_processes_that_are_asked_to_stop_end_after_the_same_step(asked, two_pro
 def test_two_processes_that_make_a_bank_end_at_once(tmp_path):
     """The bank of 30,000 mixtures takes minutes."""
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--data.source=bundled", "--data.val_mixtures=16"]
-    command = [sys.executable, str(REPOSITORY / "scripts" / "remix.py"), *options, "--teacher=remix-k2"]
-    with (tmp_path / "errors").open("w") as errors:
-        main = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors, text=True)
+    main = children.start("remix", *options, "--teacher=remix-k2", cwd=tmp_path)
     try:
-        deadline = time.monotonic() + 200
-        while (tmp_path / "errors").read_text().count("Bank 1") < 2:  # of either
+        deadline = time.monotonic() + 600
+        while not (tmp_path / "errors").is_file() or (tmp_path / "errors").read_text().count("Bank 1") < 2:  # of either
             assert time.monotonic() < deadline
-            assert main.poll() is None
+            assert main.exitcode is None
             time.sleep(0.2)
         other = beside(main.pid, b"remix.py")
-        main.send_signal(signal.SIGTERM)
-        output, _ = main.communicate(timeout=60)
-        assert main.returncode == 128 + signal.SIGTERM
+        os.kill(main.pid, signal.SIGTERM)
+        assert code(main) == 128 + signal.SIGTERM
         assert_ends(other)
     finally:
         main.kill()
-    assert "Go on with:" in output
+    assert "Go on with:" in (tmp_path / "output").read_text()
     assert "state_dict" in torch.load(next(tmp_path.rglob("last.ckpt")), weights_only=True)
