@@ -19,10 +19,10 @@ from vaebss.metrics.images import METRICS
 from vaebss.training.banks import BankMaker
 from vaebss.training.checkpointing import RunCheckpoints
 
-RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN, "--trainer.max_epochs=3", "--trainer.precision=32-true"]
-REMIX = ["--gpus=0", "--data.source=bundled", "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32"]
-REMIX += ["--data.epochs_per_round=2", "--data.keep=[0.5,0.5]", "--data.val_mixtures=16", "--trainer.precision=32-true"]
-REMIX += ["--model.widths=[4,6,8]", "--model.bottleneck=8"]
+COMMON = ["--gpus=0", "--data.source=bundled", "--trainer.precision=32-true", "--trainer.logger=false"]
+RUN = [*COMMON, *SHORT_RUN, "--trainer.max_epochs=3"]
+REMIX = [*COMMON, "--data.num_mixtures=60", "--data.epoch_size=160", "--data.batch_size=32", "--data.val_mixtures=16"]
+REMIX += ["--data.epochs_per_round=2", "--data.keep=[0.5,0.5]", "--model.widths=[4,6,8]", "--model.bottleneck=8"]
 
 
 @pytest.fixture(scope="module")
