@@ -276,6 +276,7 @@ def adapt(
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
+    source_classes: bool = False,
 ) -> Separator:
     """Train a separator for your own mixtures, without any true source.
 
@@ -295,6 +296,8 @@ def adapt(
         steps: Number of training steps; by default it depends on the size of the mixtures.
         minutes: Time limit that replaces `steps`. A trial of some seconds chooses the number of steps, which is
             printed. The same `steps` give the same separator again.
+        source_classes: Whether mixtures hold sources of different classes, one of each, such as letters over shapes.
+            Each class of pictures then has a slot of its own in every mixture.
 
     Returns:
         A model for `vaebss.separate`. Its source_scale is estimated from the brightness of the mixtures. The logger
@@ -325,6 +328,7 @@ def adapt(
             raise ValueError(f"no shipped model has {num_sources} slots: give a model that has")
         teacher = load(name)
     check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
-    adapted = train(images, teacher, seed, steps, minutes=minutes, num_sources=num_sources)
+    slots: Any = {"num_sources": num_sources, "source_classes": source_classes}
+    adapted = train(images, teacher, seed, steps, minutes=minutes, **slots)
     log.info(summary_of(adapted, modality_of(adapted), images))
     return adapted

@@ -103,8 +103,11 @@ class Separation:
 
     def sources_first(self) -> "Separation":
         """Return the separation of a batch with the active slots before the inactive ones."""
-        order = self.active.int().argsort(dim=1, descending=True, stable=True)
-        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+        return self.in_order(self.active.int().argsort(dim=1, descending=True, stable=True))
+
+    def in_order(self, order: Tensor) -> "Separation":
+        """Return the separation of a batch with the slots of each mixture in an order, (B, K) int64."""
+        rows, order = torch.arange(len(order), device=self.active.device).unsqueeze(1), order.to(self.active.device)
         return replace(self, sources=self.sources[rows, order], active=self.active[rows, order])
 
     def to(self, device: torch.device | str) -> "Separation":

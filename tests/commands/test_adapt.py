@@ -14,6 +14,7 @@ from worlds import spectra, world
 import vaebss
 from vaebss.checkpoints import load
 from vaebss.commands import fit, remix, separate, test
+from vaebss.data.bank import Bank
 from vaebss.data.corpora import pictures
 from vaebss.metrics.images import mixture_psnr_paper
 from vaebss.modalities.appearance import estimated_scale
@@ -21,7 +22,8 @@ from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.tables import read_table
-from vaebss.training import adapting, presets, statistics
+from vaebss.training import adapting, presets, statistics, student
+from vaebss.training.student import slot_by_slot_loss
 
 SHORT = ("--gpus=0", "--data.epochs_per_round=1", "--data.epoch_size=16", "--model.widths=[4,6,8]")
 
@@ -52,6 +54,25 @@ def test_the_one_command_adapts_a_shipped_model(file, tmp_path, capsys):
     command = next(line for line in told.splitlines() if line.startswith("Separate:"))
     assert separate.main([*command.split(" separate ")[-1].split("separate.py")[-1].split(), "--gpus=0"]) == 0
     assert "Taken as" not in capsys.readouterr().out  # a model of these very mixtures need not look at them
+
+
+@pytest.mark.parametrize("file", [(28, 1)], indirect=True)
+def test_a_student_of_classes_says_so_and_is_taught_slot_by_slot(file, tmp_path, monkeypatch):
+    taught = []
+    monkeypatch.setattr(student, "slot_by_slot_loss", lambda *given: taught.append(0) or slot_by_slot_loss(*given))
+    typed = ["--data.keep=[1.0]", "--data.source_classes=true"]
+    assert remix.main(["--data.mixtures", str(file), *typed, *SHORT]) == 0
+    folder = tmp_path / "lightning_logs" / "version_0"
+    assert load(folder / "checkpoints" / "last.ckpt").modality == {"kind": "images", "voices": True}
+    assert taught
+    bank = Bank.load(folder / "bank.pt")
+    assert bank.voices is not None
+    assert bank.voices.tolist() == [0, 1] * 18
+
+
+def test_lines_have_no_classes():
+    with pytest.raises(ValueError, match="source_classes"):
+        vaebss.adapt(spectra(20, 0).sum(1).flatten(1), steps=20, source_classes=True)
 
 
 @pytest.mark.parametrize("file", [(28, 1)], indirect=True)

@@ -271,6 +271,7 @@ class SpoiltDigits(Digits):
         *({"num_remixed": number} for number in (0, [3, 1])),
         {"epochs_per_round": 0},
         {"voices": True},
+        {"source_classes": True},
     ],
 )
 def test_impossible_data_options_are_refused_by_name(options):

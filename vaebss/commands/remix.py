@@ -176,6 +176,7 @@ def remix(cli: RemixCLI) -> None:
     path = None if run.is_dry else run.folder / "bank.pt"
     data.banks = BankMaker(data, cli.model.model, lambda: teacher(cli, run), path)
     data.banks.watch = BankScores(cli.model.model.source_scale, data.modality)
+    data.banks.tell = run.say
     cli.settle_steps(run)
     run.fit(cli.model, data, cli.config.ckpt)
     if data.corpus.given and run.trainer.is_global_zero and not run.is_dry:

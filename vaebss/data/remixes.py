@@ -19,7 +19,6 @@ from vaebss.data.lines import LINES, ROOMS, compose_lines
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, counts_of
 from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
-from vaebss.modalities.modality import Modality
 from vaebss.seeding import generator
 
 
@@ -39,8 +38,10 @@ class Remixes(MNISTMixtures):
         remix_detune: Semitones by which pseudo-sources of sound are detuned downwards at most, anew in every epoch.
         consistent: Weighting by consistency: mixtures are trusted less where the number of sources in remixed groups of
             their estimates is not found again.
-        voices: Assumption that the same voices sound in all recordings: each then has a slot of its own, and each remix
-            has one source of each voice.
+        voices: Assumption that the same voices sound in all recordings. Each voice then has a slot of its own, and each
+            remix has one source of each.
+        source_classes: Assumption that pictures have a source of each class. Each class, such as letters and shapes,
+            then has a slot of its own, and each remix has one source of each.
         instruments: Number of pseudo-instruments into which notes in a bank are clustered by timbre. Remixes are then
             of lines, each composed anew in every epoch from notes of one pseudo-instrument. With --data.source lines
             the first bank is of mixtures of single notes, and later ones are of lines as they were found. By default,
@@ -71,6 +72,7 @@ class Remixes(MNISTMixtures):
         remix_detune: float = 0.0,
         consistent: bool = False,
         voices: bool = False,
+        source_classes: bool = False,
         instruments: int = 0,
         batch_size: int = 96,
         epoch_size: int = 24_000,
@@ -80,6 +82,7 @@ class Remixes(MNISTMixtures):
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
+        own["source_classes"] = source_classes
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
@@ -89,18 +92,20 @@ class Remixes(MNISTMixtures):
         check_at_least(0, data__remix_detune=remix_detune, data__instruments=instruments)
         if instruments and not isinstance(self.corpus, SingleSounds):
             raise ValueError("data.instruments are those of notes: it needs --data.source notes, lines or your notes")
-        if voices:
-            self.modality = self._of_voices_known()
+        if voices and not (self.corpus.given and self.modality.audible):
+            raise ValueError("data.voices are those of recordings: it needs --data.mixtures of sound")
+        if source_classes and not self.takes_classes:
+            raise ValueError("data.source_classes are those of pictures: it needs --data.mixtures of pictures")
+        if voices or source_classes:
+            self.modality = self.modality.with_voices()
         self.remixed = conditions_of(remix_gains, named="data.remix_gains")
         self.remix_counts = None if num_remixed is None else counts_of(num_remixed, "num_remixed")
         self.banks: Callable[[int], Bank] | None = None
 
-    def _of_voices_known(self) -> Modality:
-        """Return the modality of recordings whose slots are voices."""
-        modality: Any = self.modality
-        if not (self.corpus.given and modality.audible):
-            raise ValueError("data.voices are those of recordings: it needs --data.mixtures of sound")
-        return replace(modality, voices=True)
+    @property
+    def takes_classes(self) -> bool:
+        """True if the mixtures are pictures, and not lines, that exist already: their sources may be of classes."""
+        return self.corpus.given and not self.modality.audible and self.image_shape[1] > 1
 
     def train_dataloader(self) -> DataLoader:
         """Return a loader of remixes of the bank of this epoch's round. Call it anew for each epoch."""

@@ -200,9 +200,7 @@ class Audio(Modality):
         if self.voices or 1 in parts.shape[:2]:
             return found
         agreement = slot_linking.agreement(parts, shifts)
-        order = slot_linking.orders(slot_linking.energies(parts, self), active, agreement).to(active.device)
-        parts = parts.gather(1, order.view(*order.shape, *[1] * (parts.ndim - 2)).expand_as(parts))
-        return Separation(parts, active.gather(1, order), found.confidence)
+        return found.in_order(slot_linking.orders(slot_linking.energies(parts, self), active, agreement))
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
         """Join parts of windows (B N, K, *C, samples) to those of signals (B, K, *C, T), their slots linked."""

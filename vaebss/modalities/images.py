@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from torch.nn.functional import interpolate
 from vaebss.errors import FileError, check_above_zero
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.metric import Quality
+from vaebss.modalities import source_classes
 from vaebss.modalities.appearance import describe, sample, single_brightness, thinned
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
@@ -61,7 +63,11 @@ class Pictures(Part):
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
         picture = self.images.picture(self.whole)
-        found = answer(picture).sources_first()
+        found = answer(picture)
+        if self.images.voices:  # files are numbered by slot, so that a class that is absent before another is black
+            found = replace(found, active=found.active.int().flip(1).cummax(1).values.flip(1).bool())
+        else:
+            found = found.sources_first()
         self._own = self.images.is_own(picture, self.whole)
         self._parts = found.sources if self._own else found.shares(picture)
         sources = torch.stack([thinned(self._source(k)) for k in range(found.active.shape[1])], 1)
@@ -94,6 +100,7 @@ class Images(Modality):
         white: Number that stands for white in files of numbers.
         axes: Letters of the axes of arrays, see `arrays.axes_of`.
         unit: Number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
+        voices: Whether each slot holds one class of sources, see `source_classes`.
     """
 
     kind = "images"
@@ -114,10 +121,11 @@ class Images(Modality):
         white: float | None = None,
         axes: str | None = None,
         unit: float = 1.0,
+        voices: bool = False,
     ):
         check_axes(axes)
         self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
-        self.unit = unit
+        self.unit, self.voices = unit, voices
 
     @classmethod
     def of(
@@ -136,7 +144,8 @@ class Images(Modality):
         check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
         unit = 1.0 if white else separator.modality.get("unit", 1.0)
         gain = separator.source_scale / (source_max or unit * separator.source_scale)
-        return cls(separator.image_shape, gain, bool(invert), white, axes)
+        voices = separator.modality.get("voices", False)
+        return cls(separator.image_shape, gain, bool(invert), white, axes, voices=voices)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,7 +159,8 @@ class Images(Modality):
     @property
     def options(self) -> dict[str, Any]:
         """Plain values that say in a checkpoint what its mixtures are; the pictures' size is the separator's."""
-        return {"kind": self.kind} | ({"unit": self.unit} if self.unit != 1 else {})
+        own = {"unit": self.unit} if self.unit != 1 else {}
+        return {"kind": self.kind} | own | ({"voices": True} if self.voices else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
@@ -191,6 +201,10 @@ class Images(Modality):
 
     def qualities(self, source_scale: float) -> dict[str, Quality]:
         return qualities(source_scale)
+
+    def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
+        """Order the slots of pictures (N, K, *S) so that each holds one class of sources, unless they do so already."""
+        return found if self.voices else found.in_order(source_classes.orders(found))
 
     def figure(self, rows: "Rows") -> "Figure":
         """Draw labelled rows of pictures, in the polarity of the user's files."""
@@ -270,4 +284,5 @@ def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Imag
     the darkening that averaging causes."""
     plain = Images(separator.image_shape)
     darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK) if separator.bounded else 1.0
-    return Images(separator.image_shape, separator.source_scale / source_scale * darker)
+    gain, voices = separator.source_scale / source_scale * darker, separator.modality.get("voices", False)
+    return Images(separator.image_shape, gain, voices=voices)

@@ -4,8 +4,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor
 
@@ -103,7 +104,8 @@ class Modality(ABC):
         shape: (C, H, W) of a picture.
         exponent: Exponent p; pictures of sources add up to that of their mixture as (sum_k s_k^p)^(1/p).
         frequencies: Centre of each row of a picture in hertz, if rows are bands of frequencies.
-        voices: Whether slots hold the same voices in all windows of a signal; otherwise they have to be linked.
+        voices: Whether each slot holds one voice in all windows of a signal, or one class of sources in all pictures.
+            Otherwise slots are in no order, and windows have to be linked.
         has_white: Whether signals have a white, a background and a brightest value of a source, which users may state.
         metrics: Metrics of estimated signals, the main one first.
         gain: Factor that makes signals as bright as the separator's mixtures before they are pictured.
@@ -148,6 +150,12 @@ class Modality(ABC):
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """Return the signals (B, K, *S) of separated pictures (B, C, H, W) of signals (B, *S)."""
         return self.apply(separation.shares(mixture, self.exponent), signals)
+
+    def with_voices(self) -> Self:
+        """Return a copy for separators that give each voice, or each class of sources, a slot of its own."""
+        other = copy(self)
+        vars(other)["voices"] = True
+        return other
 
     def levelling(self, signals: Tensor) -> Tensor:
         """Return the gain that brings signals (B, *S) to the separator's training level, (B, 1, ...); 1 by default."""
@@ -239,10 +247,10 @@ class Modality(ABC):
         return signals
 
     def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
-        """Reorder the slots of windows (N, K, *S) so that each slot holds one voice in all windows.
+        """Reorder slots (N, K, *S) so that each holds one voice in all windows, or one class in all pictures.
 
         Args:
-            found: Separation of consecutive windows.
+            found: Separation of consecutive windows, or of pictures.
             shifts: (N - 1,), by how many samples each window begins later than the one before; by default as `split`
                 cuts them.
         """

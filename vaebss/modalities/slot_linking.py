@@ -75,14 +75,34 @@ def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) ->
         (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
     """
     energies, active = energies.cpu(), active.cpu()
-    loudness, voices = energies.sum(2), max(1, int(active.sum(1).float().quantile(TOGETHER)))
+    loudness, voices = energies.sum(2), voices_of(active)
     heard = (loudness > 0) & active
     if int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    own, agreed = heard.numpy(), None if agreement is None else agreement.cpu().numpy()
-    sounds = _standardised(_outlines(energies), own)
+    sounds = _standardised(_outlines(energies), heard.numpy())
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
-    order = _handed_out(sounds, weights, _clustered(sounds[own], voices, weights[own]).cluster_centers_, agreed)
+    return assigned(sounds, weights, voices, None if agreement is None else agreement.cpu().numpy())
+
+
+def voices_of(active: Tensor) -> int:
+    """Return as many voices as sources are together in a quarter of the windows, given the active slots (N, K)."""
+    return max(1, int(active.sum(1).float().quantile(TOGETHER)))
+
+
+def assigned(sounds: np.ndarray, weights: np.ndarray, voices: int, agreed: np.ndarray | None = None) -> Tensor:
+    """Cluster sources into voices, and hand out the slots of each window to them, see `orders`.
+
+    Args:
+        sounds: Features of each slot of each window, (N, K, F).
+        weights: Weight of each slot, (N, K), 0 where it holds no source.
+        voices: Number of voices, V.
+        agreed: How well slots of consecutive windows agree, (N - 1, K, K), or None.
+
+    Returns:
+        (N, K) int64, see `orders`.
+    """
+    own = weights > 0
+    order = _handed_out(sounds, weights, clustered(sounds[own], voices, weights[own]).cluster_centers_, agreed)
     for _ in range(ROUNDS):
         first = np.arange(len(order))[:, None], order[:, :voices]
         weighed = weights[first][..., None]
@@ -102,7 +122,7 @@ def timbres(energies: Tensor, number: int) -> Tensor:
         (N,) int64, the cluster of each sound.
     """
     sounds = _standardised(_outlines(energies.cpu()), np.ones(len(energies), bool))
-    return torch.from_numpy(_clustered(sounds, min(number, len(sounds))).labels_).long()
+    return torch.from_numpy(clustered(sounds, min(number, len(sounds))).labels_).long()
 
 
 def _outlines(energies: Tensor) -> np.ndarray:
@@ -119,7 +139,7 @@ def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
     return np.where(heard[..., None], (sounds - known.mean(0)) / known.std(0).clip(1e-3), 0.0)
 
 
-def _clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None) -> Any:
+def clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None) -> Any:
     """Fit k-means to sounds (N, F), from all slots without regard to their windows."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

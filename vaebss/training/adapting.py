@@ -5,6 +5,7 @@ its estimates. For lines, which no shipped model knows, a VAE is trained instead
 worse than the VAE that taught it.
 """
 
+import logging
 import time
 
 import torch
@@ -30,6 +31,8 @@ from vaebss.training.system import System
 from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
 
+log = logging.getLogger("vaebss")
+
 
 @quiet_lightning("Some pixels exceed")  # of the teacher, whose advice is an option that there is not
 def adapt(
@@ -40,6 +43,7 @@ def adapt(
     progress: bool = True,
     minutes: float | None = None,
     num_sources: int = 2,
+    source_classes: bool = False,
 ) -> Separator:
     """Train a student, or a VAE, on user-supplied mixtures; return it in eval mode.
 
@@ -51,17 +55,23 @@ def adapt(
         progress: Whether to show a progress bar.
         minutes: Time for all; a trial of some seconds chooses the number of steps, which is printed.
         num_sources: Slots of the VAE.
+        source_classes: Whether each class of sources has a slot of its own, see `Remixes`.
 
     Raises:
         ValueError: There are fewer than ten mixtures, or fewer steps than epochs, or too few minutes; or steps and
-            minutes are stated.
+            minutes are stated; or lines are said to have classes.
     """
     end = time.monotonic() + 60 * (minutes or 0)
     if minutes is not None:
         check_above_zero(minutes=minutes)
         if steps is not None:
             raise ValueError("minutes and steps choose the same: state one of them")
-    system, data = build_student(mixtures, teacher, seed) if teacher else build_vae(mixtures, num_sources, seed)
+    if source_classes and not teacher:
+        raise ValueError("source_classes are those of pictures, not of lines")
+    if teacher:
+        system, data = build_student(mixtures, teacher, seed, source_classes)
+    else:
+        system, data = build_vae(mixtures, num_sources, seed)
     if minutes is not None:
         try:
             steps = steps_until(end, system, data, epochs_of(data), bare_trainer)
@@ -71,7 +81,9 @@ def adapt(
     return train_system(system, data, progress, steps)
 
 
-def build_student(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[RemixSeparator, Remixes]:
+def build_student(
+    mixtures: Tensor, teacher: Separator, seed: int = 0, source_classes: bool = False
+) -> tuple[RemixSeparator, Remixes]:
     """Build a student and the remixes that it learns from.
 
     The student starts from the teacher's weights if both have the same sizes, else from random ones.
@@ -79,7 +91,7 @@ def build_student(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[
     corpus = corpus_of(mixtures)
     options = schedule(tuple(mixtures.shape[1:]))
     known = data_options(corpus.mixtures, corpus.source_scale)
-    data = Remixes(seed=seed, source=corpus, **options["data"])
+    data = Remixes(seed=seed, source=corpus, source_classes=source_classes, **options["data"])
     sizes = {"num_sources": teacher.num_sources, "image_shape": data.image_shape}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -87,7 +99,8 @@ def build_student(mixtures: Tensor, teacher: Separator, seed: int = 0) -> tuple[
     alike = (*SIZES, "view")
     if isinstance(teacher, Masker) and all(getattr(teacher, name) == getattr(student.model, name) for name in alike):
         student.model.load_state_dict(teacher.state_dict())
-    data.banks = BankMaker(data, student.model, lambda: teacher)
+    data.banks = banks = BankMaker(data, student.model, lambda: teacher)
+    banks.tell = log.info
     return student, data
 
 

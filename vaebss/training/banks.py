@@ -24,7 +24,7 @@ from vaebss.data.bank import Bank, make_bank
 from vaebss.data.batches import Batch
 from vaebss.data.corpora.lines import Lines
 from vaebss.data.remixes import Remixes
-from vaebss.modalities import slot_linking
+from vaebss.modalities import slot_linking, source_classes
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -49,6 +49,8 @@ class BankMaker:
     Attributes:
         watch: Function that is called with every batch of a bank, its true sources and its separation, only to score
             them. If it is None, true sources are left out.
+        tell: Function that is called with one line if pictures do, or do not, have the classes of sources that are
+            assumed, see `source_classes.advice`; None says nothing.
         bank: The bank that was made last.
         end: Time of `time.monotonic()` at which a bank that is made has to be done; None allows any time.
     """
@@ -56,6 +58,7 @@ class BankMaker:
     def __init__(self, data: Remixes, student: Separator, teacher: Callable[[], Separator], path: Path | None = None):
         self.data, self.student, self.teacher, self.path = data, student, teacher, path
         self.watch: Callable[[Batch, Separation], None] | None = None
+        self.tell: Callable[[str], object] | None = None
         self.bank: Bank | None = None
         self.end: float | None = None
 
@@ -88,15 +91,20 @@ class BankMaker:
             if self.watch:
                 self.watch(batch, part)
         found = Separation.cat(separations)
-        found = self._linked(found, seen, corpus) if hparams.voices else found
-        bank = make_bank(found, hparams.keep[number], number, hparams.voices)
+        voices = self.data.modality.voices
+        if self.tell and not number and self.data.takes_classes and (line := source_classes.advice(found, voices)):
+            self.tell(line)
+        found = self._linked(found, seen, corpus) if voices else found
+        bank = make_bank(found, hparams.keep[number], number, voices)
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
         energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1)
         return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
-        """Give each voice of recordings its slot in all windows of the list, which may overlap."""
+        """Give each class of pictures its slot, or each voice of recordings in all windows, which may overlap."""
+        if not seen.audible:
+            return seen.linked(found)
         starts = corpus.splits.train.starts[self.data.training_list.flatten()]  # type: ignore[union-attr]
         return seen.linked(found, starts.diff())
 
