@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch.nn.functional import interpolate
-from worlds import BRIGHTNESS, spectra
+from worlds import BRIGHTNESS, cells, spectra, world
 
 from vaebss import VAEBSS
 from vaebss.data.corpora.digits import load_digits
@@ -28,6 +28,14 @@ def test_digits_have_the_numbers_of_digits(pairs):
     options = statistics.vae_options(pairs, scale, 2)
     assert {name: options["model"][name] for name in known} == pytest.approx(known, rel=0.05)
     assert options["data"] == {"max_pixels": 784, "source_scale": scale}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sources_of_unequal_brightness_are_taken_as_bright_as_the_brightest(seed):
+    """No level of brightness is the common one then, and the brightest pixel is of two bright sources."""
+    gains = 0.4 + 0.6 * torch.rand(100, 2, 1, 1, 1, generator=torch.Generator().manual_seed(seed))
+    for mixtures in ((gains * world(100, 28, seed)).sum(1), cells(20, 64, seed).sum(1)):
+        assert estimated_scale(mixtures) == pytest.approx(BRIGHTNESS, rel=0.15)
 
 
 @pytest.mark.parametrize("gain", [0.2, 1.5])
