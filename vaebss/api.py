@@ -17,6 +17,7 @@ from vaebss.likeness import unlike
 from vaebss.modalities.appearance import unit_of
 from vaebss.modalities.arrays import readings
 from vaebss.modalities.files import each_array, find
+from vaebss.modalities.images import above
 from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
 from vaebss.modalities.registry import SUFFIXES, UNSTATED, Look, as_they_look, kind_of, modality_of, modality_of_files
 from vaebss.models.separator import Separator
@@ -260,10 +261,14 @@ def _separated(
     """Separate signals and return the sources in the user's shape."""
     scores = evaluate(separator, modality, given.signals).each if blind_score else None
     found = separate_signals(separator.separate, modality, given.signals, **refinement)
-    sources = given.restore(found.sources)
+    sources, residual = given.restore(found.sources), given.residual
+    if residual is not None:
+        residual = given.restore(residual.unsqueeze(1))
+        residual = residual[:, 0] if given.several else residual[0]
     if given.several:
-        return Separation(sources, found.active, found.confidence, scores)
-    return Separation(sources, found.active[0], found.confidence[0], None if scores is None else scores[0])
+        return Separation(sources, found.active, found.confidence, scores, residual)
+    score = None if scores is None else scores[0]
+    return Separation(sources, found.active[0], found.confidence[0], score, residual)
 
 
 def adapt(
@@ -330,5 +335,6 @@ def adapt(
     check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
     slots: Any = {"num_sources": num_sources, "source_classes": source_classes}
     adapted = train(images, teacher, seed, steps, minutes=minutes, **slots)
-    log.info(summary_of(adapted, modality_of(adapted), images))
+    background = adapted.modality.get("background", 0.0)
+    log.info(summary_of(adapted, modality_of(adapted), above(images, background)))
     return adapted

@@ -4,7 +4,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ class Separation:
         active: (B, K) bool, the slots that hold a source.
         confidence: (B,), how sharp the masks are, see `sharpness`; higher is surer.
         blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None unless it was asked for.
+        residual: (B, *S), what belongs to no source, such as a camera's offset; it and the sources add up to the
+            mixture. None if the sources alone do.
 
     Examples:
         >>> import torch
@@ -51,6 +53,7 @@ class Separation:
     active: Tensor
     confidence: Tensor
     blind_score: Tensor | None = None
+    residual: Tensor | None = None
 
     @property
     def count(self) -> Tensor:
@@ -71,9 +74,7 @@ class Separation:
 
     def __getitem__(self, which: Any) -> "Separation":
         """Return the separation of the mixtures that an index, a slice or another row selection of a tensor selects."""
-        whole = self._batch
-        score = None if whole.blind_score is None else whole.blind_score[which]
-        return Separation(whole.sources[which], whole.active[which], whole.confidence[which], score)
+        return self._batch._each(lambda tensor: tensor[which])
 
     def __iter__(self) -> "Iterator[Separation]":
         return (self[number] for number in range(len(self)))
@@ -81,10 +82,11 @@ class Separation:
     @property
     def _batch(self) -> "Separation":
         """This separation with a batch dimension, also if it is of a single mixture."""
-        if self.active.ndim == 2:
-            return self
-        score = None if self.blind_score is None else self.blind_score[None]
-        return Separation(self.sources[None], self.active[None], self.confidence[None], score)
+        return self if self.active.ndim == 2 else self._each(lambda tensor: tensor[None])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Separation":
+        """Return a separation of all tensors, each of them changed."""
+        return Separation(*(None if value is None else change(value) for value in vars(self).values()))
 
     def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
         """Move what inactive slots hold to active slots, for pictures (B, K, C, H, W) and their mixture (B, C, H, W).
@@ -112,8 +114,7 @@ class Separation:
 
     def to(self, device: torch.device | str) -> "Separation":
         """Return this separation on another device."""
-        score = None if self.blind_score is None else self.blind_score.to(device)
-        return Separation(self.sources.to(device), self.active.to(device), self.confidence.to(device), score)
+        return self._each(lambda tensor: tensor.to(device))
 
     def numpy(self) -> "np.ndarray":
         """Return the sources as a NumPy array, (B, K, *S) float32."""
@@ -168,10 +169,8 @@ class Separation:
     @classmethod
     def cat(cls, parts: "list[Separation]") -> "Separation":
         """Concatenate batches of separations."""
-        names = ("sources", "active", "confidence")
-        scores = [part.blind_score for part in parts if part.blind_score is not None]
-        score = torch.cat(scores) if len(scores) == len(parts) else None
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names), blind_score=score)
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(None if any(value is None for value in column) else torch.cat(column) for column in columns))
 
 
 def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:

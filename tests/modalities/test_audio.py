@@ -191,7 +191,7 @@ def test_what_the_own_rate_cannot_carry_goes_to_who_has_the_highs_then():
     low, high = tone(220, 44_100, 44_100), torch.zeros(44_100)
     high[:22_050] = 0.1 * noise(22_050)  # of all frequencies, in the first half alone
     whole = (low + high).unsqueeze(0)
-    _, restore, _ = Audio().from_user(whole, 44_100)
+    _, restore, *_ = Audio().from_user(whole, 44_100)
     parts = torch.stack([Audio().from_user(part, 44_100)[0] for part in (low, high)], 1)
     found = restore(parts)[0]
     torch.testing.assert_close(found.sum(0), whole[0], atol=1e-5, rtol=0)
@@ -203,7 +203,7 @@ def test_what_the_own_rate_cannot_carry_goes_to_who_has_the_highs_then():
 def test_a_silent_part_gets_nothing_of_what_the_own_rate_cannot_carry():
     sound = noise(1, 44_100)
     sound -= sound.mean()
-    taken, restore, _ = Audio().from_user(sound, 44_100)
+    taken, restore, *_ = Audio().from_user(sound, 44_100)
     found = restore(torch.stack([taken, torch.zeros_like(taken)], 1))
     assert found[:, 1].abs().max() == 0
     torch.testing.assert_close(found[:, 0], sound, atol=1e-5, rtol=0)

@@ -39,7 +39,7 @@ def test_stated_axes_are_read_whatever_the_shape_looks_like(axes, tmp_path):
 @pytest.mark.parametrize("axes", ORDERS)
 def test_sources_come_back_in_the_axes_that_are_stated(axes):
     array = of(axes)
-    images, restore, several = as_images(array, axes)
+    images, restore, several, _ = as_images(array, axes)
     sources = restore(images.unsqueeze(1).repeat(1, 2, 1, 1, 1))
     assert several == ("N" in axes)
     first = axes.replace("N", "")

@@ -105,7 +105,7 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
     paths = [tmp_path / f"{number}.wav" for number in range(separator.num_sources)]
     part.save(found, 0, paths)
 
-    taken, restore, _ = audio.from_user(sound, rate, "first")
+    taken, restore, *_ = audio.from_user(sound, rate, "first")
     whole = separate_signals(separator.separate, audio, taken).sources_first()
     assert torch.equal(found.active, whole.active)
     torch.testing.assert_close(found.confidence, whole.confidence)
@@ -170,7 +170,7 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     sound, model = duet(3, rate, 2), load("vae-notes")
     offsets = torch.tensor([[offset], [offset / 2]])
     soundfile.write(tmp_path / "a.wav", (sound + offsets).T.numpy(), rate, "FLOAT")
-    taken, restore, _ = Audio().from_user(sound, rate, "first")
+    taken, restore, *_ = Audio().from_user(sound, rate, "first")
     plain = restore(separate_signals(model.separate, Audio(), taken).sources_first().sources)
 
     (part,) = Audio().read(tmp_path / "a.wav")
@@ -181,7 +181,7 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     assert written == pytest.approx((plain + offsets / 2).numpy(), abs=1e-4)
     assert written.sum(0) == pytest.approx((sound + offsets).numpy(), abs=1e-5)
 
-    taken, restore, _ = Audio().from_user(sound + offsets, rate, "first")
+    taken, restore, *_ = Audio().from_user(sound + offsets, rate, "first")
     found = restore(separate_signals(model.separate, Audio(), taken).sources_first().sources)
     torch.testing.assert_close(found, plain + offsets / 2, atol=1e-4, rtol=0)
 

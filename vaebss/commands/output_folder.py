@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from filelock import FileLock
 
@@ -28,7 +28,10 @@ OF_ALL = (SHEET, SPECTRA, AMOUNTS)  # files of all mixtures
 COLUMNS = ("file", "name", "count", "confidence", "blind_score", "picture", "written")
 NEWER = ("blind_score", "picture")  # columns that lists of earlier versions lack
 SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
-PATTERN = re.compile(rf"[^/\0]+_source\*{SUFFIXES}", re.DOTALL)  # in the column `written`, * from 1
+AND_RESIDUAL = "{source*,residual}"
+# In the column `written`: NAME_source*.png, * from 1, or NAME_{source*,residual}.png where there is a residual as well
+PATTERN = re.compile(rf"([^/\0]+_)(?:source\*|({re.escape(AND_RESIDUAL)}))({SUFFIXES})", re.DOTALL)
+RESIDUAL = re.compile(rf"[^/\0]+_residual{SUFFIXES}", re.DOTALL)  # the name of a file
 SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
 PICTURE = re.compile(r"[^/\0]+_spectrogram\.png", re.DOTALL)  # in the column `picture`, and the name of a file
 COUNT = re.compile("[0-9]{1,4}")
@@ -128,7 +131,7 @@ class OutputFolder:
         """Write files of these names with `save`: all of them, or none.
 
         Args:
-            names: Names of files of sources, as `SOURCE` matches them, or of a picture, as `PICTURE` does.
+            names: Names of files, as `SOURCE`, `RESIDUAL` and `PICTURE` match them.
             save: Function that writes one file to each of the paths that it is given.
 
         Raises:
@@ -193,7 +196,7 @@ class OutputFolder:
         """Return whether a list, of which `most` is known, names a file."""
         if name in OF_ALL:
             return self.all_is_own
-        if PICTURE.fullmatch(name):
+        if PICTURE.fullmatch(name) or RESIDUAL.fullmatch(name):
             return encodable(name) in most
         parts = SOURCE.fullmatch(name)
         return bool(parts) and int(parts[2]) <= most.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
@@ -256,16 +259,19 @@ def _most(rows: Iterable[Row]) -> dict[str, int]:
     """Return the largest number of files for each name or pattern of names on a list."""
     most: dict[str, int] = {}
     for row in rows:
+        stem, residual, suffix = PATTERN.fullmatch(row.written).groups()  # type: ignore[union-attr]
+        pattern = f"{stem}source*{suffix}"
         most[row.picture] = 1
-        most[row.written] = max(row.number, most.get(row.written, 0))
+        most[pattern] = max(row.number, most.get(pattern, 0))
+        most |= {f"{stem}residual{suffix}": 1} if residual else {}
     return most
 
 
 class SourceWriter:
     """The writer of the sources' files of one input.
 
-    Each source of each mixture gets a file. If the input and the files are arrays, there is one file for the first
-    sources of all mixtures, one for their second sources, and so on.
+    Each source of each mixture gets a file, and so does its residual if there is one. If the input and the files are
+    arrays, there is one file for the first sources of all mixtures, one for their second sources, and so on.
 
     Args:
         output: Folder that the files are written to.
@@ -280,6 +286,7 @@ class SourceWriter:
         self.output, self.path, self.stem, self.suffix = output, path, stem, suffix
         self.several, self.whole = several or rows, rows and suffix in (".npy", ".csv")
         self.seen = self.most = 0  # mixtures, sources in one
+        self.residual = False  # whether mixtures have one
         self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
 
     def add(self, part: "Part", found: "Separation") -> list[str]:
@@ -290,6 +297,7 @@ class SourceWriter:
         """
         names = [self._name(self.seen + number) for number in range(len(found))]
         self.seen, self.most = self.seen + len(found), max(self.most, int(found.count.max()))
+        self.residual = part.residual is not None
         if self.whole:
             self.parts.append((names, cast("Pictures", part), found))  # nothing else is of rows
             return names
@@ -299,17 +307,19 @@ class SourceWriter:
         return names
 
     def _write(self, part: "Part", found: "Separation", number: int, name: str) -> str:
-        """Write the sources of one mixture and, if there is one, their figure; return the name of its file, or ""."""
+        """Write the sources of one mixture, its residual and its figure; return the figure's file name, or ""."""
         count = int(found.count[number])
         figure = part.figure(found) if count else None
         picture = f"{name}_spectrogram.png" if figure else ""
 
         def save(paths: list[Path]) -> None:
             part.save(found, number, paths[:count])
+            if self.residual:
+                cast("Pictures", part).save_residual(number, paths[count])
             if figure:
                 from vaebss.figures.files import as_png  # Matplotlib takes long to import
 
-                paths[count].write_bytes(as_png(figure))
+                paths[-1].write_bytes(as_png(figure))
 
         self.output.write([*self._files(name, count), *filter(None, [picture])], save)
         return picture
@@ -323,8 +333,10 @@ class SourceWriter:
         self.output.check_new(*(name for names, _, _ in self.parts for name in names))
 
         def save(paths: list[Path]) -> None:
+            parts: list[Any] = [part for _, part, _ in self.parts]
             for k, path in enumerate(paths):
-                self.parts[0][1].write(torch.cat([part.source(k) for _, part, _ in self.parts]), path)
+                whole = torch.cat([part.source(k) if k < self.most else part.residual for part in parts])
+                parts[0].write(whole, path)
 
         self.output.write(self._files(self.stem, self.most), save)
         for names, _, found in self.parts:
@@ -332,12 +344,13 @@ class SourceWriter:
                 self._note(name, mixture, self.stem)
 
     def _note(self, name: str, mixture: "Separation", stem: str, picture: str = "") -> None:
-        files = f"{stem}_source*{self.suffix}"
+        files = f"{stem}_{AND_RESIDUAL if self.residual else 'source*'}{self.suffix}"
         self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files, picture)
 
     def _files(self, stem: str, count: int) -> list[str]:
-        """Return the names of files of `count` sources."""
-        return [f"{stem}_source{k + 1}{self.suffix}" for k in range(count)]
+        """Return the names of files of `count` sources, and of the residual."""
+        sources = [f"{stem}_source{k + 1}{self.suffix}" for k in range(count)]
+        return [*sources, f"{stem}_residual{self.suffix}"] if self.residual else sources
 
     def _name(self, number: int) -> str:
         """Name a mixture; a row of the arrays that are written is called as in Python."""

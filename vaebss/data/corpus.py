@@ -99,6 +99,11 @@ class Corpus(ABC):
         """The signals, which are loaded at the first access."""
         return self.signals()
 
+    @property
+    def note(self) -> str:
+        """One line on what was done to the signals as they were read; empty if nothing."""
+        return ""
+
     @abstractmethod
     def signals(self) -> Splits:
         """Return the signals of all splits; it is called once."""

@@ -85,6 +85,8 @@ class MNISTMixtures(LightningDataModule):
         self.save_hyperparameters(own | OPTIONS | corpus | self.corpus.settled)
         given = {"num_mixed"} if self.corpus.given and num_mixed != NUM_MIXED else set()
         self.tell_unused({*unused(self.corpus, corpus), *given})
+        if self.corpus.note:
+            tell_once(self.corpus.note)
         if not (0 < self.corpus.source_scale <= 1 or math.isinf(self.corpus.source_scale)):
             raise ValueError(f"data.source_scale must lie in (0, 1], not {self.corpus.source_scale}")
         self.modality: Modality = self.corpus.modality

@@ -1,13 +1,21 @@
-"""Appearance of pictures: brightness, dark ink on white or not, and the brightness of a single source."""
+"""Appearance of pictures: brightness, dark ink on white or not, brightness of a single source, noise, background."""
 
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 INK, LEVELS = 0.25, 16  # a share of the brightest pixel; levels of brightness
 COMMON = 0.3  # share of the ink at one level: 0.33 to 0.65 for sources of one brightness, 0.22 to 0.29 for others
+EXAMINED = 200  # pictures
+BLACK = 0.1  # share of pixels that are 0 where the background is black, even under noise that was cut off at 0
+AROUND = 6  # side of a neighbourhood in pixels
+DARK = 0.2  # share of the neighbourhoods, the darkest, that are taken as background
+QUARTILE = 0.6745  # upper quartile of a normal distribution, and median of its absolute values
+SURE = 3.0  # standard deviations of the noise by which a background exceeds 0
+CLEAR, ALIKE = 0.02, 0.05  # least background, as a share of the brightest pixel; its relative spread over pictures
 SHOWN = 2**20  # pixels of a picture that are shown and looked at, and values of a file that are looked at
 
 
@@ -79,3 +87,46 @@ def unit_of(images: Tensor) -> float:
 def estimated_scale(mixtures: Tensor) -> float:
     """Return how bright sources seem to be in mixtures (N, C, H, W), see `single_brightness`; above 0 and at most 1."""
     return min(1.0, float(f"{single_brightness(mixtures.float().flatten()):.3g}") or 1.0)
+
+
+def examined(images: Tensor) -> Tensor:
+    """Return the grey values (N', H, W) of at most `EXAMINED` of the pictures (N, C, H, W), evenly spread."""
+    return images[:: math.ceil(len(images) / EXAMINED)].float().mean(1)
+
+
+def estimated_noise(images: Tensor) -> float:
+    """Estimate the standard deviation of Gaussian noise in pictures (N, C, H, W) with a flat background.
+
+    Where noise was cut off at 0, half of the background is 0, and so are the neighbours of a pixel of background more
+    often than others: the upper quartile of pixels between two zeros is the noise's. Elsewhere it is the median of the
+    diagonal differences of 2 x 2 pixels (Donoho and Johnstone 1994), in the darkest neighbourhoods alone.
+    """
+    grey = examined(images)
+    black = grey == 0
+    if black.float().mean() > BLACK:
+        between = grey[..., 1:-1][black[..., :-2] & black[..., 2:]]
+        return float(between.sort().values[len(between) * 3 // 4]) / QUARTILE if len(between) else 0.0
+    if min(grey.shape[1:]) < AROUND:
+        return 0.0
+    differences = (grey[:, :-1, :-1] - grey[:, :-1, 1:] - grey[:, 1:, :-1] + grey[:, 1:, 1:]) / 2
+    inner = differences[:, AROUND // 2 - 1 : 1 - AROUND // 2, AROUND // 2 - 1 : 1 - AROUND // 2].flatten(1)
+    around = avg_pool2d(grey.unsqueeze(1), AROUND, 1).flatten(1)
+    darkest = around.argsort(1)[:, : math.ceil(DARK * around.shape[1])]
+    return float(inner.gather(1, darkest).abs().median()) / QUARTILE
+
+
+def estimated_background(images: Tensor) -> float:
+    """Estimate the brightness of the background of pictures (N, C, H, W), such as the offset of a camera.
+
+    It is 0 unless it is clearly above 0: it exceeds the noise, is darker than half of the brightest pixel, and is the
+    same in most pictures, which the darkest parts of pictures without a background are not.
+    """
+    grey = examined(images)
+    if min(grey.shape[1:]) < AROUND or (grey == 0).float().mean() > BLACK:
+        return 0.0
+    around = avg_pool2d(grey.unsqueeze(1), AROUND, 1).flatten(1)
+    lowest = around.sort(1).values[:, : math.ceil(DARK * around.shape[1])].median(1).values
+    background, brightest = float(lowest.median()), float(grey.max())
+    alike = float((lowest - background).abs().median()) < ALIKE * background
+    least = max(CLEAR * brightest, SURE * estimated_noise(images))
+    return float(f"{background:.3g}") if alike and least < background < brightest / 2 else 0.0

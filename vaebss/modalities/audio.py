@@ -166,7 +166,7 @@ class Audio(Modality):
 
         Sources get the offset back in equal parts.
         """
-        sounds, arranged, several = as_sounds(signals, channels)
+        sounds, arranged, several, _ = as_sounds(signals, channels)
         rate = whole_rate(self.rate if sample_rate is None else sample_rate)
         offsets = resampling.offset_of(resampling.moments(sounds), sounds.shape[-1])
         centred = sounds - offsets

@@ -87,6 +87,11 @@ class Pictures(Part):
         for k, path in enumerate(paths):
             self.write(self.source(k, slice(number, number + 1)), path)
 
+    def save_residual(self, number: int, path: Path) -> None:
+        """Write what was subtracted from one picture."""
+        assert self.residual is not None
+        self.write(self.residual[number : number + 1], path)
+
 
 class Images(Modality):
     """Pictures of any size and brightness: a separator sees them in its own, and its shares are resized back.
@@ -101,6 +106,7 @@ class Images(Modality):
         axes: Letters of the axes of arrays, see `arrays.axes_of`.
         unit: Number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
         voices: Whether each slot holds one class of sources, see `source_classes`.
+        background: Brightness that is subtracted from pictures as they are read, such as the offset of a camera.
     """
 
     kind = "images"
@@ -122,10 +128,11 @@ class Images(Modality):
         axes: str | None = None,
         unit: float = 1.0,
         voices: bool = False,
+        background: float = 0.0,
     ):
         check_axes(axes)
         self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
-        self.unit, self.voices = unit, voices
+        self.unit, self.voices, self.background = unit, voices, background
 
     @classmethod
     def of(
@@ -144,8 +151,8 @@ class Images(Modality):
         check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
         unit = 1.0 if white else separator.modality.get("unit", 1.0)
         gain = separator.source_scale / (source_max or unit * separator.source_scale)
-        voices = separator.modality.get("voices", False)
-        return cls(separator.image_shape, gain, bool(invert), white, axes, voices=voices)
+        own = {name: separator.modality[name] for name in ("voices", "background") if name in separator.modality}
+        return cls(separator.image_shape, gain, bool(invert), white, axes, **own)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -160,7 +167,8 @@ class Images(Modality):
     def options(self) -> dict[str, Any]:
         """Plain values that say in a checkpoint what its mixtures are; the pictures' size is the separator's."""
         own = {"unit": self.unit} if self.unit != 1 else {}
-        return {"kind": self.kind} | own | ({"voices": True} if self.voices else {})
+        own |= {"voices": True} if self.voices else {}
+        return {"kind": self.kind} | own | ({"background": self.background} if self.background else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does; they have no sample rate."""
@@ -168,8 +176,7 @@ class Images(Modality):
             raise ValueError("sample_rate is an option for sounds, and this model separates pictures")
         if channels is not None:
             raise ValueError("channels is an option for sounds: name the axes of pictures by axes, such as NCHW")
-        read = as_images(signals, self.axes, self.of_lines, self.white, float(self.invert))
-        return read._replace(signals=self.as_they_looked(read.signals))
+        return self._above(as_images(signals, self.axes, self.of_lines, self.white, float(self.invert)))
 
     def picture(self, signals: Tensor) -> Tensor:
         """Return pictures (B, C, H, W) of signals (B, c, h, w) of any size, grey or colour."""
@@ -229,8 +236,11 @@ class Images(Modality):
         """Read the pictures of one file in parts (N, C, h, w), see `read_images`."""
         for images, held in self._held(path):
             suffix = ".npy" if is_array(path) else ".csv" if held.table else held.suffix(images.shape[1])
-            part = Pictures(self, self.as_they_looked(images), partial(write_held, held=held), suffix, "N" in held.axes)
+            whole = self.as_they_looked(images)
+            signals = above(whole, self.background)
+            part = Pictures(self, signals, partial(write_held, held=held), suffix, "N" in held.axes)
             part.table, part.note = held.table, str(held.table or "")
+            part.residual = self.as_they_looked(whole - signals) if self.background else None
             yield part
 
     def _held(self, path: Path) -> Iterator[tuple[Tensor, Held]]:
@@ -246,7 +256,13 @@ class Images(Modality):
             raise FileError(f"{path} holds pictures of different sizes; separate.py takes such files")
         images, axes = torch.cat([images for images, _ in parts]) if parts[1:] else parts[0][0], parts[0][1].axes
         axes = axes if len(images) == 1 or "N" in axes else f"N{axes}"
-        return UserSignals(self.as_they_looked(images), lambda sources: of_sources(sources, axes), "N" in axes)
+        return self._above(UserSignals(images, lambda sources: of_sources(sources, axes), "N" in axes))
+
+    def _above(self, read: UserSignals) -> UserSignals:
+        """Return pictures as a separator takes them: bright on a background of 0."""
+        whole = self.as_they_looked(read.signals)
+        signals = above(whole, self.background)
+        return read._replace(signals=signals, residual=whole - signals if self.background else None)
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""
@@ -271,6 +287,11 @@ def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
         return tuple(shape)
     high = min(pixels, max(1, round(math.sqrt(pixels * height / width))))
     return channels, high, min(width, pixels // high)
+
+
+def above(pictures: Tensor, background: float) -> Tensor:
+    """Return by how much pictures of any shape are brighter than a background, 0 or more, in the same dtype."""
+    return (pictures.float() - background).clamp(min=0).to(pictures.dtype) if background else pictures
 
 
 def brightest(mixtures: Tensor) -> float:

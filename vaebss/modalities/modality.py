@@ -32,11 +32,13 @@ class UserSignals(NamedTuple):
         restore: Function that brings sources (B, K, *S) to the shape of the user's array, with K after B, or first if
             the array has no B.
         several: Whether the user's array has a B; otherwise it is one signal.
+        residual: What was subtracted from the user's mixtures, such as their background, (B, *S); None if nothing was.
     """
 
     signals: Tensor
     restore: Callable[[Tensor], Tensor]
     several: bool
+    residual: Tensor | None = None
 
 
 class Part(ABC):
@@ -49,6 +51,7 @@ class Part(ABC):
         note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
         progress: Function that is called with the number of steps that have been made.
+        residual: What was subtracted from the mixtures, (N, *S) as it looks in the file; None if nothing was.
     """
 
     signals: Tensor
@@ -57,6 +60,7 @@ class Part(ABC):
     note: str = ""
     steps: int = 0
     progress: Callable[[int], object] = staticmethod(lambda steps: None)
+    residual: Tensor | None = None
 
     @abstractmethod
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:

@@ -16,7 +16,8 @@ from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_above_zero
-from vaebss.modalities.appearance import estimated_scale, unit_of
+from vaebss.modalities.appearance import estimated_background, estimated_scale, unit_of
+from vaebss.modalities.images import above
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.quiet import quiet_lightning
@@ -105,9 +106,12 @@ def build_student(
 
 
 def corpus_of(mixtures: Tensor, max_pixels: int | None = None) -> GivenPictures:
-    """Return a corpus of mixtures (N, C, H, W) of any unit, see `appearance.unit_of`."""
+    """Return a corpus of mixtures (N, C, H, W) of any unit and background, see `modalities.appearance`."""
+    background = estimated_background(mixtures)
+    mixtures = above(mixtures, background)
     unit = unit_of(mixtures)
     known = {"source_scale": estimated_scale(mixtures / unit), "unit": unit, "max_pixels": max_pixels}
+    known["background"] = background
     return GivenPictures((mixtures / unit).half(), "the array", **known)
 
 

@@ -13,10 +13,11 @@ from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_no
 from vaebss.data.corpora.sounds import audio_of
 from vaebss.data.corpus import Corpus
 from vaebss.errors import FileError
-from vaebss.modalities.appearance import unit_of
+from vaebss.modalities.appearance import estimated_background, unit_of
 from vaebss.modalities.arrays import check_axes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
+from vaebss.modalities.images import above
 from vaebss.paths import expanded
 
 SETS = (*get_args(SourceName), Notes.name, Lines.name)
@@ -43,6 +44,7 @@ def open_corpus(
     max_pixels: int | None = None,
     invert: bool | None = None,
     axes: str | None = None,
+    background: float | None = None,
     held_out: int = 1_000,
 ) -> Corpus:
     """Return the corpus that options describe.
@@ -81,6 +83,8 @@ def open_corpus(
         invert: Inversion of pictures that show dark sources on white; by default it is decided by how they look.
         axes: Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as their shape
             tells. Of tables, NW if each row is a line, WN if each column is.
+        background: Brightness behind the sources of your own mixtures, such as the offset of a camera, with white as 1.
+            It is subtracted. By default it is estimated, and is 0 unless it is clearly above 0.
         held_out: Most mixtures of one's own to validate on.
 
     Raises:
@@ -178,11 +182,18 @@ def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str,
 def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
     known, axes = options["sources"], options["axes"]
     mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes)
+    background, highest = options["background"], float(mixtures.max()) or 1.0
+    if background is None:
+        background = estimated_background(mixtures)
+    if not 0 <= background < highest:
+        raise ValueError(f"data.background must be at least 0 and below {highest:.3g}, the brightest, not {background}")
+    mixtures = above(mixtures, background)
     sources = read_sources(known, mixtures, inverted, options["mixtures"], axes) if known else None
     unit = unit_of(mixtures)
     if unit != 1:
         mixtures, sources = mixtures / unit, None if sources is None else sources / unit
-    return {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted, "unit": unit}
+    read = {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
+    return read | {"unit": unit, "background": background}
 
 
 def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:

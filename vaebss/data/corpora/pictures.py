@@ -85,6 +85,7 @@ class GivenPictures(Given):
         invert: Whether the pictures were inverted when they were read.
         max_pixels: Most pixels that a separator sees, see `images.within`; by default all.
         unit: Number that the mixtures and their sources were divided by when they were read.
+        background: Brightness that was subtracted from the mixtures when they were read.
         held_out: Most mixtures to validate on, of which there is one in ten.
     """
 
@@ -99,12 +100,20 @@ class GivenPictures(Given):
         invert: bool | None = None,
         max_pixels: int | None = None,
         unit: float = 1.0,
+        background: float = 0.0,
         held_out: int = 1_000,
     ):
         self.mixtures, self.invert, self.name = mixtures, invert, name
         self.sources, self.unit, self.held_out = sources, unit, held_out
         self.source_scale = source_scale or estimated_scale(self.mixtures)
-        self.modality = viewed(self.mixtures, max_pixels, unit)
+        self.background = background
+        self.modality = viewed(self.mixtures, max_pixels, unit, background)
+
+    @property
+    def note(self) -> str:
+        if not self.background:
+            return ""
+        return f"A background of {self.background:.3g} is subtracted, and is the residual (--data.background)"
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -140,15 +149,15 @@ class GivenPictures(Given):
     @property
     def contents(self) -> dict[str, Any]:
         read = {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
-        return read | {"unit": self.unit, "held_out": self.held_out}
+        return read | {"unit": self.unit, "background": self.background, "held_out": self.held_out}
 
 
-def viewed(pictures: Tensor, max_pixels: int | None, unit: float = 1.0) -> Images:
+def viewed(pictures: Tensor, max_pixels: int | None, unit: float = 1.0, background: float = 0.0) -> Images:
     """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most."""
     if max_pixels is not None:
         check_at_least(1, data__max_pixels=max_pixels)
     shape = tuple(pictures.shape[1:])
-    return Images(within(shape, max_pixels) if max_pixels else shape, unit=unit)
+    return Images(within(shape, max_pixels) if max_pixels else shape, unit=unit, background=background)
 
 
 def read_pictures(
