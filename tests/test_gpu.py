@@ -176,7 +176,7 @@ def test_steps_are_replayed(kind, graphs, capsys):
     options = {"callbacks": [Look()], "max_epochs": 1, "enable_progress_bar": False, "limit_val_batches": 0}
     bare_trainer(accelerator="cuda", **options).fit(module, data)
     assert found[-1] == (True, graphs)
-    assert "Not captured" not in capsys.readouterr().out
+    assert "not captured" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -127,7 +127,7 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
     if single > SINGLE * len(evidence.mixtures):
         raise ValueError(
             f"at most one source was found in {single} of {len(evidence.mixtures)} mixtures: they hold single sources, "
-            "or the model does not take them apart"
+            "or the model does not separate them"
         )
     gain, decibels = evidence.gain(), evidence.decibels()
     each = torch.full(heard.shape, decibels).masked_scatter(heard, evidence.each())

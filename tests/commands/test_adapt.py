@@ -318,7 +318,7 @@ def test_adapt_trains_a_vae_for_lines_of_any_unit():
 
 
 def test_many_slots_need_a_model_of_pictures_that_has_them():
-    with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: give a model that has$"):
+    with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: pass a model that has$"):
         vaebss.adapt(mixtures(20, 16), num_sources=5)
 
 

@@ -83,10 +83,10 @@ def test_own_notes_are_trained_on_scored_and_compared(users_folder, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data.mixtures", "both"], "keep them apart"),
+        (["--data.mixtures", "both"], "put them into separate folders"),
         (["--data.mixtures", "nothing"], "holds no such files"),
         (["--data.mixtures", "low/0.wav"], "holds 7.0 seconds of sound; 10.1 are the least"),
-        (["--data.source", "both"], "keep them apart"),
+        (["--data.source", "both"], "put them into separate folders"),
         (["--data.source", "recordings"], "holds 2 notes; 10 are the least"),
         (["--data.mixtures", "recordings", "--data.sources", "[low,my_notes]"], "has not as many recordings"),
     ],

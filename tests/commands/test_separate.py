@@ -313,7 +313,7 @@ def test_shares_of_many_files_add_up_to_what_one_run_finds(tmp_path, checkpoint,
     assert separate.main([*inputs, "--out=whole"]) == 0
     for share in ("2/3", "3/3", "1/3", "2/3"):
         assert separate.main([*inputs, "--out=shares", f"--shard={share}"]) == 0
-    assert f"files are in share {share}; no contact sheet is drawn of a share" in capsys.readouterr().out
+    assert f"files are in share {share}; a share has no contact sheet" in capsys.readouterr().out
     assert (tmp_path / "shares" / "separations.csv").read_text() == (tmp_path / "whole" / "separations.csv").read_text()
     whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     del whole["contact_sheet.png"]

@@ -219,7 +219,9 @@ def test_the_suffixes_decide_between_sounds_and_pictures(folder, tmp_path):
     assert open_corpus(mixtures=folder).modality.audible
     np.save(tmp_path / "pictures.npy", np.zeros((12, 8, 8)))
     assert not open_corpus(mixtures=str(tmp_path / "pictures.npy")).modality.audible
-    with pytest.raises(FileError, match=r"holds sounds, \S+\.wav, and pictures, pictures\.npy: keep them apart$"):
+    with pytest.raises(
+        FileError, match=r"holds sounds, \S+\.wav, and pictures, pictures\.npy: put them into separate folders$"
+    ):
         MNISTMixtures(mixtures=str(tmp_path))
     (tmp_path / "none").mkdir()
     with pytest.raises(FileError, match=r"none holds no such files; known are .*\.wav"):
@@ -230,7 +232,7 @@ def test_too_little_sound_is_refused(tmp_path):
     with pytest.raises(FileError, match=r"few.wav holds 9\.0 seconds of sound; 10\.1 are the least to train on$"):
         MNISTMixtures(mixtures=written(tmp_path / "few.wav", noise(9)))
     path = written(tmp_path / "silent.wav", np.concatenate([noise(2), np.zeros(20 * RATE)]))
-    with pytest.raises(ValueError, match=r"silent.wav holds too little that is not silent"):
+    with pytest.raises(ValueError, match=r"silent.wav holds too little sound that is not silent"):
         ready(mixtures=path)
 
 

@@ -225,7 +225,7 @@ def test_flac_is_of_24_bits_and_refuses_what_it_would_clip(tmp_path):
     sound, rate = soundfile.read(tmp_path / "a.flac")
     assert rate == 44_100
     assert pytest.approx(stereo.numpy(), abs=2**-23) == sound.T
-    with pytest.raises(FileError, match=r"^\S*a.flac cannot be written: FLAC holds nothing above 1, and this 1.5"):
+    with pytest.raises(FileError, match=r"^\S*a.flac cannot be written: FLAC holds values up to 1, not 1.5"):
         Audio().write(5 * stereo, tmp_path / "a.flac")
 
 

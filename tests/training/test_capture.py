@@ -73,7 +73,9 @@ def test_what_cannot_be_captured_runs_as_it_is(kind, monkeypatch, capsys):
     monkeypatch.setattr(capture, "captures", lambda trainer: True)
     other, others = trained(kind, Capture())
     said = [line for line in capsys.readouterr().out.splitlines() if "CUDA error" in line]
-    assert said == ["Not captured in a CUDA graph, and slower: CUDA error: operation not permitted"] * len(said)
+    assert said == [
+        "Training steps are not captured in a CUDA graph and run slower: CUDA error: operation not permitted"
+    ] * len(said)
     assert len(said) == (1 if kind == "fit" else 3)
     assert others == losses
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in module.state_dict().items())

@@ -128,9 +128,9 @@ class ComparisonPlan:
             raise ValueError(f"--shipped knows {', '.join(SHIPPED)} of digits, not {names}")
         for model in (shipped("vae", num_sources) for num_sources in self.slots):
             if model not in available():
-                raise ValueError(f"--shipped lacks {model}: there are {', '.join(available())}")
+                raise ValueError(f"no shipped model is called {model}: there are {', '.join(available())}")
             if kind_of(card(model)) != self.kind:
-                raise ValueError(f"--shipped knows models of digits, not of {self.corpus.title}")
+                raise ValueError(f"--shipped compares models of digits, not of {self.corpus.title}")
 
     def rows(self, say: Callable[[str], object] = lambda line: None) -> Iterator[tuple[int, list[str]]]:
         """Yield each K and its methods, in the table's order; call `say` with a line for each that is left out."""

@@ -56,7 +56,7 @@ def parse(args: list[str]) -> Any:
     best = f"Shipped models ({', '.join(SHIPPED)}) are scored, and none is trained. Options of training have no effect."
     parser.add_argument("--shipped", action="store_true", help=best)
     parser.add_argument("--out", type=str, default="comparison", help="Folder for results.")
-    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 or 1. By default what there is.")
+    parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 or 1. By default what is available.")
     parser.add_argument("--seed", type=int, default=0, help="Random seed.")
     parser.add_class_arguments(MNISTMixtures, "data", skip=OWN["data"])
     parser.add_class_arguments(VAEBSS, "model", skip=OWN["model"])

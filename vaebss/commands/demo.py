@@ -9,7 +9,9 @@ from vaebss.demo.models import offered
 
 def parse(args: list[str]) -> Any:
     """Parse the options of `args`."""
-    about = "A page in the browser: draw digits on top of each other, or choose two notes, and see and hear them apart."
+    about = (
+        "A page in the browser: draw digits on top of each other, or choose two notes, and see and hear the estimates."
+    )
     parser = OneLineErrors(prog=program("demo"), description=about)
     parser.add_argument("--ckpt", type=str | None, help="Checkpoint to add to the shipped models.")
     root = "Folder for MNIST, whose test digits are picked, and for rendered notes; filled where they are missing."

@@ -87,7 +87,7 @@ class OutputFolder:
         """Read what earlier runs have written, and runs that share the folder."""
         listed = _mode(self.list)
         if listed and not stat.S_ISREG(listed):
-            raise FileError(f"{self.list} is there already, and is no plain file: choose another --out")
+            raise FileError(f"{self.list} exists and is not a regular file: choose another --out")
         self.earlier = _read(self.list) if listed else []
         self.own = _most(self.earlier)
         self.all_is_own = bool(listed)

@@ -102,7 +102,7 @@ class RemixCLI(TrainCLI):
             return schedule
         teacher = options.teacher or shipped
         if teacher in (None, NONE):
-            raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one by")
+            raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one with")
         return schedule | flatten(presets.NEW_STUDENT_OF_SOUND) | {"teacher": teacher, "init": None}
 
     def own_callbacks(self) -> list[Callback]:

@@ -122,7 +122,7 @@ class Run:
     def begin(self) -> None:
         """Print where the run goes and in which precision it computes, and start the clock."""
         self.began = time.monotonic()
-        self.say("A dry run, which leaves nothing behind" if self.is_dry else f"Training into {short(self.folder)}")
+        self.say("Dry run: no files are kept" if self.is_dry else f"Training into {short(self.folder)}")
         self.say(f"Precision: {self.trainer.precision} (--trainer.precision)")
 
     def fit(self, model: LightningModule, data: MNISTMixtures, begun: str | None) -> None:
@@ -143,7 +143,7 @@ class Run:
             if not isinstance(error, torch.distributed.DistBackendError) and "gloo" not in str(error):
                 raise
             raise ConnectionError(
-                "another process of this run has ended; what is wrong with it stands above, if it could say so. Go on "
+                "another process of this run has ended; its error, if it printed one, stands above. Resume "
                 f"with --ckpt {short(self.checkpoints.last_path)}"
             ) from error
         if self.checkpoints.trained:
@@ -190,7 +190,7 @@ def end_with_main_process() -> None:
     def watch() -> None:
         while os.getppid() == main:
             time.sleep(1)
-        print(f"the main process {main} has ended, and so do the others", file=sys.stderr, flush=True)
+        print(f"the main process {main} has ended: the other processes end too", file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

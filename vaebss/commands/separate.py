@@ -41,7 +41,7 @@ def parse(args: list[str]) -> Any:
     Raises:
         ValueError: An option is out of its range.
     """
-    description = "Take mixtures apart: pictures, NumPy arrays, recordings, folders of them."
+    description = "Separate mixtures into their sources: pictures, NumPy arrays, recordings, folders of them."
     parser = OneLineErrors(prog=program("separate"), description=description)
     inputs = "Files of pictures, NPY, NPZ or CSV; WAV, FLAC, OGG or MP3 files; folders of them; or - for stdin."
     parser.add_argument("inputs", nargs="+", type=str, help=inputs)
@@ -52,11 +52,11 @@ def parse(args: list[str]) -> Any:
     kind = "Format of the sources' files. By default that of the input: arrays as NPY, tables as CSV, pictures as PNG, "
     kind += "of 16 bits where they were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
     parser.add_argument("--format", choices=FORMATS, help=kind)
-    brightness = "Brightest value of a single source in the input, white being 1; by default as the mixtures look."
+    brightness = "Brightest value of a single source in the input, where 1 is white; by default as estimated."
     parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
-    invert = "Inversion of pictures that show dark sources on white; by default as the mixtures look."
+    invert = "Inversion of pictures that show dark sources on white; by default as detected."
     parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
-    white = "Number that stands for white in arrays; by default the largest of their type for whole numbers, else 1."
+    white = "Number that represents white in arrays; by default the largest of their type for whole numbers, else 1."
     parser.add_argument("--white", type=float | None, help=white)
     axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines (WN if they are columns); by "
     axes += "default as shapes tell."
@@ -126,8 +126,8 @@ def separate(options: Any) -> int:
                 say(table.save(output))
     notes.tell()
     if options.shard is not None:
-        say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; no contact sheet is drawn of a share")
-    say(f"{counted(len(output.rows), 'mixture')} taken apart into {out}")
+        say(f"{len(share)} of {len(jobs)} files are in share {options.shard}; a share has no contact sheet")
+    say(f"{counted(len(output.rows), 'mixture')} separated into {out}")
     for line in seen.lines:
         say(line)
     return 2 if failed else 0

@@ -43,13 +43,15 @@ class OneLineErrors(ArgumentParser):
 
     def add_gpus(self) -> None:
         """Add the option for the device."""
-        self.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+        self.add_argument(
+            "--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what is available."
+        )
 
     def add_refinement(self) -> None:
         """Add the options of a VAE's refinement."""
-        steps = "Steps that refine the latents of a VAE; 60 are plenty."
+        steps = "Steps that refine the latents of a VAE; 60 are enough."
         self.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help=steps)
-        self.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best wins.")
+        self.add_argument("--restarts", type=int, default=0, help="Further starts of refinement; the best is kept.")
 
     def print_part(self, part: str) -> None:
         """Print the help of the options of a group, or of all options.

@@ -80,7 +80,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     print(f"Separating {named(data)}", flush=True)
     if not data.corpus.has_truth:
         print(summary_of(model, data.modality, data.corpus.splits.test, data.hparams.test_mixtures))
-        print("For scores by the true sources name their files with --data.sources.")
+        print("To score with true sources, name their files with --data.sources.")
         return
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})
     if not data.corpus.given and data.corpus.name == "bundled" and knows_mnist(checkpoint):

@@ -117,7 +117,9 @@ class TrainCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what there is.")
+        parser.add_argument(
+            "--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what is available."
+        )
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of the run to resume, in the run's own folder.")
         init = "Checkpoint, or name of a shipped model, to start a new run from. It sets the other --model options."
         parser.add_argument("--init", type=str | None, help=init)

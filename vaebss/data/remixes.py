@@ -91,9 +91,9 @@ class Remixes(MNISTMixtures):
         check_at_least(1, data__epochs_per_round=epochs_per_round)
         check_at_least(0, data__remix_detune=remix_detune, data__instruments=instruments)
         if instruments and not isinstance(self.corpus, SingleSounds):
-            raise ValueError("data.instruments are those of notes: it needs --data.source notes, lines or your notes")
+            raise ValueError("data.instruments needs notes: set --data.source to notes, lines or your notes")
         if voices and not (self.corpus.given and self.modality.audible):
-            raise ValueError("data.voices are those of recordings: it needs --data.mixtures of sound")
+            raise ValueError("data.voices needs recordings: set --data.mixtures to sounds")
         if source_classes and not self.takes_classes:
             raise ValueError("data.source_classes are those of pictures: it needs --data.mixtures of pictures")
         if voices or source_classes:

@@ -113,4 +113,4 @@ def check_no_pipe(path: str | Path) -> None:
     except (OSError, ValueError):  # nothing lies there, or nothing that can be looked at
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FileError(f"{path} is a pipe or a device and not a file; - reads what comes through a pipe")
+        raise FileError(f"{path} is a pipe or a device and not a file: use - to read from a pipe")

@@ -149,9 +149,7 @@ class _Writer:
     def write(self, sound: Tensor) -> None:
         """Add a block (C, n)."""
         if self.clips and (loudest := float(sound.abs().max())) > 1:
-            raise FileError(
-                f"{self.path} cannot be written: FLAC holds nothing above 1, and this {loudest:.3f}; WAV does"
-            )
+            raise FileError(f"{self.path} cannot be written: FLAC holds values up to 1, not {loudest:.3f}: use WAV")
         with self._told():
             self.file.write(sound.numpy().T)
 

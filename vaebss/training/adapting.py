@@ -66,7 +66,7 @@ def adapt(
     if minutes is not None:
         check_above_zero(minutes=minutes)
         if steps is not None:
-            raise ValueError("minutes and steps choose the same: state one of them")
+            raise ValueError("minutes and steps both set the length of training: state one of them")
     if source_classes and not teacher:
         raise ValueError("source_classes are those of pictures, not of lines")
     if teacher:

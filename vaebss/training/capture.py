@@ -127,4 +127,4 @@ def graphed(system: Any, inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tens
 
 def tell(error: RuntimeError) -> None:
     """Say in one line that something is not captured."""
-    print(f"Not captured in a CUDA graph, and slower: {first_line(error)}", flush=True)
+    print(f"Training steps are not captured in a CUDA graph and run slower: {first_line(error)}", flush=True)

@@ -62,7 +62,7 @@ class FiniteTraining(Callback):
         parts = ["train/loss"]
         parts += [name for name, value in pl_module.named_parameters() if not torch.isfinite(value).all()][:3]
         raise ValueError(
-            f"training went astray in step {trainer.global_step}: {', '.join(parts)} is not a number. The last "
+            f"training diverged in step {trainer.global_step}: {', '.join(parts)} is not a number. The last "
             "checkpoint was written before: start a new run from it (--init) with a lower --model.lr"
         )
 

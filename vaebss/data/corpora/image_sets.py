@@ -131,7 +131,7 @@ def _download(url: str, archive: Path, md5: str) -> None:
             with part.open("wb") as file, tqdm.wrapattr(answer, "read", answer.length, desc=archive.name) as content:
                 shutil.copyfileobj(content, file)
             if not _is_whole(part, md5):
-                raise ValueError("what it sends has another MD5 sum")
+                raise ValueError("the file that it sends has another MD5 sum")
 
 
 def _answer(url: str) -> HTTPResponse:

@@ -95,7 +95,7 @@ def open_corpus(
     if isinstance(source, Corpus):
         return source
     if sources and not mixtures:
-        raise ValueError("data.sources are those of --data.mixtures, which are not given")
+        raise ValueError("data.sources needs --data.mixtures")
     check_axes(axes)
     kind, files = kind_of(source, mixtures)
     corpus = kind.kind(**applicable(kind.kind, options) | kind.signals(options, files))
@@ -145,7 +145,9 @@ def kind_of(source: str, mixtures: str | None) -> tuple[Kind, list[Path]]:
     by_kind = {chosen(file)[0].suffix.lower() in Audio.suffixes: file for file in files}
     if len(by_kind) > 1:
         sound, picture = by_kind[True].name, by_kind[False].name
-        raise FileError(f"{mixtures or source} holds sounds, {sound}, and pictures, {picture}: keep them apart")
+        raise FileError(
+            f"{mixtures or source} holds sounds, {sound}, and pictures, {picture}: put them into separate folders"
+        )
     return KINDS_OF_FILES[True in by_kind, mixtures is not None], files
 
 

@@ -180,7 +180,7 @@ def read_pictures(
     pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
     on_white = describe(pictures).on_white if invert is None else invert
     if on_white and pictures.max() > 1:
-        raise FileError(f"{path} holds numbers above 1, white, and so cannot be inverted")
+        raise FileError(f"{path} holds numbers above 1 (white) and cannot be inverted")
     return 1 - pictures if on_white else pictures, on_white
 
 

@@ -123,7 +123,7 @@ class GivenRecordings(Given):
         place = whole - whole // TENTH
         train, val = self.windows.between(0, place), self.windows.between(place, whole)
         if not (len(train) and len(val)):
-            raise ValueError(f"{self.name} holds too little that is not silent to train and to validate on")
+            raise ValueError(f"{self.name} holds too little sound that is not silent to train and validate on")
         if self.stems is not None:
             self.truth = {"val": self.stems.between(place, whole), "test": self.stems}
         return Splits(train, val, self.windows)
