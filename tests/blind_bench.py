@@ -26,10 +26,11 @@ import worlds
 
 import vaebss
 from vaebss.baselines.trivial import EqualShare, OneSlot
-from vaebss.blind import evaluate, ranks, verdict_of
+from vaebss.blind import evaluate, verdict_of
 from vaebss.data.corpora.digits import load_digits
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
+from vaebss.evidence import ranks
 from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of

@@ -18,6 +18,7 @@ FLOORS = [
     {"training"},
     {"data"},
     {"checkpoints", "blind", "components", "likeness"},
+    {"evidence"},
     {"modalities"},
     {"metrics", "pretrained"},
     {"models"},

@@ -65,6 +65,21 @@ def test_recordings_of_different_lengths_have_the_mean_score_of_their_windows():
     assert seen.scores.keys() == {"long", "short"}
 
 
+def test_long_recordings_are_evaluated_whole_up_to_so_many_windows(monkeypatch):
+    model, time = vaebss.load("vae-notes"), torch.arange(16_000 * 12) / 16_000
+    seen, modality = SeenMixtures(), modality_of(model)
+    for name, seconds in {"m0": 12, "m1": 11}.items():
+        tones = torch.stack([torch.sin(2 * torch.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330)])
+        seen.add(model, modality, [name], 0.1 * tones.sum(0)[None, : 16_000 * seconds])
+    monkeypatch.setattr("vaebss.blind.MOST", 30)
+    seen.add(model, modality, ["more"], torch.ones(1, 16_000 * 12))
+    assert [name for name, _ in seen.recordings[model, modality]] == names(2)
+    seen.evaluate()
+    score = vaebss.blind.evaluate_recordings(model, modality, [each for _, each in seen.recordings[model, modality]])
+    assert [seen.scores[name] for name in names(2)] == pytest.approx(score.each.tolist())
+    assert seen.lines == [score.summary]
+
+
 def test_too_few_mixtures_have_no_score():
     seen, modality = SeenMixtures(), Images((1, 28, 28))
     add(seen, vaebss.load("vae-k2"), modality, torch.rand(FEWEST - 1, 1, 28, 28))

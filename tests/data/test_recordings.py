@@ -73,6 +73,14 @@ def test_no_window_spans_two_recordings(tmp_path):
     assert len(splits.train) + len(splits.val) < len(splits.test) < 4 * (5 * RATE - LENGTH) / recordings.STEP + 5
 
 
+def test_the_first_minute_of_each_recording_is_known_whole(folder, monkeypatch):
+    monkeypatch.setattr(recordings, "MINUTE", 6)
+    corpus = ready(mixtures=folder).corpus
+    assert sorted(len(sound) for sound in corpus.recordings) == [5 * RATE, 6 * RATE, 6 * RATE]
+    sound, start = corpus.windows.sound, sum(corpus.windows.lengths[:2])
+    assert torch.equal(corpus.recordings[2], sound[start : start + 6 * RATE])
+
+
 def test_recordings_are_in_a_drawn_order_that_never_changes(tmp_path):
     """The last are validated on: were they the last by name, they might all be of one piece."""
     for number in range(12):

@@ -83,7 +83,7 @@ def tell_quality(run: Run, model: Separator, data: MNISTMixtures) -> None:
     """Print an estimate of how well held-out mixtures are separated, which reads no true source."""
     if run.trainer.is_global_zero and not run.is_dry:
         own = model.eval_copy()
-        run.say(summary_of(own, data.corpus.seen_by(own), data.held_out()))
+        run.say(summary_of(own, data.corpus.seen_by(own), data.held_out(), recordings=data.corpus.recordings))
 
 
 def warn(run: Run, teacher: str | None) -> None:

@@ -2,17 +2,21 @@
 
 # N mixtures, S the shape of a signal
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
+    from vaebss.blind import BlindScore
     from vaebss.modalities.modality import Modality
     from vaebss.models.separator import Separator
 
 
 class SeenMixtures:
-    """The first mixtures of each separator, from whose windows of one size the quality is estimated.
+    """The first mixtures of each separator, of one size, and its first recordings; their quality is estimated.
 
     Attributes:
         scores: Name of a mixture -> its estimated quality in dB.
@@ -21,6 +25,7 @@ class SeenMixtures:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[Separator, Modality], list[tuple[str, Tensor]]] = {}
+        self.recordings: dict[tuple[Separator, Modality], list[tuple[str, Tensor]]] = {}
         self.scores: dict[str, float] = {}
         self.lines: list[str] = []
 
@@ -28,14 +33,21 @@ class SeenMixtures:
         """Keep the windows of mixtures (N, *S) if they are as large as those before, and those are not enough yet.
 
         At most `MOST` mixtures of each separator are kept, and no more than `LARGEST_PART` numbers, but at least one
-        window.
+        window. Recordings that are long enough to be evaluated by themselves are kept whole, as many as have `MOST`
+        windows together, but at least one.
         """
-        from vaebss.blind import MOST
+        from vaebss.blind import MOST, is_recording
         from vaebss.modalities.image_files import LARGEST_PART
 
         kept = self.kept.setdefault((separator, modality), [])
         for name, signal in zip(names, signals, strict=True):
             windows = modality.split(signal.unsqueeze(0))
+            if is_recording(modality, signal):
+                recordings = self.recordings.setdefault((separator, modality), [])
+                seen = sum(len(modality.split(each.unsqueeze(0))) for _, each in recordings)
+                if not seen or seen + len(windows) <= MOST:
+                    recordings.append((name, signal))
+                continue
             if kept and windows.shape[1:] != kept[0][1].shape[1:]:
                 return
             room = max(1, LARGEST_PART // windows[0].numel()) - sum(len(each) for _, each in kept)
@@ -47,20 +59,29 @@ class SeenMixtures:
         """Estimate the quality of what was kept of each separator, where it is enough for an estimate."""
         import torch
 
-        from vaebss.blind import FEWEST, evaluate, evenly_spread, no_estimate
+        from vaebss.blind import FEWEST, evaluate, evaluate_recordings, evenly_spread
 
-        for (separator, modality), kept in self.kept.items():
+        for model, kept in self.kept.items():
+            if sum(len(each) for _, each in kept) < FEWEST:
+                continue
             windows = torch.cat([each for _, each in kept])
-            if len(windows) < FEWEST:
-                continue
             names, some = [name for name, each in kept for _ in each], evenly_spread(len(windows))
-            try:
-                score = evaluate(separator, modality, windows[some])
-            except ValueError as error:
-                self.lines.append(no_estimate(error))
-                continue
-            self.lines.append(score.summary)
-            found: dict[str, list[float]] = {}
-            for number, decibels in zip(some.tolist(), score.each.tolist(), strict=True):
-                found.setdefault(names[number], []).append(decibels)
-            self.scores |= {name: sum(each) / len(each) for name, each in found.items()}
+            self._note([names[number] for number in some.tolist()], partial(evaluate, *model, windows[some]))
+        for model, recordings in self.recordings.items():
+            names, signals = zip(*recordings, strict=True)
+            self._note(names, partial(evaluate_recordings, *model, signals))
+
+    def _note(self, names: "Sequence[str]", evaluate: "Callable[[], BlindScore]") -> None:
+        """Keep the mean score of the mixtures of each name, and the line about all of them."""
+        from vaebss.blind import no_estimate
+
+        try:
+            score = evaluate()
+        except ValueError as error:
+            self.lines.append(no_estimate(error))
+            return
+        self.lines.append(score.summary)
+        found: dict[str, list[float]] = {}
+        for name, decibels in zip(names, score.each.tolist(), strict=True):
+            found.setdefault(name, []).append(decibels)
+        self.scores |= {name: sum(each) / len(each) for name, each in found.items()}

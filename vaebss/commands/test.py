@@ -79,7 +79,8 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)
     if not data.corpus.has_truth:
-        print(summary_of(model, data.modality, data.corpus.splits.test, data.hparams.test_mixtures))
+        mixtures, most, recordings = data.corpus.splits.test, data.hparams.test_mixtures, data.corpus.recordings
+        print(summary_of(model, data.modality, mixtures, most, recordings))
         print("To score with true sources, name their files with --data.sources.")
         return
     results = described(model, data, options.ckpt) | (refinement if options.refine_steps else {})

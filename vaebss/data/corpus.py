@@ -4,7 +4,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -56,6 +56,7 @@ class Corpus(ABC):
         distinct: Whether no mixture holds a signal twice.
         has_truth: Whether the sources of validation and test mixtures are known.
         source: Value of the option `data.source` that opens this corpus.
+        recordings: Recordings (T',) that the mixtures are windows of; none by default.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Corpus(ABC):
     distinct: bool = False
     has_truth: bool = True
     source: str = ""
+    recordings: Sequence[Tensor] = ()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vaebss.data.corpora.notes import cut
+from vaebss.data.corpora.notes import RATE, cut
 from vaebss.data.corpora.sounds import SingleSounds, audio_of
 from vaebss.data.corpus import TENTH, Given, Split, Splits, tenth_apart
 from vaebss.data.plans import FIXED_SEED, VAL
@@ -22,6 +22,7 @@ from vaebss.errors import FileError
 from vaebss.modalities.audio import Audio
 from vaebss.seeding import generator
 
+MINUTE = 60  # seconds
 STEP = 64  # samples between the starts of two windows
 QUIET = 0.01  # root mean square, as a share of the loud parts', below which a window is as good as silent
 
@@ -34,11 +35,13 @@ class Windows:
         sound: (S,) or (M, S).
         starts: (N,), the first sample of each.
         length: T.
+        lengths: Numbers of samples of the recordings in `sound`, in their order.
     """
 
     sound: Tensor
     starts: Tensor
     length: int
+    lengths: tuple[int, ...]
 
     @property
     def ndim(self) -> int:
@@ -113,6 +116,11 @@ class GivenRecordings(Given):
     def has_truth(self) -> bool:  # type: ignore[override]
         return self.stems is not None
 
+    @property
+    def recordings(self) -> Sequence[Tensor]:  # type: ignore[override]
+        """The first minute of each recording, (T',), mono and levelled."""
+        return [sound[: MINUTE * RATE] for sound in self.windows.sound.split(self.windows.lengths)]
+
     def signals(self) -> Splits:
         """Validate on the last tenth of all sound, train on the rest, and test on all of it.
 
@@ -173,7 +181,8 @@ def read_windows(
     recordings = [_levelled(with_stems[number], audio) for number in order]
     ends = accumulate(recording.shape[1] for recording in recordings)
     starts = [_starts(part[0], audio) + end - part.shape[1] for part, end in zip(recordings, ends, strict=True)]
-    whole = Windows(torch.cat(recordings, 1), torch.cat(starts), audio.samples)
+    lengths = tuple(recording.shape[1] for recording in recordings)
+    whole = Windows(torch.cat(recordings, 1), torch.cat(starts), audio.samples, lengths)
     seconds, least = whole.sound.shape[1] / audio.rate, TENTH * audio.samples / audio.rate
     if seconds < least:
         raise FileError(f"{path} holds {seconds:.1f} seconds of sound; {least:.1f} are the least to train on")
