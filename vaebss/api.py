@@ -20,6 +20,7 @@ from vaebss.modalities.files import each_array, find
 from vaebss.modalities.images import above
 from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
 from vaebss.modalities.registry import SUFFIXES, UNSTATED, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.modalities.tiles import MIN_TILE, crops, not_blank
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
@@ -39,6 +40,7 @@ def separate(
     invert: bool | None = None,
     white: float | None = None,
     axes: str | None = None,
+    tiles: bool | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -56,6 +58,7 @@ def separate(
     invert: bool | None = None,
     white: float | None = None,
     axes: str | None = None,
+    tiles: bool | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -72,6 +75,7 @@ def separate(
     invert: bool | None = None,
     white: float | None = None,
     axes: str | None = None,
+    tiles: bool | None = None,
     channels: Channels | None = None,
     refine_steps: int = 0,
     restarts: int = 0,
@@ -98,6 +102,8 @@ def separate(
         axes: Axes of an array of pictures, or of such arrays in files: letters of N, C, H and W, such as "HWN", or "NW"
             for lines; by default derived from the shape. An ambiguous shape is refused. C may be up to 64, and none of
             the channels is then alpha.
+        tiles: Whether pictures larger than the model's are cut into overlapping tiles of its size, and separated at
+            their own resolution, instead of being resized. By default only for a model that was trained on tiles.
         channels: Position of the channel axis of a sound, "first" for (C, T) or "last" for (T, C); by default there
             is none.
         refine_steps: Number of gradient steps on each mixture's latents, for models that have latents.
@@ -128,7 +134,7 @@ def separate(
         raise ValueError(f"channels must be 'first' or 'last', not {channels!r}")
     stated = model if isinstance(model, Separator | None) else load(model)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    look = {"source_max": source_max, "invert": invert, "white": white, "axes": axes}
+    look = {"source_max": source_max, "invert": invert, "white": white, "axes": axes, "tiles": tiles}
     if isinstance(signals, str | Path) or _are_paths(signals):
         if sample_rate is not None or channels is not None:
             raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
@@ -278,6 +284,7 @@ def adapt(
     num_sources: int = 2,
     invert: bool = False,
     axes: str | None = None,
+    tile: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
@@ -289,14 +296,16 @@ def adapt(
     mixtures are enough, and training takes some minutes.
 
     Args:
-        mixtures: Ten pictures or lines (spectra) or more, as a tensor or an array, see `separate`. An array of two axes
-            holds lines, (N, L), whose numbers may be of any unit.
+        mixtures: Ten pictures (or tiles) or lines (spectra) or more, as a tensor or an array, see `separate`. An array
+            of two axes holds lines, (N, L), whose numbers may be of any unit.
         model: Teacher, a model for other mixtures: its name, its path, or a model that `vaebss.load` returned. The new
             separator has as many slots. By default it is remix-k2 or remix-1to4 for pictures. For lines, a VAE is
             trained instead, which takes a thousand of them.
         num_sources: Most sources of a mixture, unless `model` states them by its slots.
         invert: Whether sources are dark on a white background.
         axes: Axes of the mixtures, see `separate`.
+        tile: Side in pixels of the tiles that large pictures are cut into for training, such as 64. `separate` then
+            cuts pictures into such tiles by itself.
         seed: Random seed.
         steps: Number of training steps; by default it depends on the size of the mixtures.
         minutes: Time limit that replaces `steps`. A trial of some seconds chooses the number of steps, which is
@@ -328,13 +337,17 @@ def adapt(
         axes = "NW"
     reader = modality_of(teacher or load(DEFAULT_MODELS["images"]), invert=invert, axes=axes)
     images = reader.from_user(mixtures, None).signals
+    if tile is not None:
+        check_at_least(MIN_TILE, tile=tile)
+        images = crops(images, (min(tile, images.shape[2]), tile))
+        images = images[not_blank(images)]
     if teacher is None and images.shape[2] > 1:
         if (name := default_teacher(num_sources)) is None:
             raise ValueError(f"no shipped model has {num_sources} slots: pass a model that has")
         teacher = load(name)
     check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
     slots: Any = {"num_sources": num_sources, "source_classes": source_classes}
-    adapted = train(images, teacher, seed, steps, minutes=minutes, **slots)
+    adapted = train(images, teacher, seed, steps, minutes=minutes, tiles=tile is not None, **slots)
     background = adapted.modality.get("background", 0.0)
     log.info(summary_of(adapted, modality_of(adapted), above(images, background)))
     return adapted

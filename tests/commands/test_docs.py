@@ -78,6 +78,8 @@ def users_folder(tmp_path, monkeypatch, run_folder, rendered):
         picture = np.zeros((28, 28), np.uint8)
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
+    (tmp_path / "my_large_pictures").mkdir()
+    Image.fromarray(np.tile(picture, (10, 10))).save(tmp_path / "my_large_pictures" / "page.png")
     spectra = np.round(rng.random((24, 6)), 3)
     rows = ["nm,1,2,3,4,5,7", *(f"a{number}," + ",".join(map(str, line)) for number, line in enumerate(spectra))]
     (tmp_path / "spectra.csv").write_text("\n".join(rows))

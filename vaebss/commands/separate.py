@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "tiff", "npy", "csv", "wav", "flac")
 LOOKED_AT = 20  # files, or mixtures of a file, that are compared with a model's training mixtures
-OF_PICTURES = ("source_max", "invert", "white", "axes")
+OF_PICTURES = ("source_max", "invert", "white", "axes", "tiles")
 
 
 def parse(args: list[str]) -> Any:
@@ -61,6 +61,9 @@ def parse(args: list[str]) -> Any:
     axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines (WN if they are columns); by "
     axes += "default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
+    tiles = "Tiles of the model's size that overlap, into which larger pictures are cut instead of being resized; by "
+    tiles += "default only for a model that was trained on tiles (--data.tile)."
+    parser.add_argument("--tiles", nargs="?", const=True, type=bool | None, help=tiles)
     table = "Tables of the components, such as compounds, that sources of lines (spectra) belong to: "
     table += "component_spectra.csv and component_amounts.csv. Their number is found without true sources."
     parser.add_argument("--components", action="store_true", help=table)
@@ -146,7 +149,7 @@ def separate_file(
     try:
         for names, part, found in separator.separate(path, name, output):
             sheet.add(names, part.signals, found.sources, found.count)
-            seen.add(separator.model, separator.modality, names, part.signals)
+            seen.add(separator.model, separator.modality, names, part.fully)
             if table:
                 table.add(names, part, found)
     except FileError as error:

@@ -91,7 +91,7 @@ def _factor(mixture: Tensor, sources: Tensor) -> float:
     total = sources.sum(0)
     factor = float((mixture @ total) / total.square().sum().clamp(min=TINY))
     rest = (mixture - factor * total).square().sum() / mixture.square().sum().clamp(min=TINY)
-    return factor if abs(factor - 1) > FACTOR and rest < EXACT else 1.0
+    return factor if factor > 0 and abs(factor - 1) > FACTOR and rest < EXACT else 1.0  # 0 of black mixtures
 
 
 def _misfit(mixture: Tensor, sources: Tensor, any_gain: bool) -> float:

@@ -20,6 +20,7 @@ from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_c
 from vaebss.modalities.files import arrays_in, chosen, is_array, is_table, reading
 from vaebss.modalities.image_frames import frames_of
 from vaebss.modalities.tables import Table, read_table, write_table
+from vaebss.modalities.tiles import crops
 from vaebss.pictures import MODES, save_image
 
 LARGEST_PART = 2**26  # numbers
@@ -51,13 +52,14 @@ class Held(NamedTuple):
         return ".tiff" if wide or self.planes or channels not in MODES else ".png"
 
 
-def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
+def read_mixtures(files: Iterable[Path], tile: int | None = None, **options: Any) -> Tensor:
     """Read all mixtures of files, (N, C, H, W) of one shape.
 
     They are float16, or float32 if float16 would do more to a number than round it in its eleventh bit.
 
     Args:
         files: Paths of one file or more.
+        tile: Side of the tiles that pictures of any size are cut into; by default they stay whole.
         options: Keyword arguments of `read_held`.
 
     Raises:
@@ -66,6 +68,7 @@ def read_mixtures(files: Iterable[Path], **options: Any) -> Tensor:
     parts: list[Tensor] = []
     for file in files:
         for part in read_images(file, **options):
+            part = crops(part, (min(tile, part.shape[2]), tile)) if tile else part
             if parts and part.shape[1:] != parts[0].shape[1:]:
                 shape, expected = tuple(part.shape[1:]), tuple(parts[0].shape[1:])
                 raise FileError(f"{file} has images of shape {shape}, where those before have {expected}")

@@ -24,6 +24,7 @@ from vaebss.modalities.files import KINDS, is_array, is_table, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
 from vaebss.modalities.modality import Channels, Modality, Part, UserSignals
 from vaebss.modalities.tables import Table
+from vaebss.modalities.tiles import crops, separate_tiles
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -62,16 +63,21 @@ class Pictures(Part):
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
-        picture = self.images.picture(self.whole)
-        found = answer(picture)
+        cuts = self.images.cuts(self.whole)
+        picture = self.whole if cuts else self.images.picture(self.whole)
+        found = self.images.separate(answer, self.whole) if cuts else answer(picture)
         if self.images.voices:  # files are numbered by slot, so that a class that is absent before another is black
             found = replace(found, active=found.active.int().flip(1).cummax(1).values.flip(1).bool())
         else:
             found = found.sources_first()
-        self._own = self.images.is_own(picture, self.whole)
+        self._own = cuts or self.images.is_own(picture, self.whole)
         self._parts = found.sources if self._own else found.shares(picture)
         sources = torch.stack([thinned(self._source(k)) for k in range(found.active.shape[1])], 1)
         return Separation(sources, found.active, found.confidence)
+
+    @property
+    def fully(self) -> Tensor:
+        return self.whole if self.images.cuts(self.whole) else self.signals
 
     def _source(self, k: int, rows: slice = slice(None)) -> Tensor:
         """Return the k-th sources (N, C, h, w) of some or all pictures."""
@@ -107,6 +113,8 @@ class Images(Modality):
         unit: Number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
         voices: Whether each slot holds one class of sources, see `source_classes`.
         background: Brightness that is subtracted from pictures as they are read, such as the offset of a camera.
+        tiles: Whether larger pictures are cut into tiles of the separator's size instead of being resized, see
+            `tiles.separate_tiles`.
     """
 
     kind = "images"
@@ -129,10 +137,11 @@ class Images(Modality):
         unit: float = 1.0,
         voices: bool = False,
         background: float = 0.0,
+        tiles: bool = False,
     ):
         check_axes(axes)
         self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
-        self.unit, self.voices, self.background = unit, voices, background
+        self.unit, self.voices, self.background, self.tiles = unit, voices, background, tiles
 
     @classmethod
     def of(
@@ -142,6 +151,7 @@ class Images(Modality):
         invert: bool | None = None,
         white: float | None = None,
         axes: str | None = None,
+        tiles: bool | None = None,
     ) -> "Images":
         """Build the pictures that a separator sees of a user's own, see `registry.modality_of`.
 
@@ -152,6 +162,7 @@ class Images(Modality):
         unit = 1.0 if white else separator.modality.get("unit", 1.0)
         gain = separator.source_scale / (source_max or unit * separator.source_scale)
         own = {name: separator.modality[name] for name in ("voices", "background") if name in separator.modality}
+        own["tiles"] = separator.modality.get("tiles", False) if tiles is None else tiles
         return cls(separator.image_shape, gain, bool(invert), white, axes, **own)
 
     @property
@@ -167,7 +178,7 @@ class Images(Modality):
     def options(self) -> dict[str, Any]:
         """Plain values that say in a checkpoint what its mixtures are; the pictures' size is the separator's."""
         own = {"unit": self.unit} if self.unit != 1 else {}
-        own |= {"voices": True} if self.voices else {}
+        own |= {name: True for name in ("voices", "tiles") if getattr(self, name)}
         return {"kind": self.kind} | own | ({"background": self.background} if self.background else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
@@ -186,6 +197,20 @@ class Images(Modality):
         if tuple(signals.shape[2:]) != size:
             signals = interpolate(signals, size, mode="bilinear", antialias=True)
         return (with_channels(signals, self.shape[0]) * self.gain).clamp(min=0)
+
+    def cuts(self, signals: Tensor) -> bool:
+        """Return whether pictures (B, c, h, w) are cut into tiles before they are separated."""
+        return self.tiles and any(side > own for side, own in zip(signals.shape[2:], self.shape[1:], strict=True))
+
+    def split(self, signals: Tensor) -> Tensor:
+        """Cut pictures (B, c, h, w) into tiles (B N, c, H, W) beside each other, if they are separated by tiles."""
+        return crops(signals, self.shape[1:]) if self.cuts(signals) else signals
+
+    def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
+        """Separate pictures (B, c, h, w), large ones by overlapping tiles if `tiles`; sources are (B, K, c, h, w)."""
+        if not self.cuts(signals):
+            return super().separate(answer, signals)
+        return Separation.cat([separate_tiles(answer, self, signal) for signal in signals])
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """Return the separated signals (B, K, *S); the separated pictures if signals are their own pictures."""
@@ -230,6 +255,8 @@ class Images(Modality):
         """Return what is done to pictures (N, C, h, w) before they are separated; empty if nothing."""
         size, shape = tuple(signals.shape[2:]), self.shape[1:]
         there = " x ".join(map(str, shape))
+        if self.cuts(signals):
+            return f"separated in tiles of {there} pixels that overlap"
         return "" if size == shape else f"resized to {there} pixels for the model; its masks are resized back"
 
     def read(self, path: Path) -> Iterator[Part]:

@@ -5,6 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -48,6 +49,7 @@ class Part(ABC):
         signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
         suffix: Suffix of files that hold as much as this one does.
         rows: Whether the signals are rows of one array.
+        fully: (N, *S), the mixtures as they are separated, for an estimate of the quality.
         note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
         progress: Function that is called with the number of steps that have been made.
@@ -61,6 +63,10 @@ class Part(ABC):
     steps: int = 0
     progress: Callable[[int], object] = staticmethod(lambda steps: None)
     residual: Tensor | None = None
+
+    @property
+    def fully(self) -> Tensor:
+        return self.signals
 
     @abstractmethod
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
@@ -143,6 +149,7 @@ class Modality(ABC):
         invert: bool | None = None,
         white: float | None = None,
         axes: str | None = None,
+        tiles: bool | None = None,
     ) -> "Modality":
         """Build the modality of a separator from the options in its checkpoint; see `registry.modality_of`."""
         return cls(**{name: value for name, value in separator.modality.items() if name != "kind"})
@@ -150,6 +157,14 @@ class Modality(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]: ...
+
+    def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
+        """Separate signals (B, *S), see `separate_signals`."""
+        windows = self.split(signals)
+        picture = self.picture(self.split(signals * self.levelling(signals)))
+        found = answer(picture)
+        heard = Separation(self.to_signals(found, picture, windows), found.active, found.confidence)
+        return self.join(heard, signals)
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """Return the signals (B, K, *S) of separated pictures (B, C, H, W) of signals (B, *S)."""
@@ -307,8 +322,4 @@ def separate_signals(
         signals: Signals to separate.
         options: Options of `answer`.
     """
-    windows = modality.split(signals)
-    picture = modality.picture(modality.split(signals * modality.levelling(signals)))
-    found = answer(picture, **options)
-    heard = Separation(modality.to_signals(found, picture, windows), found.active, found.confidence)
-    return modality.join(heard, signals)
+    return modality.separate(partial(answer, **options), signals)

@@ -15,7 +15,7 @@ from vaebss.modalities.modality import MODALITIES, Modality, parts_of
 from vaebss.models.separator import Separator
 
 SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that the package itself can read
-UNSTATED = {"source_max": None, "invert": None, "white": None, "axes": None}
+UNSTATED = {"source_max": None, "invert": None, "white": None, "axes": None, "tiles": None}
 LOOKED_AT = 100  # files, whose first pictures tell how all look
 ALIKE = 0.01  # relative difference of brightness that is none
 
@@ -32,6 +32,7 @@ def modality_of(
     invert: bool | None = None,
     white: float | None = None,
     axes: str | None = None,
+    tiles: bool | None = None,
 ) -> Modality:
     """Build the modality of a separator, with a user's own scale where signals have one.
 
@@ -41,12 +42,13 @@ def modality_of(
         invert: Whether pictures show dark sources on white.
         white: Number that stands for white in pictures.
         axes: Axes of arrays of pictures, see `arrays.axes_of`.
+        tiles: Whether pictures larger than the separator's are cut into tiles; by default if it was trained on tiles.
 
     Raises:
         ValueError: An option for pictures is stated, but the separator is for other signals.
     """
     modality = MODALITIES[separator.modality["kind"]]
-    stated = {"source_max": source_max, "invert": invert or None, "white": white, "axes": axes}
+    stated = {"source_max": source_max, "invert": invert or None, "white": white, "axes": axes, "tiles": tiles}
     stated = {name: value for name, value in stated.items() if value is not None}
     if stated and not modality.has_white:
         what = f"{modality.plural}: leave it out"

@@ -45,6 +45,7 @@ def adapt(
     minutes: float | None = None,
     num_sources: int = 2,
     source_classes: bool = False,
+    tiles: bool = False,
 ) -> Separator:
     """Train a student, or a VAE, on user-supplied mixtures; return it in eval mode.
 
@@ -57,6 +58,7 @@ def adapt(
         minutes: Time for all; a trial of some seconds chooses the number of steps, which is printed.
         num_sources: Slots of the VAE.
         source_classes: Whether each class of sources has a slot of its own, see `Remixes`.
+        tiles: Whether the mixtures are tiles of larger pictures, which the separator then cuts into such tiles.
 
     Raises:
         ValueError: There are fewer than ten mixtures, or fewer steps than epochs, or too few minutes; or steps and
@@ -70,7 +72,7 @@ def adapt(
     if source_classes and not teacher:
         raise ValueError("source_classes are those of pictures, not of lines")
     if teacher:
-        system, data = build_student(mixtures, teacher, seed, source_classes)
+        system, data = build_student(mixtures, teacher, seed, source_classes, tiles)
     else:
         system, data = build_vae(mixtures, num_sources, seed)
     if minutes is not None:
@@ -83,13 +85,13 @@ def adapt(
 
 
 def build_student(
-    mixtures: Tensor, teacher: Separator, seed: int = 0, source_classes: bool = False
+    mixtures: Tensor, teacher: Separator, seed: int = 0, source_classes: bool = False, tiles: bool = False
 ) -> tuple[RemixSeparator, Remixes]:
     """Build a student and the remixes that it learns from.
 
     The student starts from the teacher's weights if both have the same sizes, else from random ones.
     """
-    corpus = corpus_of(mixtures)
+    corpus = corpus_of(mixtures, tiles=tiles)
     options = schedule(tuple(mixtures.shape[1:]))
     known = data_options(corpus.mixtures, corpus.source_scale)
     data = Remixes(seed=seed, source=corpus, source_classes=source_classes, **options["data"])
@@ -105,13 +107,16 @@ def build_student(
     return student, data
 
 
-def corpus_of(mixtures: Tensor, max_pixels: int | None = None) -> GivenPictures:
-    """Return a corpus of mixtures (N, C, H, W) of any unit and background, see `modalities.appearance`."""
+def corpus_of(mixtures: Tensor, max_pixels: int | None = None, tiles: bool = False) -> GivenPictures:
+    """Return a corpus of mixtures (N, C, H, W) of any unit and background, perhaps tiles of larger ones.
+
+    See `modalities.appearance` for the unit and the background.
+    """
     background = estimated_background(mixtures)
     mixtures = above(mixtures, background)
     unit = unit_of(mixtures)
     known = {"source_scale": estimated_scale(mixtures / unit), "unit": unit, "max_pixels": max_pixels}
-    known["background"] = background
+    known |= {"background": background, "tile": mixtures.shape[-1] if tiles else None}
     return GivenPictures((mixtures / unit).half(), "the array", **known)
 
 

@@ -12,12 +12,13 @@ from vaebss.data.corpora.pictures import GivenPictures, SinglePictures, read_pic
 from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_notes, read_windows
 from vaebss.data.corpora.sounds import audio_of
 from vaebss.data.corpus import Corpus
-from vaebss.errors import FileError
+from vaebss.errors import FileError, check_at_least
 from vaebss.modalities.appearance import estimated_background, unit_of
 from vaebss.modalities.arrays import check_axes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
 from vaebss.modalities.images import above
+from vaebss.modalities.tiles import MIN_TILE, not_blank
 from vaebss.paths import expanded
 
 SETS = (*get_args(SourceName), Notes.name, Lines.name)
@@ -45,6 +46,7 @@ def open_corpus(
     invert: bool | None = None,
     axes: str | None = None,
     background: float | None = None,
+    tile: int | None = None,
     held_out: int = 1_000,
 ) -> Corpus:
     """Return the corpus that options describe.
@@ -85,6 +87,8 @@ def open_corpus(
             tells. Of tables, NW if each row is a line, WN if each column is.
         background: Brightness behind the sources of your own mixtures, such as the offset of a camera, with white as 1.
             It is subtracted. By default it is estimated, and is 0 unless it is clearly above 0.
+        tile: Side in pixels of the tiles that large pictures of --data.mixtures are cut into, as 64. The tiles are the
+            mixtures, without those in which there is nothing. separate.py then cuts pictures into such tiles by itself.
         held_out: Most mixtures of one's own to validate on.
 
     Raises:
@@ -97,6 +101,8 @@ def open_corpus(
     if sources and not mixtures:
         raise ValueError("data.sources needs --data.mixtures")
     check_axes(axes)
+    if tile is not None:
+        check_at_least(MIN_TILE, data__tile=tile)
     kind, files = kind_of(source, mixtures)
     corpus = kind.kind(**applicable(kind.kind, options) | kind.signals(options, files))
     corpus.source = source
@@ -182,20 +188,23 @@ def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str,
 
 
 def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-    known, axes = options["sources"], options["axes"]
-    mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes)
+    known, axes, tile = options["sources"], options["axes"], options["tile"]
+    mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes, tile)
     background, highest = options["background"], float(mixtures.max()) or 1.0
     if background is None:
         background = estimated_background(mixtures)
     if not 0 <= background < highest:
         raise ValueError(f"data.background must be at least 0 and below {highest:.3g}, the brightest, not {background}")
     mixtures = above(mixtures, background)
-    sources = read_sources(known, mixtures, inverted, options["mixtures"], axes) if known else None
+    sources = read_sources(known, mixtures, inverted, options["mixtures"], axes, tile) if known else None
+    if tile:
+        there = not_blank(mixtures)
+        mixtures, sources = mixtures[there], None if sources is None else sources[there]
     unit = unit_of(mixtures)
     if unit != 1:
         mixtures, sources = mixtures / unit, None if sources is None else sources / unit
     read = {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
-    return read | {"unit": unit, "background": background}
+    return read | {"unit": unit, "background": background, "tile": tile}
 
 
 def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vaebss.modalities.appearance import describe, estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import Images, seen_by, within
 from vaebss.modalities.modality import Modality
+from vaebss.modalities.tiles import not_blank
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 
@@ -87,6 +88,7 @@ class GivenPictures(Given):
         unit: Number that the mixtures and their sources were divided by when they were read.
         background: Brightness that was subtracted from the mixtures when they were read.
         held_out: Most mixtures to validate on, of which there is one in ten.
+        tile: Side of the tiles that the mixtures were cut into when they were read; None if they are whole pictures.
     """
 
     kind = "mixtures of your own"
@@ -102,12 +104,13 @@ class GivenPictures(Given):
         unit: float = 1.0,
         background: float = 0.0,
         held_out: int = 1_000,
+        tile: int | None = None,
     ):
         self.mixtures, self.invert, self.name = mixtures, invert, name
-        self.sources, self.unit, self.held_out = sources, unit, held_out
+        self.sources, self.unit, self.held_out, self.tile = sources, unit, held_out, tile
         self.source_scale = source_scale or estimated_scale(self.mixtures)
         self.background = background
-        self.modality = viewed(self.mixtures, max_pixels, unit, background)
+        self.modality = viewed(self.mixtures, max_pixels, unit, background, tile is not None)
 
     @property
     def note(self) -> str:
@@ -149,19 +152,30 @@ class GivenPictures(Given):
     @property
     def contents(self) -> dict[str, Any]:
         read = {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
-        return read | {"unit": self.unit, "background": self.background, "held_out": self.held_out}
+        read |= {"unit": self.unit, "background": self.background}
+        return read | {"held_out": self.held_out, "tile": self.tile}
 
 
-def viewed(pictures: Tensor, max_pixels: int | None, unit: float = 1.0, background: float = 0.0) -> Images:
-    """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most."""
+def viewed(
+    pictures: Tensor, max_pixels: int | None, unit: float = 1.0, background: float = 0.0, tiles: bool = False
+) -> Images:
+    """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most.
+
+    Pictures that are `tiles` of larger ones and are not shrunk have a modality that cuts larger ones into such tiles.
+    """
     if max_pixels is not None:
         check_at_least(1, data__max_pixels=max_pixels)
-    shape = tuple(pictures.shape[1:])
-    return Images(within(shape, max_pixels) if max_pixels else shape, unit=unit, background=background)
+    own = tuple(pictures.shape[1:])
+    shape = within(own, max_pixels) if max_pixels else own
+    return Images(shape, unit=unit, background=background, tiles=tiles and shape == own)
 
 
 def read_pictures(
-    path: str | Path, files: Iterable[Path], invert: bool | None = None, axes: str | None = None
+    path: str | Path,
+    files: Iterable[Path],
+    invert: bool | None = None,
+    axes: str | None = None,
+    tile: int | None = None,
 ) -> tuple[Tensor, bool]:
     """Read all pictures of files, bright on black: (N, C, H, W) of one shape.
 
@@ -170,6 +184,7 @@ def read_pictures(
         files: The files, see `files.find`.
         invert: Whether the files show dark ink on white; by default as they look.
         axes: Axes of arrays, see `arrays.axes_of`.
+        tile: Side of the tiles that the pictures are cut into.
 
     Returns:
         The pictures, and whether they were inverted.
@@ -177,14 +192,21 @@ def read_pictures(
     Raises:
         FileError: A file is broken, differs in shape from the others, or cannot be inverted.
     """
-    pictures = read_mixtures(files, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
-    on_white = describe(pictures).on_white if invert is None else invert
+    pictures = read_mixtures(files, tile, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
+    on_white = describe(pictures[not_blank(pictures)] if tile else pictures).on_white if invert is None else invert
     if on_white and pictures.max() > 1:
         raise FileError(f"{path} holds numbers above 1 (white) and cannot be inverted")
     return 1 - pictures if on_white else pictures, on_white
 
 
-def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | Path, axes: str | None = None) -> Tensor:
+def read_sources(
+    paths: list[str],
+    mixtures: Tensor,
+    invert: bool,
+    path: str | Path,
+    axes: str | None = None,
+    tile: int | None = None,
+) -> Tensor:
     """Read the true sources of given mixtures (N, C, H, W), the first of each first: (N, M, C, H, W).
 
     Args:
@@ -194,13 +216,14 @@ def read_sources(paths: list[str], mixtures: Tensor, invert: bool, path: str | P
         invert: Whether the files show dark ink on white.
         path: Path of the file or folder of the mixtures.
         axes: Letters of the axes of arrays, the same as for the mixtures' arrays.
+        tile: Side of the tiles that the pictures are cut into, as the mixtures were.
 
     Raises:
         FileError: The sources are not as many, or not as large, as the mixtures, or do not add up to them.
     """
     sources, every = [], [paired(part, path) for part in (path, *paths)]
     for part, own in zip(paths, every[1:], strict=True):
-        pictures, _ = read_pictures(part, own, invert, axes)
+        pictures, _ = read_pictures(part, own, invert, axes, tile)
         if pictures.shape != mixtures.shape:
             shape, expected = tuple(pictures.shape), tuple(mixtures.shape)
             raise FileError(f"{part} has sources of shape {shape}, where the mixtures have {expected}")
