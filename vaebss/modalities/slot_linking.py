@@ -3,12 +3,12 @@
 Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
 """
 
-# N windows, K slots, H bands, V voices, F coefficients, P ways to hand out slots to voices
+# N windows, K slots, M moments, H bands, V voices, F coefficients, P ways to hand out slots to voices
 
 import math
 import warnings
 from collections.abc import Iterable
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ from torch import Tensor
 from vaebss.modalities.modality import Modality
 
 COEFFICIENTS = 4  # of a spectrum's outline: more of them tell pitches apart, and not instruments
+FINER = 8  # coefficients, where differences within slots tell which of them are due to pitch
+MOMENTS = 3  # M, of a window
+SOUNDING = 0.4  # of an even share of a slot's energy, from which on it sounds in a moment
+ENOUGH = 10  # differences for each coefficient
+SHRINKAGE = 0.02  # share of its mean that is added to each variance within slots
 FAINT = 1e-4  # share of a spectrum's energy in a band, below which nothing is heard
 ROUNDS = 10
 TOGETHER = 0.75  # of windows have no more sources than there are voices
@@ -28,9 +33,13 @@ MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how 
 
 
 def energies(parts: Tensor, modality: Modality) -> Tensor:
-    """Measure energies (N, K, H) of the rows of pictures of parts of windows (N, K, *C, T), for `orders`."""
-    powers = modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent)
-    return powers.mean((1, 3)).unflatten(0, parts.shape[:2])
+    """Measure energies (N, K, M, H) of the rows of pictures of parts of windows (N, K, *C, T), for `orders`.
+
+    M is the number of moments, successive stretches of a window: `MOMENTS`, or fewer in pictures of few columns.
+    """
+    powers = modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent).mean(1)
+    moments = powers.tensor_split(min(MOMENTS, powers.shape[2]), 2)
+    return torch.stack([moment.mean(2) for moment in moments], 1).unflatten(0, parts.shape[:2])
 
 
 def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor:
@@ -61,12 +70,13 @@ def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor
 def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) -> Tensor:
     """Return, for each window, the order of slots in which its sources match those of the other windows.
 
-    Voices are as many as sources are together in a quarter of the windows. k-means finds how each sounds. Then every
-    window hands its slots out to them, so that slots sound like their voice, the louder ones with more to say, and
-    agree with those of the windows beside (the Viterbi algorithm finds the best sequence). Voices are then heard anew.
+    There are as many voices as sources are together in a quarter of the windows. k-means estimates the timbre of each.
+    Then the slots of each window are assigned to the voices. An assignment gains by slots that are like their voice,
+    louder ones counting for more, and by slots that agree with those of the neighbouring windows (the Viterbi algorithm
+    finds the best sequence). The timbres are estimated anew from the assignment, and so on.
 
     Args:
-        energies: Energies of the bands of each slot of each window, (N, K, H), 0 or more.
+        energies: Energies of the bands of each slot in each moment of each window, (N, K, M, H), 0 or more.
         active: Mask of the slots that hold a source, (N, K) bool.
         agreement: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
             do not follow each other.
@@ -75,11 +85,11 @@ def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) ->
         (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
     """
     energies, active = energies.cpu(), active.cpu()
-    loudness, voices = energies.sum(2), voices_of(active)
+    loudness, voices = energies.sum((2, 3)), voices_of(active)
     heard = (loudness > 0) & active
     if int(heard.sum()) <= voices:
         return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    sounds = _standardised(_outlines(energies), heard.numpy())
+    sounds = _timbres_of_slots(energies, heard)
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
     return assigned(sounds, weights, voices, None if agreement is None else agreement.cpu().numpy())
 
@@ -125,12 +135,37 @@ def timbres(energies: Tensor, number: int) -> Tensor:
     return torch.from_numpy(clustered(sounds, min(number, len(sounds))).labels_).long()
 
 
-def _outlines(energies: Tensor) -> np.ndarray:
+def _timbres_of_slots(energies: Tensor, heard: Tensor) -> np.ndarray:
+    """Describe the timbre of each slot of each window, (N, K, F), by coordinates that differ little within a slot.
+
+    From one moment to another a slot plays other notes of the same voice. The covariance of these differences, W, says
+    what of an outline is due to the note, and outlines are multiplied by W^(-1/2), as in linear discriminant analysis.
+    Where too few slots sound in several moments, each coefficient is divided by its standard deviation instead.
+
+    Args:
+        energies: Energies of bands, (N, K, M, H).
+        heard: Mask of the slots that hold a source, (N, K) bool.
+    """
+    shares = energies.sum(3) / energies.sum((2, 3)).unsqueeze(2).clamp(min=1e-12)
+    sounding = ((shares > SOUNDING / energies.shape[2]) & heard.unsqueeze(2)).numpy()
+    outlines, moments = _outlines(energies.mean(2), FINER), _outlines(energies, FINER)
+    pairs = combinations(range(energies.shape[2]), 2)
+    differences = [(moments[:, :, a] - moments[:, :, b])[sounding[:, :, a] & sounding[:, :, b]] for a, b in pairs]
+    within = np.concatenate([np.zeros((0, FINER)), *differences])
+    if len(within) < ENOUGH * FINER or not within.any(0).all():
+        return _standardised(outlines[..., :COEFFICIENTS], heard.numpy())
+    values, directions = np.linalg.eigh(within.T @ within / len(within))
+    own = heard.numpy()[..., None]
+    sounds = (outlines - outlines[heard.numpy()].mean(0)) @ directions / np.sqrt(values + SHRINKAGE * values.mean())
+    return own * sounds * math.sqrt(COEFFICIENTS / ((own * sounds) ** 2).sum(2).sum() * own.sum())
+
+
+def _outlines(energies: Tensor, number: int = COEFFICIENTS) -> np.ndarray:
     """Return the coarse outlines of spectra (..., H), independent of loudness: cosine coefficients of log energies,
     (..., F)."""
     shares = energies / energies.sum(-1, keepdim=True).clamp(min=1e-12)
     cosines: Any = dct((shares + FAINT).log().numpy(), axis=-1, norm="ortho")
-    return cosines[..., 1 : COEFFICIENTS + 1]
+    return cosines[..., 1 : number + 1]
 
 
 def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class BankMaker:
         bank = make_bank(found, hparams.keep[number], number, voices)
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
-        energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1)
+        energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1).mean(1)
         return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
