@@ -86,7 +86,8 @@ class Separation:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Separation":
         """Return a separation of all tensors, each of them changed."""
-        return Separation(*(None if value is None else change(value) for value in vars(self).values()))
+        changed: Any = (None if value is None else change(value) for value in vars(self).values())
+        return Separation(*changed)
 
     def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
         """Move what inactive slots hold to active slots, for pictures (B, K, C, H, W) and their mixture (B, C, H, W).
@@ -170,7 +171,8 @@ class Separation:
     def cat(cls, parts: "list[Separation]") -> "Separation":
         """Concatenate batches of separations."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*(None if any(value is None for value in column) else torch.cat(column) for column in columns))
+        joined: Any = (None if any(value is None for value in column) else torch.cat(column) for column in columns)
+        return cls(*joined)
 
 
 def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:

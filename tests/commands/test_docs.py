@@ -73,9 +73,9 @@ def users_folder(tmp_path, monkeypatch, run_folder, rendered):
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     shutil.copytree(run_folder / "lightning_logs", tmp_path / "lightning_logs")
     (tmp_path / "my_mixtures").mkdir()
-    rng = np.random.default_rng(0)
+    rng, picture = np.random.default_rng(0), np.zeros((28, 28), np.uint8)
     for number in range(12):
-        picture = np.zeros((28, 28), np.uint8)
+        picture[:] = 0
         picture[rng.integers(4, 24), 4:24], picture[4:24, rng.integers(4, 24)] = 128, 128
         Image.fromarray(picture).save(tmp_path / "my_mixtures" / f"{number}.png")
     (tmp_path / "my_large_pictures").mkdir()

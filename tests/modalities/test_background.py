@@ -67,6 +67,7 @@ def model():
 def test_sources_and_residual_add_up_to_an_array_of_any_layout(model):
     mixtures = 0.2 + 0.7 * torch.rand(20, 28, 28, 1, generator=torch.Generator().manual_seed(0))
     found = vaebss.separate(mixtures, model, invert=False, blind_score=True)
+    assert found.residual is not None
     assert found.residual.shape == mixtures.shape
     torch.testing.assert_close(found.sources.sum(1) + found.residual, mixtures)
     torch.testing.assert_close(found.residual, mixtures.clamp(max=0.25))

@@ -22,7 +22,7 @@ SOUND = (0.1 * np.random.default_rng(0).standard_normal((3, 2, 500))).astype("f4
     ],
 )
 def test_parts_come_back_in_the_layout_of_the_sounds(given, channels, restored):
-    sounds, arranged, _ = as_sounds(given, channels)
+    sounds, arranged, *_ = as_sounds(given, channels)
     assert torch.equal(sounds, torch.from_numpy(SOUND[: len(sounds), : sounds.shape[1]]))
     back = arranged(torch.stack([sounds * number for number in range(4)], 1))
     assert back.shape == restored
@@ -32,8 +32,8 @@ def test_parts_come_back_in_the_layout_of_the_sounds(given, channels, restored):
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_channels_are_separated_alike_wherever_they_are(rate):
-    first, restore_first, _ = Audio().from_user(SOUND[0], rate, "first")
-    last, restore_last, _ = Audio().from_user(SOUND[0].T, rate, "last")
+    first, restore_first, *_ = Audio().from_user(SOUND[0], rate, "first")
+    last, restore_last, *_ = Audio().from_user(SOUND[0].T, rate, "last")
     assert torch.equal(first, last)
     parts = torch.stack([0.25 * first, 0.75 * first], 1)
     assert torch.equal(restore_first(parts), restore_last(parts).mT)
