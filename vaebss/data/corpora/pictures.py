@@ -192,7 +192,7 @@ def read_pictures(
     Raises:
         FileError: A file is broken, differs in shape from the others, or cannot be inverted.
     """
-    pictures = read_mixtures(files, tile, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
+    pictures = read_mixtures(files, tile=tile, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
     on_white = describe(pictures[not_blank(pictures)] if tile else pictures).on_white if invert is None else invert
     if on_white and pictures.max() > 1:
         raise FileError(f"{path} holds numbers above 1 (white) and cannot be inverted")
