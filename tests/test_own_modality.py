@@ -20,6 +20,7 @@ from vaebss.training.scores import Scores, evaluate
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A separator that was trained for an epoch, as its checkpoint opens again; the data; what was logged."""
+    torch.manual_seed(0)
     data = MNISTMixtures(source=PulseCorpus(), epoch_size=64, batch_size=16, val_mixtures=8, test_mixtures=20)
     training = VAEBSS(hidden_dims=(8,), image_shape=data.image_shape, source_scale=data.brightest)
     trainer = quiet(max_epochs=1, callbacks=[Scores()])
