@@ -56,7 +56,6 @@ class Evidence:
 
     def __init__(self, separator: Separator, modality: Modality, mixtures: Tensor, quality: Quality):
         self.mixtures, self.quality = mixtures, quality
-
         self.separator, self.modality = separator, modality
         self.found = self.answer(mixtures)
         self.rounds = [self.remixed(seed) for seed in range(ROUNDS)]
@@ -196,7 +195,7 @@ def remixed(found: Separation, mixtures: Tensor, answer: Answer, voices: bool, s
     the mixtures.
 
     Args:
-        found: Separation of
+        found: Separation of the mixtures.
         mixtures: Mixtures, (N, *S).
         answer: Separates signals.
         voices: Whether each slot is a voice of its own, see `remix_plan`.
