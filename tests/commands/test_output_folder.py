@@ -186,7 +186,7 @@ def test_links_in_place_of_the_list_or_the_sheet_are_refused(tmp_path, name):
     doctored(out)
     (out / name).unlink(missing_ok=True)
     (out / name).symlink_to(victim if name == SHEET else tmp_path / "nowhere")
-    with pytest.raises(FileError, match="is there already|exists and is not a regular file"):
+    with pytest.raises(FileError, match=r"is there already|exists and is not a regular file"):
         OutputFolder(out, [])
     assert contents(tmp_path)["victim.txt"] == "mine"
     assert not (tmp_path / "nowhere").exists()
