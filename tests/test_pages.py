@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import reading_ease
 
 import vaebss
 
@@ -36,3 +37,15 @@ def test_pictures_have_a_text_for_those_who_cannot_see_them(page):
 
 def test_the_changelog_names_pages_without_links_because_the_site_shows_it_from_another_folder():
     assert "](docs/" not in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("page", reading_ease.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_easy_to_read(page):
+    pytest.importorskip("textstat")
+    assert reading_ease.reading_ease(page) >= 50
+
+
+def test_reading_ease_is_of_sentences_alone():
+    page = "# Heading\n\nSee [the *method*](a.md).\n\n| a | b |\n\n```sh\ncode\n```\n![alt](a.png)\nIt is `x` 1.5 dB.\n"
+    assert " ".join(reading_ease.prose(page).split()) == "See the method. It is 15 dB."
