@@ -91,6 +91,8 @@ def test_help_imports_neither_torch_nor_lightning(command, tmp_path):
     assert "jsonargparse" in imported
     assert not {"torch", "pytorch_lightning", "torchmetrics", "matplotlib", "numpy"} & imported
     assert done.stdout.startswith(f"usage: {command}.py ")
+    assert done.stdout.count("\n") <= 60
+    assert not re.search(r"<\w+ object|<function|<locals>", done.stdout)
     assert "--help.all" in done.stdout or command not in SHORT
 
 

@@ -49,26 +49,23 @@ def parse(args: list[str]) -> Any:
     models %= DEFAULT_MODELS["images"], DEFAULT_MODELS["audio"]
     parser.add_argument("--ckpt", type=str | None, help=models)
     parser.add_argument("--out", type=str, default="separated", help="Folder for the sources.")
-    kind = "Format of the sources' files. By default that of the input: arrays as NPY, tables as CSV, pictures as PNG, "
-    kind += "of 16 bits where they were, pictures of floats as TIFF, sound as WAV of 32-bit floats."
+    kind = "Format of the sources' files; by default that of the input, and WAV for sound."
     parser.add_argument("--format", choices=FORMATS, help=kind)
     brightness = "Brightest value of a single source in the input, where 1 is white; by default as estimated."
     parser.add_argument("--source-max", "--source_max", type=float | None, help=brightness)
     invert = "Inversion of pictures that show dark sources on white; by default as detected."
     parser.add_argument("--invert", nargs="?", const=True, type=bool | None, help=invert)
-    white = "Number that represents white in arrays; by default the largest of their type for whole numbers, else 1."
+    white = "Number that represents white in arrays; by default the largest integer of their type, or 1."
     parser.add_argument("--white", type=float | None, help=white)
-    axes = "Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines (WN if they are columns); by "
-    axes += "default as shapes tell."
+    axes = "Axes of arrays, such as NCHW or HWN for pictures, NW or WN for lines; by default as shapes tell."
     parser.add_argument("--axes", type=str | None, help=axes)
-    tiles = "Tiles of the model's size that overlap, into which larger pictures are cut instead of being resized; by "
-    tiles += "default only for a model that was trained on tiles (--data.tile)."
+    tiles = "Tiles into which larger pictures are cut; by default if the model was trained on tiles (--data.tile)."
     parser.add_argument("--tiles", nargs="?", const=True, type=bool | None, help=tiles)
-    table = "Tables of the components, such as compounds, that sources of lines (spectra) belong to: "
-    table += "component_spectra.csv and component_amounts.csv. Their number is found without true sources."
+    table = "Tables of the components, such as compounds, to which sources of spectra belong: component_spectra.csv "
+    table += "and component_amounts.csv."
     parser.add_argument("--components", action="store_true", help=table)
-    share = "Share of the files that this run separates: 3/16 takes the third file of every sixteen. Shares that write "
-    share += "into one folder, also at the same time, make one list."
+    share = "Share of the files that this run separates: 3/16 takes the third file of sixteen. Shares may write into "
+    share += "one folder at the same time."
     parser.add_argument("--shard", type=str | None, help=share)
     parser.add_refinement()
     parser.add_gpus()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.pretrained import catalogue
@@ -25,7 +25,7 @@ def parse(args: list[str]) -> Any:
     parser.add_argument("--name", required=True, type=str, help="Name of the model, such as vae-k2.")
     parser.add_argument("--command", required=True, type=str, help="Command that trained it, for the card.")
     bits = "Bits of each weight of matrices and kernels on disk: 8, or 16 for half precision."
-    parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help=bits)
+    parser.add_argument("--bits", type=Literal[8, 16], default=8, help=bits)
     parser.add_argument("--refine-steps", "--refine_steps", type=int, default=0, help="Steps of a refined score.")
     parser.add_argument("--root", type=str, default="./data", help="Folder of MNIST or of notes, for the scores.")
     parser.add_argument("--soundfont", type=str | None, help="SoundFont of the notes; by default that of pretty_midi.")
