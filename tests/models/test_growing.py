@@ -63,3 +63,10 @@ def test_new_slots_are_drawn_as_large_as_the_known_ones_and_each_otherwise(view)
         assert drawn.std() == pytest.approx(float(old.std()), rel=0.2 if "weight" in name else 0.6)
         assert len(drawn.unique(dim=0)) == 8
         assert not torch.equal(new, twice.state_dict()[name])
+
+
+def test_the_kind_of_signal_stays(masker):
+    masker.modality = AUDIO.options
+    more = masker.grown(3)
+    assert more.modality == masker.modality
+    assert more.modality is not masker.modality

@@ -26,3 +26,8 @@ def test_usage_tells_which_slots_are_dark(model, random_mixture, monkeypatch):
 def test_the_busiest_slots_are_kept_in_their_order():
     assert busiest(torch.tensor([0.1, 1.0, 0.0, 0.7]), 2) == [1, 3]
     assert busiest(torch.tensor([0.9, 0.1, 1.0]), 2) == [0, 2]
+
+
+def test_the_kind_of_signal_stays(model):
+    model.modality = {"kind": "images", "tiles": True}
+    assert pruned(model, [0]).modality == model.modality

@@ -1,13 +1,12 @@
 """The tables of separate.py: which sources of lines are one component, and how much each mixture holds of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vaebss.commands.output_folder import AMOUNTS, SPECTRA, OutputFolder
 from vaebss.paths import encodable
 
 if TYPE_CHECKING:
-    from vaebss.modalities.images import Pictures
     from vaebss.modalities.modality import Part
     from vaebss.separation import Separation
 
@@ -22,10 +21,10 @@ class ComponentTable:
 
     def add(self, names: list[str], part: "Part", found: "Separation") -> None:
         """Keep the separation of a part if it holds lines; the first table says what the axis is."""
-        if hasattr(part, "table") and tuple(part.signals.shape[1:3]) == (1, 1):
+        if part.signals.ndim == 4 and tuple(part.signals.shape[1:3]) == (1, 1):
             self.names += map(encodable, names)
             self.found.append(found)
-            self.layout = self.layout or cast("Pictures", part).table
+            self.layout = self.layout or part.table
 
     def save(self, output: OutputFolder) -> str:
         """Write both tables; return one line that says how many components there are, or why there are none."""

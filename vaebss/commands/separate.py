@@ -146,7 +146,7 @@ def separate_file(
     try:
         for names, part, found in separator.separate(path, name, output):
             sheet.add(names, part.signals, found.sources, found.count)
-            seen.add(separator.model, separator.modality, names, part.fully)
+            seen.add(separator.model, separator.modality, names, part.scored)
             if table:
                 table.add(names, part, found)
     except FileError as error:

@@ -195,7 +195,13 @@ class Audio(Modality):
         return windows.split(signals, self.samples)
 
     def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
-        """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike, see `Modality`."""
+        """Order the slots of windows (N, K, *C, T) so that each goes on with what sounds alike.
+
+        Args:
+            found: Separation of consecutive windows.
+            shifts: (N - 1,), by how many samples each window begins later than the one before; by default as `split`
+                cuts them.
+        """
         parts, active = found.sources, found.active
         if self.voices or 1 in parts.shape[:2]:
             return found

@@ -23,7 +23,6 @@ from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, is_table, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
 from vaebss.modalities.modality import Channels, Modality, Part, UserSignals
-from vaebss.modalities.tables import Table
 from vaebss.modalities.tiles import crops, separate_tiles
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
@@ -52,10 +51,7 @@ class Pictures(Part):
 
     Attributes:
         signals: (N, C, h', w'), the pictures, large ones `thinned`.
-        table: How the file holds lines, if it is a table.
     """
-
-    table: Table | None = None
 
     def __init__(self, images: "Images", whole: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool):
         self.images, self.whole, self.write, self.suffix, self.rows = images, whole, write, suffix, rows
@@ -63,20 +59,17 @@ class Pictures(Part):
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
-        cuts = self.images.cuts(self.whole)
-        picture = self.whole if cuts else self.images.picture(self.whole)
-        found = self.images.separate(answer, self.whole) if cuts else answer(picture)
+        found, self._own = self.images.asked(answer, self.whole)
         if self.images.voices:  # files are numbered by slot, so that a class that is absent before another is black
             found = replace(found, active=found.active.int().flip(1).cummax(1).values.flip(1).bool())
         else:
             found = found.sources_first()
-        self._own = cuts or self.images.is_own(picture, self.whole)
-        self._parts = found.sources if self._own else found.shares(picture)
+        self._parts = found.sources
         sources = torch.stack([thinned(self._source(k)) for k in range(found.active.shape[1])], 1)
         return Separation(sources, found.active, found.confidence)
 
     @property
-    def fully(self) -> Tensor:
+    def scored(self) -> Tensor:
         return self.whole if self.images.cuts(self.whole) else self.signals
 
     def _source(self, k: int, rows: slice = slice(None)) -> Tensor:
@@ -208,9 +201,21 @@ class Images(Modality):
 
     def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
         """Separate pictures (B, c, h, w), large ones by overlapping tiles if `tiles`; sources are (B, K, c, h, w)."""
-        if not self.cuts(signals):
-            return super().separate(answer, signals)
-        return Separation.cat([separate_tiles(answer, self, signal) for signal in signals])
+        found, own = self.asked(answer, signals)
+        return found if own else replace(found, sources=self.apply(found.sources, signals))
+
+    def asked(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> tuple[Separation, bool]:
+        """Separate pictures (B, c, h, w) but for the last step, which takes much memory.
+
+        Returns:
+            The separation, and whether its sources are those of the pictures; otherwise they are shares (B, K, C, H, W)
+            for `apply`.
+        """
+        if self.cuts(signals):
+            return Separation.cat([separate_tiles(answer, self, signal) for signal in signals]), True
+        picture = self.picture(signals)
+        found, own = answer(picture), self.is_own(picture, signals)
+        return found if own else replace(found, sources=found.shares(picture)), own
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
         """Return the separated signals (B, K, *S); the separated pictures if signals are their own pictures."""
@@ -234,7 +239,7 @@ class Images(Modality):
     def qualities(self, source_scale: float) -> dict[str, Quality]:
         return qualities(source_scale)
 
-    def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
+    def linked(self, found: Separation) -> Separation:
         """Order the slots of pictures (N, K, *S) so that each holds one class of sources, unless they do so already."""
         return found if self.voices else found.in_order(source_classes.orders(found))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.metrics.metric import Metric, Quality
 from vaebss.modalities.files import reading
+from vaebss.modalities.tables import Table
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -49,11 +50,12 @@ class Part(ABC):
         signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
         suffix: Suffix of files that hold as much as this one does.
         rows: Whether the signals are rows of one array.
-        fully: (N, *S), the mixtures as they are separated, for an estimate of the quality.
+        scored: (N, *S), the mixtures from which the quality is estimated: as they are separated, or as `signals`.
         note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
         progress: Function that is called with the number of steps that have been made.
         residual: What was subtracted from the mixtures, (N, *S) as it looks in the file; None if nothing was.
+        table: How the file holds lines, if it is a table.
     """
 
     signals: Tensor
@@ -63,9 +65,10 @@ class Part(ABC):
     steps: int = 0
     progress: Callable[[int], object] = staticmethod(lambda steps: None)
     residual: Tensor | None = None
+    table: Table | None = None
 
     @property
-    def fully(self) -> Tensor:
+    def scored(self) -> Tensor:
         return self.signals
 
     @abstractmethod
@@ -265,14 +268,8 @@ class Modality(ABC):
         """Split signals (B, *S) into N windows that a separator can take, (B N, *S); short signals are one window."""
         return signals
 
-    def linked(self, found: Separation, shifts: Tensor | None = None) -> Separation:
-        """Reorder slots (N, K, *S) so that each holds one voice in all windows, or one class in all pictures.
-
-        Args:
-            found: Separation of consecutive windows, or of pictures.
-            shifts: (N - 1,), by how many samples each window begins later than the one before; by default as `split`
-                cuts them.
-        """
+    def linked(self, found: Separation) -> Separation:
+        """Reorder slots (N, K, *S) so that each holds one voice in all windows, or one class in all pictures."""
         return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:

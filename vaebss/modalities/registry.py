@@ -16,7 +16,7 @@ from vaebss.models.separator import Separator
 
 SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that the package itself can read
 UNSTATED = {"source_max": None, "invert": None, "white": None, "axes": None, "tiles": None}
-LOOKED_AT = 100  # files, whose first pictures tell how all look
+FIRST_FILES = 100  # whose first pictures tell how all look
 ALIKE = 0.01  # relative difference of brightness that is none
 
 
@@ -98,7 +98,7 @@ def modality_of_files(separator: Separator, files: Sequence[Path], **options: An
     """Examine a user's files of one kind, see `as_they_look`; options that are left out are not stated."""
 
     def first(modality: Modality) -> Iterator[Tensor]:
-        for path in files[:LOOKED_AT]:
+        for path in files[:FIRST_FILES]:
             with suppress(FileError):  # which is told of when its turn comes
                 yield next(parts_of(modality, path)).signals
 

@@ -147,8 +147,7 @@ class Masker(Separator):
 
         The weights that there are stay, those of new slots, of numbers above K and of a new head are drawn at random.
         """
-        options: dict[str, Any] = self.options | {"num_sources": slots, "counting": self.counting or counting}
-        more, state = Masker(**options), self.state_dict()
+        more, state = self.untrained(num_sources=slots, counting=self.counting or counting), self.state_dict()
         for layer, part in product(("masks", "counts") if self.counting else ("masks",), ("weight", "bias")):
             heads = [name for name in state if name.endswith(f".{layer}.{part}")]  # the network's and its average's
             known = state[heads[0]].unflatten(0, (self.num_sources, -1))

@@ -5,8 +5,6 @@ sources and the others are inactive, always the same ones. So train with many sl
 train on.
 """
 
-from typing import Any
-
 from torch import Tensor
 
 from vaebss.models.vae import VAE
@@ -29,9 +27,7 @@ def pruned(model: VAE, slots: list[int]) -> VAE:
         model: VAE with K slots.
         slots: Indices from 0 to K - 1 of the slots to keep, in their new order.
     """
-    options: dict[str, Any] = model.options | {"num_sources": len(slots)}
-    fewer = VAE(**options)
-    state = model.state_dict()
+    fewer, state = model.untrained(num_sources=len(slots)), model.state_dict()
     for name in fewer.encoder.by_slot:
         state[f"encoder.{name}"] = state[f"encoder.{name}"].unflatten(0, (model.num_sources, -1))[slots].flatten(0, 1)
     fewer.load_state_dict(state)

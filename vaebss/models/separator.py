@@ -157,6 +157,12 @@ class Separator(nn.Module, ABC):
         """The arguments of `__init__` that build another model like this one."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
+    def untrained(self, **options: Any) -> Self:
+        """Return a model for the same kind of signal with other `options`, and weights that are drawn at random."""
+        other = type(self)(**self.options | options)
+        other.modality = dict(self.modality)
+        return other
+
     @property
     def device(self) -> torch.device:
         """The device of the weights; the CPU for a separator without weights."""

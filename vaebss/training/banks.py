@@ -25,6 +25,7 @@ from vaebss.data.batches import Batch
 from vaebss.data.corpora.lines import Lines
 from vaebss.data.remixes import Remixes
 from vaebss.modalities import slot_linking, source_classes
+from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
@@ -103,7 +104,7 @@ class BankMaker:
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
         """Give each class of pictures its slot, or each voice of recordings in all windows, which may overlap."""
-        if not seen.audible:
+        if not isinstance(seen, Audio):
             return seen.linked(found)
         starts = corpus.splits.train.starts[self.data.training_list.flatten()]  # type: ignore[union-attr]
         return seen.linked(found, starts.diff())
