@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from vaebss.commands import separate
-from vaebss.commands.output_folder import LIST, SHEET
+from vaebss.commands.output_folder import SHEET
+from vaebss.commands.separation_list import LIST
 
 GOOD = ("0.png", "z.png")  # before and after the odd ones
 

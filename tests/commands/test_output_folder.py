@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebss.commands.output_folder import COLUMNS, LIST, LOCK, NEWER, OF_ALL, SHEET, OutputFolder
+from vaebss.commands.output_folder import LOCK, OF_ALL, SHEET, OutputFolder
+from vaebss.commands.separation_list import COLUMNS, LIST, NEWER
 from vaebss.errors import FileError
 
 

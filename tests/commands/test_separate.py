@@ -8,6 +8,7 @@ from PIL import Image
 
 from vaebss import api, checkpoints, load
 from vaebss.commands import separate
+from vaebss.commands.file_separator import FileSeparator, Notes
 from vaebss.commands.output_folder import OutputFolder
 from vaebss.figures.contact_sheet import ContactSheet
 from vaebss.modalities.image_files import read_images
@@ -263,7 +264,7 @@ def test_a_source_has_one_number_in_names_on_the_list_and_on_the_sheet(tmp_path,
     model = load("vae-k3")
     monkeypatch.setattr(type(model), "separate", lambda self, x, **_: Separation(sources, active, torch.ones(3)))
     modality, drawn = modality_of(model), []
-    separator = separate.FileSeparator(model, modality, {}, ".png", separate.Notes())
+    separator = FileSeparator(model, modality, {}, ".png", Notes())
     signals = torch.from_numpy(mixtures)[:, None]
     with OutputFolder(tmp_path / "out", []) as written:
         ((names, _, found),) = separator.separate(tmp_path / "three.npy", "three", written)

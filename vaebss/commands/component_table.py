@@ -1,6 +1,6 @@
 """The tables of separate.py: which sources of lines are one component, and how much each mixture holds of it."""
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vaebss.commands.output_folder import AMOUNTS, SPECTRA, OutputFolder
@@ -46,9 +46,5 @@ class ComponentTable:
             AMOUNTS: (Table(True, self.names, titles, "mixture", ",", False), found.amounts.T),
         }
         for name, (table, values) in tables.items():
-
-            def save(path: Path, table: Table = table, values: Any = values) -> None:
-                write_table(path, table, values.numpy())
-
-            output.save_of_all(name, save)
+            output.save_of_all(name, partial(write_table, table=table, values=values.numpy()))
         return f"{found.summary}: {', '.join(tables)}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from jsonargparse import ArgumentParser
 
@@ -128,14 +128,19 @@ def plain_warnings(command: str) -> Iterator[None]:
     """Print a warning as one line above a progress bar, where Python would name a file and a line of code."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        from tqdm import tqdm
-
         line = first_line(message) if isinstance(message, Warning) else message
-        tqdm.write(printable(f"{program(command)}: warning: {line}"), file=sys.stderr)
+        say(f"{program(command)}: warning: {line}", sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print one line above a progress bar, on stdout unless a file is given."""
+    from tqdm import tqdm
+
+    tqdm.write(printable(line), file=file)
 
 
 def short(path: Path) -> Path:

@@ -1,0 +1,47 @@
+"""What separate.py writes and tells of all mixtures together."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vaebss.commands.component_table import ComponentTable
+from vaebss.commands.output_folder import SHEET, OutputFolder
+from vaebss.commands.seen_mixtures import SeenMixtures
+from vaebss.commands.terminal import say
+from vaebss.figures.contact_sheet import ContactSheet
+
+if TYPE_CHECKING:
+    from vaebss.commands.file_separator import FileSeparator
+    from vaebss.modalities.modality import Part
+    from vaebss.separation import Separation
+
+
+class AllMixtures:
+    """A contact sheet of all mixtures, an estimate of their quality, and tables of their components.
+
+    Args:
+        drawn: Whether there is a contact sheet.
+        components: Whether there are tables of components.
+    """
+
+    def __init__(self, drawn: bool, components: bool):
+        self.seen = SeenMixtures()
+        self.sheet = ContactSheet() if drawn else None
+        self.table = ComponentTable() if components else None
+
+    def add(self, separator: "FileSeparator", names: list[str], part: "Part", found: "Separation") -> None:
+        """Add the mixtures of a part of a file by their names, with their separation."""
+        if self.sheet:
+            self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
+            self.sheet.add(names, part.signals, found.sources, found.count)
+        self.seen.add(separator.model, separator.modality, names, part.scored)
+        if self.table:
+            self.table.add(names, part, found)
+
+    def save(self, output: OutputFolder) -> None:
+        """Estimate the quality, which goes on the list, and write the other files."""
+        self.seen.evaluate()
+        output.add_scores(self.seen.scores)
+        if self.sheet and self.sheet.seen:
+            output.save_of_all(SHEET, partial(self.sheet.save, scores=self.seen.scores))
+        if self.table:
+            say(self.table.save(output))

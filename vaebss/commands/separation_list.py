@@ -1,0 +1,100 @@
+"""The list of an output folder: which mixtures are separated, into which files, as names or patterns of names."""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from vaebss.atomic import atomic_write
+from vaebss.errors import FileError
+from vaebss.paths import encodable
+
+LIST = "separations.csv"
+COLUMNS = ("file", "name", "count", "confidence", "blind_score", "picture", "written")
+NEWER = ("blind_score", "picture")  # columns that lists of earlier versions lack
+SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
+AND_RESIDUAL = "{source*,residual}"
+# In the column `written`: NAME_source*.png, * from 1, or NAME_{source*,residual}.png where there is a residual as well
+PATTERN = re.compile(rf"([^/\0]+_)(?:source\*|({re.escape(AND_RESIDUAL)}))({SUFFIXES})", re.DOTALL)
+RESIDUAL = re.compile(rf"[^/\0]+_residual{SUFFIXES}", re.DOTALL)  # the name of a file
+SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
+PICTURE = re.compile(r"[^/\0]+_spectrogram\.png", re.DOTALL)  # in the column `picture`, and the name of a file
+COUNT = re.compile("[0-9]{1,4}")
+
+
+class Row(NamedTuple):
+    """The row of one mixture in the list.
+
+    Attributes:
+        file: Path of the mixture's file.
+        name: Name of the mixture.
+        number: Number of its sources.
+        confidence: Confidence of their masks.
+        blind_score: Estimated quality in dB; empty where it is unknown.
+        picture: Name of the picture file of the mixture and its sources; empty where there is none.
+        written: Names of their files, with * for their numbers from 1.
+    """
+
+    file: str
+    name: str
+    number: int
+    confidence: str
+    blind_score: str
+    picture: str
+    written: str
+
+
+def read_list(path: Path) -> list[Row]:
+    """Read the rows of a list.
+
+    Raises:
+        FileError: The file was not written by this program.
+    """
+    foreign = f"{path} is there already, and not a list that this version has written: choose another --out"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file, strict=True)
+    except (ValueError, csv.Error) as error:
+        raise FileError(foreign) from error
+    for place, name in enumerate(COLUMNS):
+        if name in NEWER and name not in columns:
+            columns.insert(place, name)
+            for row in rows:
+                row.insert(place, "")
+    if tuple(columns) != COLUMNS:
+        raise FileError(foreign)
+    for number, row in enumerate(rows, 1):
+        well = len(row) == len(COLUMNS) and COUNT.fullmatch(row[2]) and PATTERN.fullmatch(row[-1])
+        well = well and (not row[-2] or PICTURE.fullmatch(row[-2]))
+        if not well or any(Path(name).name != name for name in row[-2:] if name):
+            raise FileError(f"{foreign} (row {number} is malformed)")
+    return [Row(file, name, int(count), *rest) for file, name, count, *rest in rows]
+
+
+def listed_files(rows: Iterable[Row]) -> dict[str, int]:
+    """Return the largest number of files for each name or pattern of names on a list."""
+    most: dict[str, int] = {}
+    for row in rows:
+        stem, residual, suffix = PATTERN.fullmatch(row.written).groups()  # type: ignore[union-attr]
+        pattern = f"{stem}source*{suffix}"
+        most[row.picture] = 1
+        most[pattern] = max(row.number, most.get(pattern, 0))
+        most |= {f"{stem}residual{suffix}": 1} if residual else {}
+    return most
+
+
+def is_listed(name: str, listed: dict[str, int]) -> bool:
+    """Return whether a list, whose `listed_files` are known, names a file."""
+    if PICTURE.fullmatch(name) or RESIDUAL.fullmatch(name):
+        return encodable(name) in listed
+    parts = SOURCE.fullmatch(name)
+    return bool(parts) and int(parts[2]) <= listed.get(encodable(f"{parts[1]}*{parts[3]}"), 0)
+
+
+def write_list(path: Path, rows: Iterable[Row]) -> None:
+    """Write a list of rows, which replaces an earlier one once it is complete."""
+    with atomic_write(path) as place, place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
