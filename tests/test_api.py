@@ -10,6 +10,7 @@ from PIL import Image
 import vaebss
 from vaebss import VAE, Separation
 from vaebss.modalities.audio import Audio
+from vaebss.modalities.images import Images
 
 
 def test_every_public_name_is_there():
@@ -53,6 +54,14 @@ def test_brightness_and_ground_are_the_users(digits):
     torch.testing.assert_close(faint.sources * 5, answer.sources, atol=1e-4, rtol=0)
     inverse = vaebss.separate(255 - digits, "remix-k2", source_max=0.5, invert=True)
     torch.testing.assert_close(inverse.sources, answer.sources, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("inverted", "times"), [(False, 1), (True, 2)])
+def test_an_array_is_read_again_only_if_it_is_dark_on_white(digits, inverted, times, monkeypatch):
+    read, from_user = [], Images.from_user
+    monkeypatch.setattr(Images, "from_user", lambda self, *given: read.append(self.invert) or from_user(self, *given))
+    vaebss.separate(255 - digits if inverted else digits, "remix-k2")
+    assert read == [False, True][:times]
 
 
 def test_other_sizes_and_colours_add_up():

@@ -16,7 +16,7 @@ FLOORS = [
     {"commands"},
     {"baselines", "api", "demo"},
     {"training"},
-    {"data"},
+    {"data", "separating"},
     {"checkpoints", "blind", "components", "likeness"},
     {"evidence"},
     {"modalities"},

@@ -3,7 +3,7 @@
 # B mixtures, K slots, S the shape of a signal
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, overload
 
@@ -12,21 +12,26 @@ from torch import Tensor
 
 from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
-from vaebss.errors import FileError, check_at_least
-from vaebss.likeness import unlike
+from vaebss.errors import check_at_least
 from vaebss.modalities.appearance import unit_of
 from vaebss.modalities.arrays import readings
-from vaebss.modalities.files import each_array, find
 from vaebss.modalities.images import above
-from vaebss.modalities.modality import Channels, Modality, UserSignals, separate_signals
-from vaebss.modalities.registry import SUFFIXES, UNSTATED, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.modalities.modality import Channels
+from vaebss.modalities.registry import UNSTATED, modality_of
 from vaebss.modalities.tiles import MIN_TILE, crops, not_blank
 from vaebss.models.separator import Separator
-from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
+from vaebss.separating import (
+    are_paths,
+    default_model,
+    files_of,
+    one_file,
+    read,
+    separate_files,
+    separated,
+    warn_if_unlike,
+)
 from vaebss.separation import Separation, check_mixture
-
-LOOKED_AT = 1_000  # pictures of an array that are examined, from the first on
 
 log = logging.getLogger("vaebss")
 
@@ -135,21 +140,16 @@ def separate(
     stated = model if isinstance(model, Separator | None) else load(model)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
     look = {"source_max": source_max, "invert": invert, "white": white, "axes": axes, "tiles": tiles}
-    if isinstance(signals, str | Path) or _are_paths(signals):
+    if isinstance(signals, str | Path) or are_paths(signals):
         if sample_rate is not None or channels is not None:
             raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
         if isinstance(signals, str | Path):
-            return _of_files([_file(signals, stated)], stated, look, refinement, blind_score)[0]
-        return _of_files(_files(signals, stated), stated, look, refinement, blind_score)
-    separator = stated or _default("images" if sample_rate is None else "audio")
-
-    def first(modality: Modality) -> Iterable[Tensor]:
-        yield modality.from_user(signals, sample_rate, channels).signals[:LOOKED_AT]
-
-    modality = _told(as_they_look(separator, look, first))
-    given = modality.from_user(signals, sample_rate, channels)
-    _warn_if_unlike(separator, modality, given.signals)
-    return _separated(separator, modality, given, refinement, blind_score)
+            return separate_files([one_file(signals, stated)], stated, look, refinement, blind_score)[0]
+        return separate_files(files_of(signals, stated), stated, look, refinement, blind_score)
+    separator = stated or default_model("images" if sample_rate is None else "audio")
+    modality, given = read(separator, look, lambda modality: modality.from_user(signals, sample_rate, channels))
+    warn_if_unlike(separator, modality, given.signals)
+    return separated(separator, modality, given, refinement, blind_score)
 
 
 def evaluate_blind(
@@ -186,95 +186,9 @@ def evaluate_blind(
         ('fails', torch.Size([20]))
     """
     separator = model if isinstance(model, Separator) else load(model)
-
-    def first(modality: Modality) -> Iterable[Tensor]:
-        yield modality.from_user(mixtures, sample_rate).signals[:LOOKED_AT]
-
-    modality = _told(as_they_look(separator, UNSTATED | {"axes": axes}, first))
-    return evaluate(separator, modality, modality.from_user(mixtures, sample_rate).signals)
-
-
-def _are_paths(signals: Any) -> bool:
-    return isinstance(signals, list | tuple) and bool(signals) and all(isinstance(each, str | Path) for each in signals)
-
-
-def _files(paths: Sequence[str | Path], model: Separator | None) -> list[Path]:
-    """List the files of all paths that a model can read; each array of an archive counts as a file.
-
-    Raises:
-        FileError: A path has no such file.
-    """
-    suffixes = modality_of(model).suffixes if model else SUFFIXES
-    return [array for path in paths for file in find(path, suffixes=suffixes) for array in each_array(file)]
-
-
-def _file(path: str | Path, model: Separator | None) -> Path:
-    """Return the file at a path.
-
-    Raises:
-        FileError: The path is a folder or an archive of several arrays, or does not exist.
-    """
-    files = _files([path], model)
-    if expanded(path).is_dir() or len(files) > 1:
-        raise FileError(f"{path} may hold several files or arrays: give a list, [{str(path)!r}], to get a list")
-    return files[0]
-
-
-def _of_files(
-    paths: list[Path],
-    stated: Separator | None,
-    look: dict[str, Any],
-    refinement: dict[str, int],
-    blind_score: bool,
-) -> list[Separation]:
-    """Separate each file. Files of one kind share a model and the options that follow from their appearance."""
-    found: dict[Path, Separation] = {}
-    kinds = sorted(set(map(kind_of, paths)), reverse=True)  # images first
-    for kind in kinds:
-        group = [path for path in paths if kind_of(path) == kind]
-        separator = stated or _default(kind)
-        modality = _told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
-        for path in group:
-            given = modality.opened(path)
-            if path == group[0]:
-                _warn_if_unlike(separator, modality, given.signals)
-            found[path] = _separated(separator, modality, given, refinement, blind_score)
-    return [found[path] for path in paths]
-
-
-def _default(kind: str) -> Separator:
-    """Load the default model of a kind of signals, and log its name."""
-    log.info("Model: %s", DEFAULT_MODELS[kind])
-    return load(DEFAULT_MODELS[kind])
-
-
-def _told(look: Look) -> Modality:
-    """Log what is assumed about the mixtures, and return the modality that follows from it."""
-    if look.assumed:
-        log.log(logging.WARNING if look.unusual else logging.INFO, "%s (invert, source_max)", look.assumed)
-    return look.modality
-
-
-def _warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) -> None:
-    """Log one line if the first signals (N, *S) look unlike the mixtures that a shipped model was trained on."""
-    if line := unlike(separator, modality, signals[:LOOKED_AT]):
-        log.warning("%s", line)
-
-
-def _separated(
-    separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int], blind_score: bool
-) -> Separation:
-    """Separate signals and return the sources in the user's shape."""
-    scores = evaluate(separator, modality, given.signals).each if blind_score else None
-    found = separate_signals(separator.separate, modality, given.signals, **refinement)
-    sources, residual = given.restore(found.sources), given.residual
-    if residual is not None:
-        residual = given.restore(residual.unsqueeze(1))
-        residual = residual[:, 0] if given.several else residual[0]
-    if given.several:
-        return Separation(sources, found.active, found.confidence, scores, residual)
-    score = None if scores is None else scores[0]
-    return Separation(sources, found.active[0], found.confidence[0], score, residual)
+    look = UNSTATED | {"axes": axes}
+    modality, given = read(separator, look, lambda modality: modality.from_user(mixtures, sample_rate))
+    return evaluate(separator, modality, given.signals)
 
 
 def adapt(

@@ -6,12 +6,13 @@ import tifffile
 import torch
 from PIL import Image
 
-from vaebss import api, checkpoints, load
+from vaebss import checkpoints, load
 from vaebss.commands import separate
 from vaebss.commands.file_separator import FileSeparator, Notes
 from vaebss.commands.output_folder import OutputFolder
 from vaebss.figures.contact_sheet import ContactSheet
 from vaebss.modalities.image_files import read_images
+from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.separation import Separation
 
@@ -131,7 +132,7 @@ def test_a_picture_may_come_through_a_pipe(tmp_path, checkpoint, mixtures, monke
 def test_estimates_are_those_of_the_model(tmp_path, checkpoint, mixtures):
     model = checkpoints.load(checkpoint)
     (images,) = read_images(tmp_path / "three.npy")
-    found = api.separate_signals(model.separate, modality_of(model, source_max=0.25), images)
+    found = separate_signals(model.separate, modality_of(model, source_max=0.25), images)
     torch.testing.assert_close(found.sources, model.separate(images * 2).sources / 2)
 
 
@@ -301,7 +302,7 @@ def test_every_mixture_is_on_the_list(tmp_path, checkpoint, mixtures):
     assert len([*out.glob(rows[1]["written"])]) == max(int(row["count"]) for row in rows[1:])
     model = load(checkpoint)
     images = torch.from_numpy(mixtures)[:, None]
-    confidence = api.separate_signals(model.separate, modality_of(model, source_max=0.5), images).confidence
+    confidence = separate_signals(model.separate, modality_of(model, source_max=0.5), images).confidence
     assert [float(row["confidence"]) for row in rows[1:]] == pytest.approx(confidence.tolist(), abs=1e-4)
 
 

@@ -110,7 +110,7 @@ def file_apart(model: Separator, path: str | Path) -> str:
     """Return HTML with the first picture of a file and the sources that are found in it."""
     path = Path(path)
     try:
-        modality, assumed, _ = modality_of_files(model, [path])
+        modality, assumed, *_ = modality_of_files(model, [path])
         signals = next(modality.read(path)).signals[:1]
         found = separate_signals(model.separate, modality, signals)[0]
     except ValueError as error:

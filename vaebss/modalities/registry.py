@@ -63,11 +63,13 @@ class Look(NamedTuple):
         modality: Modality that follows from the assumptions.
         assumed: One line that states them; empty if there are none.
         unusual: Whether the model would have assumed something else by itself.
+        inverted: Whether mixtures are dark on white though the user has not said so, and have to be read again.
     """
 
     modality: Modality
     assumed: str = ""
     unusual: bool = False
+    inverted: bool = False
 
 
 def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[[Modality], Iterable[Tensor]]) -> Look:
@@ -91,7 +93,8 @@ def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[
     other = abs(scale / separator.source_scale - 1) > ALIKE
     line = f"Taken as {ground}, single sources as up to {scale:.2g}" if separator.bounded or seen["invert"] else ""
     unusual = any({"invert": seen["invert"], "source_max": other}[name] for name in unknown)
-    return Look(modality_of(separator, **seen), line, unusual)
+    inverted = bool(seen["invert"]) and not options["invert"]
+    return Look(modality_of(separator, **seen), line, unusual, inverted)
 
 
 def modality_of_files(separator: Separator, files: Sequence[Path], **options: Any) -> Look:

@@ -1,0 +1,124 @@
+"""The user's own arrays and files on their way to a separator and back, for `vaebss.separate`."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vaebss.blind import evaluate
+from vaebss.checkpoints import load
+from vaebss.errors import FileError
+from vaebss.likeness import unlike
+from vaebss.modalities.files import each_array, find
+from vaebss.modalities.modality import Modality, UserSignals, separate_signals
+from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.models.separator import Separator
+from vaebss.paths import expanded
+from vaebss.pretrained.catalogue import DEFAULT_MODELS
+from vaebss.separation import Separation
+
+LOOKED_AT = 1_000  # pictures of an array that are examined, from the first on
+
+log = logging.getLogger("vaebss")
+
+
+def read(
+    separator: Separator, options: dict[str, Any], read_by: Callable[[Modality], UserSignals]
+) -> tuple[Modality, UserSignals]:
+    """Read a user's array by the modality that its appearance and the stated options lead to.
+
+    Args:
+        separator: Separator of the signals.
+        options: Options of `modality_of` by name; None for those that the user has not stated.
+        read_by: Function that reads the array by a modality.
+    """
+    given = read_by(modality_of(separator, **options))
+    look = as_they_look(separator, options, lambda _: [given.signals[:LOOKED_AT]])
+    modality = told(look)
+    return modality, read_by(modality) if look.inverted else given
+
+
+def are_paths(signals: Any) -> bool:
+    """Return whether signals are a list of paths of files."""
+    return isinstance(signals, list | tuple) and bool(signals) and all(isinstance(each, str | Path) for each in signals)
+
+
+def files_of(paths: Sequence[str | Path], model: Separator | None) -> list[Path]:
+    """List the files of all paths that a model can read; each array of an archive counts as a file.
+
+    Raises:
+        FileError: A path has no such file.
+    """
+    suffixes = modality_of(model).suffixes if model else SUFFIXES
+    return [array for path in paths for file in find(path, suffixes=suffixes) for array in each_array(file)]
+
+
+def one_file(path: str | Path, model: Separator | None) -> Path:
+    """Return the file at a path.
+
+    Raises:
+        FileError: The path is a folder or an archive of several arrays, or does not exist.
+    """
+    files = files_of([path], model)
+    if expanded(path).is_dir() or len(files) > 1:
+        raise FileError(f"{path} may hold several files or arrays: give a list, [{str(path)!r}], to get a list")
+    return files[0]
+
+
+def separate_files(
+    paths: list[Path],
+    stated: Separator | None,
+    look: dict[str, Any],
+    refinement: dict[str, int],
+    blind_score: bool,
+) -> list[Separation]:
+    """Separate each file. Files of one kind share a model and the options that follow from their appearance."""
+    found: dict[Path, Separation] = {}
+    kinds = sorted(set(map(kind_of, paths)), reverse=True)  # images first
+    for kind in kinds:
+        group = [path for path in paths if kind_of(path) == kind]
+        separator = stated or default_model(kind)
+        modality = told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
+        for path in group:
+            given = modality.opened(path)
+            if path == group[0]:
+                warn_if_unlike(separator, modality, given.signals)
+            found[path] = separated(separator, modality, given, refinement, blind_score)
+    return [found[path] for path in paths]
+
+
+def default_model(kind: str) -> Separator:
+    """Load the default model of a kind of signals, and log its name."""
+    log.info("Model: %s", DEFAULT_MODELS[kind])
+    return load(DEFAULT_MODELS[kind])
+
+
+def told(look: Look) -> Modality:
+    """Log what is assumed about the mixtures, and return the modality that follows from it."""
+    if look.assumed:
+        log.log(logging.WARNING if look.unusual else logging.INFO, "%s (invert, source_max)", look.assumed)
+    return look.modality
+
+
+def warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) -> None:
+    """Log one line if the first signals (N, *S) look unlike the mixtures that a shipped model was trained on."""
+    if line := unlike(separator, modality, signals[:LOOKED_AT]):
+        log.warning("%s", line)
+
+
+def separated(
+    separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int], blind_score: bool
+) -> Separation:
+    """Separate signals and return the sources in the user's shape."""
+    scores = evaluate(separator, modality, given.signals).each if blind_score else None
+    found = separate_signals(separator.separate, modality, given.signals, **refinement)
+    sources, residual = given.restore(found.sources), given.residual
+    if residual is not None:
+        residual = given.restore(residual.unsqueeze(1))
+        residual = residual[:, 0] if given.several else residual[0]
+    if given.several:
+        return Separation(sources, found.active, found.confidence, scores, residual)
+    score = None if scores is None else scores[0]
+    return Separation(sources, found.active[0], found.confidence[0], score, residual)
