@@ -48,11 +48,11 @@ def test_a_number_may_be_stated_and_inactive_slots_belong_to_none():
 @pytest.mark.parametrize(
     ("sources", "number", "words"),
     [
-        (torch.rand(5, 2, 30), None, "10 sources are too few to find components: 20 are the least"),
-        (torch.rand(15, 2, 30), 31, "30 sources are too few to find components: 31 are the least"),
+        (torch.rand(5, 2, 30), None, "components need 20 sources or more, not 10"),
+        (torch.rand(15, 2, 30), 31, "components need 31 sources or more, not 30"),
         (torch.rand(50, 2, 30), -1, "number must be 1 or more, not -1"),
-        (torch.rand(50, 2, 1, 8, 8), None, "components are those of lines"),
-        (torch.rand(2, 30), None, "components are those of lines"),
+        (torch.rand(50, 2, 1, 8, 8), None, "components need sources of lines"),
+        (torch.rand(2, 30), None, "components need sources of lines"),
     ],
     ids=["few", "fewer than components", "number", "pictures", "one mixture"],
 )

@@ -257,7 +257,7 @@ def adapt(
         images = images[not_blank(images)]
     if teacher is None and images.shape[2] > 1:
         if (name := default_teacher(num_sources)) is None:
-            raise ValueError(f"no shipped model has {num_sources} slots: pass a model that has")
+            raise ValueError(f"no shipped model has {num_sources} slots: pass a model with as many")
         teacher = load(name)
     check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
     slots: Any = {"num_sources": num_sources, "source_classes": source_classes}

@@ -158,7 +158,7 @@ def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "
     windows, quality = modality.split(mixtures), quality_of(separator, modality)
     heard = not_silent(windows)
     if heard.sum() < FEWEST:
-        raise ValueError(f"{int(heard.sum())} mixtures are too few for a blind score: {FEWEST} are the least")
+        raise ValueError(f"a blind score needs {FEWEST} mixtures that are not silent, or more, not {int(heard.sum())}")
     return Evidence(separator, modality, windows[heard], quality), heard
 
 

@@ -88,13 +88,13 @@ def find_components(found: Separation, number: int | None = None) -> Components:
         check_at_least(1, number=number)
     shape = found.sources.shape
     if len(shape) < 3 or shape[2:].numel() != shape[-1]:
-        raise ValueError(f"components are those of lines (B, K, L), and sources have shape {tuple(shape)}")
+        raise ValueError(f"components need sources of lines (B, K, L), not of shape {tuple(shape)}")
     sources = found.sources.flatten(2).float().cpu()
     areas = sources.sum(2)
     there = found.active.cpu() & (areas > 0)
     lines = sources[there]
     if len(lines) < (fewest := max(FEWEST, number or 0)):
-        raise ValueError(f"{counted(len(lines), 'source')} are too few to find components: {fewest} are the least")
+        raise ValueError(f"components need {fewest} sources or more, not {len(lines)}")
     reach = lines.shape[1] // REACH
     some = lines[torch.linspace(0, len(lines) - 1, min(LINKED, len(lines))).long()]
     groups, silhouette = _linked(1 - correlations(some, some, reach)[0].numpy(), number)

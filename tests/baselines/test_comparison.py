@@ -39,5 +39,5 @@ def test_what_was_found_before_a_method_fails_has_been_handed_over(monkeypatch):
 
 
 def test_methods_for_another_modality_are_refused():
-    with pytest.raises(ValueError, match=r"--methods knows .*, not ideal-ratio-mask-bins"):
+    with pytest.raises(ValueError, match=r"--methods must be among .*, not ideal-ratio-mask-bins"):
         ComparisonPlan(PulseCorpus(), ["ideal-ratio-mask-bins"], **FEW)

@@ -128,7 +128,7 @@ def quickly(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (torch.rand(9, 16, 16), "the array holds 9 mixtures; 10 are the least to train on"),
+        (torch.rand(9, 16, 16), "the array holds 9 mixtures: training needs 10 or more"),
         (-torch.ones(20, 16, 16), "the array holds numbers below 0: set them to 0"),
         (
             torch.full((20, 16, 16), torch.nan),
@@ -318,7 +318,7 @@ def test_adapt_trains_a_vae_for_lines_of_any_unit():
 
 
 def test_many_slots_need_a_model_of_pictures_that_has_them():
-    with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: pass a model that has$"):
+    with pytest.raises(ValueError, match=r"^no shipped model has 5 slots: pass a model with as many$"):
         vaebss.adapt(mixtures(20, 16), num_sources=5)
 
 

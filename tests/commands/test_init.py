@@ -42,7 +42,7 @@ def test_remix_can_begin_anew_where_weights_do_not_fit(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     assert remix.main(["--init=remix-k2", "--model.bottleneck=16", "--gpus=0", "--data.source=bundled"]) == 2
     error = capsys.readouterr().err
-    assert error.endswith("do not fit the --model options given; --init none begins anew\n")
+    assert error.endswith("do not fit the --model options given; --init none starts from random weights\n")
     assert error.count("\n") == 1
 
 

@@ -85,10 +85,10 @@ def test_own_notes_are_trained_on_scored_and_compared(users_folder, capsys):
     [
         (["--data.mixtures", "both"], "put them into separate folders"),
         (["--data.mixtures", "nothing"], "holds no such files"),
-        (["--data.mixtures", "low/0.wav"], "holds 7.0 seconds of sound; 10.1 are the least"),
+        (["--data.mixtures", "low/0.wav"], "holds 7.0 seconds of sound: training needs 10.1 or more"),
         (["--data.source", "both"], "put them into separate folders"),
-        (["--data.source", "recordings"], "holds 2 notes; 10 are the least"),
-        (["--data.mixtures", "recordings", "--data.sources", "[low,my_notes]"], "has not as many recordings"),
+        (["--data.source", "recordings"], "holds 2 notes: mixing needs 10 or more"),
+        (["--data.mixtures", "recordings", "--data.sources", "[low,my_notes]"], "must hold as many recordings"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

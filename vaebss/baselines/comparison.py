@@ -101,7 +101,7 @@ class ComparisonPlan:
         unknown = [method for method in self.chosen if method not in self.known]
         if unknown or not self.chosen:
             known = ", ".join(self.known)
-            raise ValueError(f"--methods knows {known}, not {', '.join(unknown) or 'nothing'}")
+            raise ValueError(f"--methods must be among {known}, not {', '.join(unknown) or 'nothing'}")
         for method in self.chosen:
             if (needed := self.known[method].needs) not in (None, *self.chosen):
                 raise ValueError(f"{method} needs the trained model of {needed}. Add {needed} to --methods")
@@ -125,7 +125,7 @@ class ComparisonPlan:
     def _check_shipped(self) -> None:
         names = ", ".join(self.chosen)
         if not set(self.chosen) <= set(SHIPPED):
-            raise ValueError(f"--shipped knows {', '.join(SHIPPED)} of digits, not {names}")
+            raise ValueError(f"--shipped needs methods among {', '.join(SHIPPED)} of digits, not {names}")
         for model in (shipped("vae", num_sources) for num_sources in self.slots):
             if model not in available():
                 raise ValueError(f"no shipped model is called {model}: there are {', '.join(available())}")

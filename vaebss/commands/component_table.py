@@ -34,7 +34,7 @@ class ComponentTable:
 
         try:
             if len({found.sources.shape[1:] for found in self.found}) != 1:
-                raise ValueError("they are those of lines, all of one length")
+                raise ValueError("components need lines of one length")
             found = find_components(Separation.cat(self.found))
         except ValueError as error:
             return f"No components: {error}"

@@ -169,7 +169,7 @@ def remix(cli: RemixCLI) -> None:
         slots, counting = max(cli.config.model.num_sources, initial.num_sources), cli.config.model.counting
         if slots > initial.num_sources or counting > initial.counting:
             initial = initial.grown(slots, counting)
-        take_weights(cli.model, initial, cli.config.init, "; --init none begins anew")
+        take_weights(cli.model, initial, cli.config.init, "; --init none starts from random weights")
     if data.corpus.given:
         run.say(assumptions_message(cli))
     run.begin()

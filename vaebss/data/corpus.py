@@ -209,7 +209,7 @@ def tenth_apart(signals: Tensor, name: str, kind: str) -> Splits:
     """
     held_out = len(signals) // TENTH
     if not held_out:
-        raise ValueError(f"{name} holds {counted(len(signals), kind)}; {TENTH} are the least to mix")
+        raise ValueError(f"{name} holds {counted(len(signals), kind)}: mixing needs {TENTH} or more")
     shuffled = signals[torch.randperm(len(signals), generator=generator(FIXED_SEED, VAL))]
     val, test, train = shuffled.split([held_out, held_out, len(signals) - 2 * held_out])
     return Splits(train, val, test)

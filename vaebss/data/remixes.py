@@ -95,7 +95,7 @@ class Remixes(MNISTMixtures):
         if voices and not (self.corpus.given and self.modality.audible):
             raise ValueError("data.voices needs recordings: set --data.mixtures to sounds")
         if source_classes and not self.takes_classes:
-            raise ValueError("data.source_classes are those of pictures: it needs --data.mixtures of pictures")
+            raise ValueError("data.source_classes needs pictures: set --data.mixtures to pictures")
         if voices or source_classes:
             self.modality = self.modality.with_voices()
         self.remixed = conditions_of(remix_gains, named="data.remix_gains")

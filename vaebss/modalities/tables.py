@@ -73,7 +73,7 @@ def read_table(path: Path, axes: str | None = None) -> tuple[np.ndarray, Table]:
     if not len(values):
         raise FileError(f"{path} holds no lines: its only {'column' if columns else 'row'} is the axis")
     if values.shape[1] < SHORTEST:
-        raise FileError(f"{path} holds lines of {values.shape[1]} points; {SHORTEST} are the least")
+        raise FileError(f"{path} holds lines of {values.shape[1]} points: lines need {SHORTEST} or more")
     for wrong in np.argwhere(np.isnan(values))[:1]:
         row, column = (wrong[0] + top, wrong[1] + left)
         place = (column, row) if columns else (row, column)

@@ -115,7 +115,7 @@ def pictures_of_channels(path: Path) -> list[list[int]]:
                 return []
         most = max((len(own) * file.pages[own[0]].aspage().samplesperpixel for own in pictures), default=0)
     if most > MOST_CHANNELS:
-        raise FileError(f"{path} holds pictures of {most} channels, and {MOST_CHANNELS} are the most that are read")
+        raise FileError(f"{path} holds pictures of {most} channels: at most {MOST_CHANNELS} can be read")
     return pictures
 
 

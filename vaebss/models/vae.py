@@ -27,8 +27,8 @@ class VAE(Separator):
     """A VAE that encodes a mixture to K posteriors and decodes each latent to a source. The sources add up.
 
     `separate` has two options. `refine_steps` is the number of gradient steps on the latents of each mixture, from
-    the encoder's estimate on; 60 are plenty, and each costs about as much as one pass of the model. `restarts` is the
-    number of further starts to refine; the start with the best objective is kept. The ranking of separations is
+    the encoder's estimate on. 60 steps are enough, and each takes about as long as one pass of the model. `restarts`
+    is the number of further starts to refine; the start with the best objective is kept. The ranking of separations is
     log p(x | z) + beta log p(z) at their latents, in nats.
 
     Args:

@@ -70,7 +70,7 @@ def adapt(
         if steps is not None:
             raise ValueError("minutes and steps both set the length of training: state one of them")
     if source_classes and not teacher:
-        raise ValueError("source_classes are those of pictures, not of lines")
+        raise ValueError("source_classes needs pictures, not lines")
     if teacher:
         system, data = build_student(mixtures, teacher, seed, source_classes, tiles)
     else:

@@ -131,7 +131,7 @@ class GivenPictures(Given):
         number = len(self.mixtures)
         held_out = min(self.held_out, number // TENTH)
         if not held_out:
-            raise ValueError(f"{self.name} holds {counted(number, 'mixture')}; {TENTH} are the least to train on")
+            raise ValueError(f"{self.name} holds {counted(number, 'mixture')}: training needs {TENTH} or more")
         order = torch.randperm(number, generator=generator(FIXED_SEED, VAL))
         train, val = self.mixtures[order[held_out:]], self.mixtures[order[:held_out]]
         if self.sources is not None:

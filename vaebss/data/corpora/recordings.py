@@ -173,7 +173,7 @@ def read_windows(
     sounds = [read_sounds(own, audio) for own in every]
     for stem, part in zip(stems, sounds[1:], strict=True):
         if [len(sound) for sound in part] != [len(sound) for sound in sounds[0]]:
-            raise FileError(f"{stem} has not as many recordings as {path}, or they are not as long")
+            raise FileError(f"{stem} must hold as many recordings as {path}, of the same lengths")
     with_stems = [torch.stack(same) for same in zip(*sounds, strict=True)]
     if stems:
         check_sums((path, *stems), every, [(same[0], same[1:]) for same in with_stems], any_gain=True)
@@ -185,7 +185,7 @@ def read_windows(
     whole = Windows(torch.cat(recordings, 1), torch.cat(starts), audio.samples, lengths)
     seconds, least = whole.sound.shape[1] / audio.rate, TENTH * audio.samples / audio.rate
     if seconds < least:
-        raise FileError(f"{path} holds {seconds:.1f} seconds of sound; {least:.1f} are the least to train on")
+        raise FileError(f"{path} holds {seconds:.1f} seconds of sound: training needs {least:.1f} or more")
     return replace(whole, sound=whole.sound[0]), replace(whole, sound=whole.sound[1:]) if stems else None
 
 
