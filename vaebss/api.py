@@ -13,9 +13,8 @@ from torch import Tensor
 from vaebss.blind import BlindScore, evaluate, summary_of
 from vaebss.checkpoints import load
 from vaebss.errors import check_at_least
-from vaebss.modalities.appearance import unit_of
+from vaebss.modalities.appearance import above, unit_of
 from vaebss.modalities.arrays import readings
-from vaebss.modalities.images import above
 from vaebss.modalities.modality import Channels
 from vaebss.modalities.registry import UNSTATED, modality_of
 from vaebss.modalities.tiles import MIN_TILE, crops, not_blank

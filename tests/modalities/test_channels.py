@@ -44,8 +44,28 @@ def test_a_model_adapts_to_pictures_and_separates_them(channels, monkeypatch):
     torch.testing.assert_close(last.sources.movedim(-1, 2), found.sources)
     score = vaebss.evaluate_blind(array, model, axes="NCHW")
     assert score.each.shape == (20,)
-    with pytest.raises(ValueError, match=r"which may be NCHW or several grey images .*name its axes by --axes"):
-        vaebss.evaluate_blind(array, model)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16), (4, 16, 16), (5, 16, 16), (64, 16, 16), (5, 1, 64)])
+def test_a_model_of_as_many_channels_tells_which_axis_they_are(shape, tmp_path):
+    array = np.random.default_rng(0).random((3, *shape), np.float32)
+    np.save(tmp_path / "a.npy", array)
+    images = Images(shape)
+    for given in (images.from_user(array, None), images.opened(tmp_path / "a.npy")):
+        np.testing.assert_array_equal(given.signals, array)
+        assert given.restore(given.signals.unsqueeze(1)).shape == (3, 1, *shape)
+    ((part),) = images.read(tmp_path / "a.npy")
+    np.testing.assert_array_equal(part.signals, array)
+    for other in (Images((1, *shape[1:])), Images((shape[0] + 1, *shape[1:]))):
+        with pytest.raises(ValueError, match="name its axes by --axes"):
+            other.from_user(array, None)
+        with pytest.raises(ValueError, match="name its axes by --axes"):
+            other.opened(tmp_path / "a.npy")
+
+
+def test_alpha_is_still_alpha_where_channels_come_last():
+    array = np.random.default_rng(0).random((3, 16, 16, 4), np.float32)
+    assert Images((4, 16, 16)).from_user(array, None).signals.shape == (3, 3, 16, 16)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)

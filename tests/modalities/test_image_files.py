@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageFile
 
 from vaebss.errors import FileError
+from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import find
 from vaebss.modalities.image_files import Held, read_images, read_mixtures, write_held
 
@@ -210,6 +211,7 @@ def test_what_is_certain_is_read_as_it_is(tmp_path, case):
     write, options, expected = RIGHT[case]
     expected = np.asarray(expected, np.float32)
     images = torch.cat(list(read_images(write(tmp_path), at_once=2, **options)))
+    images = with_channels(images, options.get("channels", images.shape[1]))
     assert images.dtype == torch.float32
     assert images.ndim == 4
     assert images.shape[1] == (expected.shape[-3] if expected.ndim > 2 else 1)

@@ -11,7 +11,7 @@ from vaebss.figures.contact_sheet import ContactSheet
 
 if TYPE_CHECKING:
     from vaebss.commands.file_separator import FileSeparator
-    from vaebss.modalities.modality import Part
+    from vaebss.modalities.part import Part
     from vaebss.separation import Separation
 
 

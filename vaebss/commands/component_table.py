@@ -7,7 +7,7 @@ from vaebss.commands.output_folder import AMOUNTS, SPECTRA, OutputFolder
 from vaebss.paths import encodable
 
 if TYPE_CHECKING:
-    from vaebss.modalities.modality import Part
+    from vaebss.modalities.part import Part
     from vaebss.separation import Separation
 
 

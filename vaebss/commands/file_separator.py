@@ -19,7 +19,8 @@ from vaebss.pretrained.catalogue import DEFAULT_MODELS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaebss.modalities.modality import Modality, Part
+    from vaebss.modalities.modality import Modality
+    from vaebss.modalities.part import Part
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 

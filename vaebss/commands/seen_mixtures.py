@@ -33,10 +33,9 @@ class SeenMixtures:
         """Keep the windows of mixtures (N, *S) if they are as large as those before, and those are not enough yet.
 
         At most `MOST` mixtures of each separator are kept, and no more than `LARGEST_PART` numbers, but at least one
-        window. Recordings that are long enough to be evaluated by themselves are kept whole, as many as have `MOST`
-        windows together, but at least one.
+        window. Recordings that are long enough to be evaluated by themselves are kept whole, see `first_recordings`.
         """
-        from vaebss.blind import MOST, is_recording
+        from vaebss.blind import MOST, first_recordings, is_recording
         from vaebss.modalities.image_files import LARGEST_PART
 
         kept = self.kept.setdefault((separator, modality), [])
@@ -44,8 +43,7 @@ class SeenMixtures:
             windows = modality.split(signal.unsqueeze(0))
             if is_recording(modality, signal):
                 recordings = self.recordings.setdefault((separator, modality), [])
-                seen = sum(len(modality.split(each.unsqueeze(0))) for _, each in recordings)
-                if not seen or seen + len(windows) <= MOST:
+                if len(first_recordings(modality, [*(each for _, each in recordings), signal])) > len(recordings):
                     recordings.append((name, signal))
                 continue
             if kept and windows.shape[1:] != kept[0][1].shape[1:]:

@@ -8,7 +8,7 @@ from vaebss.commands.separation_list import AND_RESIDUAL
 
 if TYPE_CHECKING:
     from vaebss.modalities.images import Pictures
-    from vaebss.modalities.modality import Part
+    from vaebss.modalities.part import Part
     from vaebss.separation import Separation
 
 

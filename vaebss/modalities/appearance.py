@@ -130,3 +130,25 @@ def estimated_background(images: Tensor) -> float:
     alike = float((lowest - background).abs().median()) < ALIKE * background
     least = max(CLEAR * brightest, SURE * estimated_noise(images))
     return float(f"{background:.3g}") if alike and least < background < brightest / 2 else 0.0
+
+
+def above(pictures: Tensor, background: float) -> Tensor:
+    """Return by how much pictures of any shape are brighter than a background, 0 or more, in the same dtype."""
+    return (pictures.float() - background).clamp(min=0).to(pictures.dtype) if background else pictures
+
+
+def on_black(pictures: Tensor, background: float | None = None) -> tuple[Tensor, float]:
+    """Return pictures (N, C, H, W) less the brightness of their background, and this brightness.
+
+    Args:
+        pictures: The pictures, 0 or above.
+        background: The brightness; by default it is estimated, see `estimated_background`.
+
+    Raises:
+        ValueError: The brightness is not below that of the brightest pixel.
+    """
+    highest = float(pictures.max()) or 1.0
+    background = estimated_background(pictures) if background is None else background
+    if not 0 <= background < highest:
+        raise ValueError(f"data.background must be at least 0 and below {highest:.3g}, the brightest, not {background}")
+    return above(pictures, background), background

@@ -20,7 +20,12 @@ REMEDY = "name its axes by --axes (in Python axes=), such as NHW, HWN or NCHW"
 
 
 def as_images(
-    signals: Any, axes: str | None = None, lines: bool = False, white: float | None = None, background: float = 0.0
+    signals: Any,
+    axes: str | None = None,
+    lines: bool = False,
+    white: float | None = None,
+    background: float = 0.0,
+    channels: int | None = None,
 ) -> UserSignals:
     """Read images that a user has, a tensor or an array, as (N, C, H, W), by the rules for files of arrays.
 
@@ -31,15 +36,16 @@ def as_images(
         lines: Whether a row of numbers is a picture of one line.
         white: Number that stands for white; by default the white of the array's type, see `white_of`.
         background: Brightness that shows through transparent pixels.
+        channels: Number of channels that a separator of the pictures sees.
 
     Raises:
-        FileError: The array is refused, as `read_images` refuses one in a file.
+        FileError: The array is refused, as `read_held` refuses one in a file.
     """
     check_no_mask(signals)
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
-    own = axes_of(name, array, axes, lines)
+    own = axes_of(name, array, axes, lines, channels)
     images = as_brightness(name, in_order(array, own), white or white_of(name, array.dtype))
-    images = images if axes or images.shape[1] in MODES else opaque(name, images, background)
+    images = opaque(name, images, background) if has_alpha(images, own, axes) else images
     return UserSignals(images, lambda sources: of_sources(sources, own), "N" in own)
 
 
@@ -58,7 +64,14 @@ def check_axes(axes: str | None) -> None:
         raise ValueError(f"axes must be distinct letters of N, C, H and W, with a W, such as NHW, not {axes!r}")
 
 
-def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool = False, hint: str = "") -> str:
+def axes_of(
+    name: str,
+    array: np.ndarray,
+    stated: str | None = None,
+    lines: bool = False,
+    channels: int | None = None,
+    hint: str = "",
+) -> str:
     """Return a letter for each axis of an array: N, C, H or W.
 
     Args:
@@ -66,6 +79,7 @@ def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool
         array: The array.
         stated: Axes that the user states; by default they are derived from its shape, see `readings`.
         lines: Whether a row of numbers is a picture of one line.
+        channels: Number of channels that a separator of the pictures sees.
         hint: End of error messages.
 
     Raises:
@@ -80,7 +94,7 @@ def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool
             most = f"with C of {MOST_CHANNELS} at most"
             raise FileError(f"{name} has shape {array.shape}, not axes {stated} {most}{hint}")
         return stated
-    found = readings(array.shape, lines) if array.size else []
+    found = readings(array.shape, lines, channels) if array.size else []
     if not found:
         raise FileError(f"{name} has shape {array.shape}, not {KNOWN}; {REMEDY}{hint}")
     if len(found) > 1:
@@ -88,10 +102,11 @@ def axes_of(name: str, array: np.ndarray, stated: str | None = None, lines: bool
     return found[0]
 
 
-def readings(shape: tuple[int, ...], lines: bool) -> list[str]:
+def readings(shape: tuple[int, ...], lines: bool, channels: int | None = None) -> list[str]:
     """Return the axes that an array of some shape may have; what is shorter than 5 may be channels.
 
-    More than one answer is no answer: some then say in words what the array may hold.
+    An axis C has 1 or 3 channels, or as many as a separator sees. More than one answer is no answer: some then say in
+    words what the array may hold.
     """
     long = [length > 4 for length in shape]
     match shape:
@@ -104,12 +119,21 @@ def readings(shape: tuple[int, ...], lines: bool) -> list[str]:
             fits = {"NHW": long[2] and (long[1] or h == 1), "HWC": long[0] and long[1] and not long[2]}
             fits |= {"CHW": n in (3, 4) and long[1] and long[2], "HWN": n == h != w and long[0] and long[2]}
         case (_, c, h, _):
-            several = c not in MODES and c <= MOST_CHANNELS and long[2] and long[3]
-            fits = {"NCHW": several or (c in MODES and long[3] and (long[2] or h == 1)), SEVERAL: several}
+            known = c in (*MODES, channels)
+            several = not known and c <= MOST_CHANNELS and long[2] and long[3]
+            fits = {"NCHW": several or (known and long[3] and (long[2] or h == 1)), SEVERAL: several}
             fits |= {"NHWC": long[1] and long[2] and not long[3]}
         case _:
             fits = {}
     return [axes for axes, fit in fits.items() if fit]
+
+
+def has_alpha(images: Tensor, axes: str, stated: str | None) -> bool:
+    """Return whether the last channel of images (N, C, H, W) is alpha: of 2 or 4, unless the axes were stated.
+
+    Channels between images and rows are never alpha.
+    """
+    return not stated and axes != "NCHW" and images.shape[1] not in MODES
 
 
 def in_order(array: np.ndarray, axes: str) -> np.ndarray:

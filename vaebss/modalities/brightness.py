@@ -55,8 +55,8 @@ def opaque(name: str, images: Tensor, background: float) -> Tensor:
     return colour * alpha + background * (1 - alpha)
 
 
-def with_channels(images: Tensor, channels: int | None) -> Tensor:
-    """Return images (N, C, H, W) with `channels` channels; unchanged if `channels` is None.
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images (N, C, H, W) with `channels` channels.
 
     Grey is the luma of three channels and the mean of others.
 
@@ -64,7 +64,7 @@ def with_channels(images: Tensor, channels: int | None) -> Tensor:
         ValueError: Neither the images nor the answer are grey, and their channels differ in number.
     """
     own = images.shape[1]
-    if channels is None or own == channels:
+    if own == channels:
         return images
     if channels == 1:
         return (images * LUMA).sum(1, keepdim=True) if own == 3 else images.mean(1, keepdim=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vaebss.errors import FileError
 from vaebss.modalities import tiff
-from vaebss.modalities.arrays import axes_of, in_order, laid_out
-from vaebss.modalities.brightness import as_brightness, opaque, white_of, with_channels
+from vaebss.modalities.arrays import axes_of, has_alpha, in_order, laid_out
+from vaebss.modalities.brightness import as_brightness, opaque, white_of
 from vaebss.modalities.files import arrays_in, chosen, is_array, is_table, reading
 from vaebss.modalities.image_frames import frames_of
 from vaebss.modalities.tables import Table, read_table, write_table
@@ -77,10 +77,9 @@ def read_mixtures(files: Iterable[Path], tile: int | None = None, **options: Any
     return torch.cat(parts)  # in float32 if one part is
 
 
-def read_images(path: str | Path, channels: int | None = None, **options: Any) -> Iterator[Tensor]:
-    """Read the images of one file as `read_held` does, with so many channels; by default as they are."""
-    for images, _ in read_held(path, **options):
-        yield with_channels(images, channels)
+def read_images(path: str | Path, **options: Any) -> Iterator[Tensor]:
+    """Read the images of one file as `read_held` does."""
+    return (images for images, _ in read_held(path, **options))
 
 
 def read_held(
@@ -91,6 +90,7 @@ def read_held(
     white: float | None = None,
     lines: bool = False,
     axes: str | None = None,
+    channels: int | None = None,
 ) -> Iterator[tuple[Tensor, Held]]:
     """Read the images of one file, in parts (N, C, H, W) of float32, 0 or above, of one size in each part.
 
@@ -99,8 +99,8 @@ def read_held(
 
     Args:
         path: Path of an image, of which every frame is read, where planes of a TIFF that its metadata call channels
-            are one frame; of an array of shape (H, W), (N, H, W) or (N, C, H, W) with 1 or 3 channels, or with channels
-            last, where 2 or 4 include alpha; of an archive of arrays; or of one array of an archive as
+            are one frame; of an array of shape (H, W), (N, H, W) or (N, C, H, W) with 1, 3 or `channels` channels, or
+            with channels last, where 2 or 4 include alpha; of an archive of arrays; or of one array of an archive as
             `file.npz[name]`.
         at_once: Largest number of images in a part, fewer of large ones; arrays are read part by part.
         invert: Whether the images show dark ink, so that transparent pixels lie on white and not on black. The images
@@ -110,6 +110,7 @@ def read_held(
             one. A table always holds lines, see `tables.read_table`.
         axes: Letters of an array's axes, such as HWN; by default its shape tells, see `arrays.axes_of`. None of the
             channels is then alpha.
+        channels: Number of channels that a separator of the images sees.
 
     Yields:
         A part, and how the file holds it.
@@ -125,32 +126,32 @@ def read_held(
         values, layout = read_table(path, axes)
         found = [(str(path), values[:, None, None], "NW")]
     else:
-        found = _arrays(path, axes, lines) if is_array(path) else frames_of(path)
+        found = _arrays(path, axes, lines, channels) if is_array(path) else frames_of(path)
     for name, images, own in found:
         planes = own == "CHW" and not is_array(path)
         held = Held(own, white or white_of(name, images.dtype), images.dtype, layout, planes)
-        opaque_already = planes or (axes is not None and is_array(path))
+        stated = axes if is_array(path) else None
         number = min(at_once, max(1, LARGEST_PART // max(1, images[0].size)))
         for start in range(0, len(images), number):
             part = as_brightness(name, images[start : start + number], held.white)
-            yield part if opaque_already or part.shape[1] in MODES else opaque(name, part, float(invert)), held
+            yield opaque(name, part, float(invert)) if not planes and has_alpha(part, own, stated) else part, held
 
 
-def _arrays(path: Path, axes: str | None, lines: bool) -> list[tuple[str, np.ndarray, str]]:
-    """Return names, arrays (N, C, H, W) and the axes that they have in the file."""
+def _arrays(path: Path, *layout: Any) -> list[tuple[str, np.ndarray, str]]:
+    """Return names, arrays (N, C, H, W) and the axes that they have in the file, see `axes_of` for the `layout`."""
     file, asked = chosen(path)
     archive = arrays_in(file)
     names = [name for name in dict.fromkeys(archive) if asked in (None, name)]
     if not names:
         raise FileError(f"{path} names no array; {file} holds {', '.join(archive) or 'none'}")
-    return [_member(f"{file}[{name}]" if name else str(file), archive, name, axes, lines) for name in names]
+    return [_member(f"{file}[{name}]" if name else str(file), archive, name, *layout) for name in names]
 
 
-def _member(full: str, archive: Any, name: str, axes: str | None, lines: bool) -> tuple[str, np.ndarray, str]:
+def _member(full: str, archive: Any, name: str, *layout: Any) -> tuple[str, np.ndarray, str]:
     hint = f"; to read another alone, name it as here: {', '.join(archive)}" if len(archive) > 1 else ""
     with reading(full):
         array = np.asarray(archive[name])
-    own = axes_of(full, array, axes, lines, hint)
+    own = axes_of(full, array, *layout, hint=hint)
     return full, in_order(array, own), own
 
 

@@ -17,12 +17,13 @@ from vaebss.errors import FileError, check_above_zero
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.metric import Quality
 from vaebss.modalities import source_classes
-from vaebss.modalities.appearance import describe, sample, single_brightness, thinned
+from vaebss.modalities.appearance import above, describe, sample, single_brightness, thinned
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, is_table, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
-from vaebss.modalities.modality import Channels, Modality, Part, UserSignals
+from vaebss.modalities.modality import Channels, Modality, UserSignals
+from vaebss.modalities.part import Part
 from vaebss.modalities.tiles import crops, separate_tiles
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
@@ -180,7 +181,7 @@ class Images(Modality):
             raise ValueError("sample_rate is an option for sounds, and this model separates pictures")
         if channels is not None:
             raise ValueError("channels is an option for sounds: name the axes of pictures by axes, such as NCHW")
-        return self._above(as_images(signals, self.axes, self.of_lines, self.white, float(self.invert)))
+        return self._above(as_images(signals, white=self.white, background=float(self.invert), **self._layout))
 
     def picture(self, signals: Tensor) -> Tensor:
         """Return pictures (B, C, H, W) of signals (B, c, h, w) of any size, grey or colour."""
@@ -278,7 +279,12 @@ class Images(Modality):
     def _held(self, path: Path) -> Iterator[tuple[Tensor, Held]]:
         if is_table(path) and not self.of_lines:
             raise FileError(f"{path} holds lines, and this model separates pictures: train one by remix.py or fit.py")
-        return read_held(path, invert=self.invert, white=self.white, lines=self.of_lines, axes=self.axes)
+        return read_held(path, invert=self.invert, white=self.white, **self._layout)
+
+    @property
+    def _layout(self) -> dict[str, Any]:
+        """What is known of the axes of arrays."""
+        return {"axes": self.axes, "lines": self.of_lines, "channels": self.shape[0]}
 
     def opened(self, path: Path) -> UserSignals:
         """Read the pictures of a file of one size, (N, C, h, w); sources are laid out as the file has its pictures."""
@@ -319,11 +325,6 @@ def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
         return tuple(shape)
     high = min(pixels, max(1, round(math.sqrt(pixels * height / width))))
     return channels, high, min(width, pixels // high)
-
-
-def above(pictures: Tensor, background: float) -> Tensor:
-    """Return by how much pictures of any shape are brighter than a background, 0 or more, in the same dtype."""
-    return (pictures.float() - background).clamp(min=0).to(pictures.dtype) if background else pictures
 
 
 def brightest(mixtures: Tensor) -> float:

@@ -3,7 +3,7 @@
 # B mixtures, K slots, S the shape of a signal
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.metrics.metric import Metric, Quality
 from vaebss.modalities.files import reading
-from vaebss.modalities.tables import Table
+from vaebss.modalities.part import Part
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
@@ -41,64 +41,6 @@ class UserSignals(NamedTuple):
     restore: Callable[[Tensor], Tensor]
     several: bool
     residual: Tensor | None = None
-
-
-class Part(ABC):
-    """Mixtures of a file.
-
-    Attributes:
-        signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
-        suffix: Suffix of files that hold as much as this one does.
-        rows: Whether the signals are rows of one array.
-        scored: (N, *S), the mixtures from which the quality is estimated: as they are separated, or as `signals`.
-        note: How the file was read where it might have been read otherwise; empty if not.
-        steps: Number of steps of separating and writing; 0 if they take hardly any time.
-        progress: Function that is called with the number of steps that have been made.
-        residual: What was subtracted from the mixtures, (N, *S) as it looks in the file; None if nothing was.
-        table: How the file holds lines, if it is a table.
-    """
-
-    signals: Tensor
-    suffix: str
-    rows: bool = False
-    note: str = ""
-    steps: int = 0
-    progress: Callable[[int], object] = staticmethod(lambda steps: None)
-    residual: Tensor | None = None
-    table: Table | None = None
-
-    @property
-    def scored(self) -> Tensor:
-        return self.signals
-
-    @abstractmethod
-    def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
-        """Separate the mixtures: sources (N, K, *S) of `signals`, with the active slots before the inactive ones.
-
-        Args:
-            answer: Function that separates pictures (B, C, H, W), masked.
-        """
-
-    @abstractmethod
-    def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
-        """Write the first sources of one mixture as they are in the file: at its rate, dark on white.
-
-        Args:
-            found: Result of `separated`.
-            number: Index of the mixture, from 0 to N - 1.
-            paths: Path of one file for each source; its suffix names its kind.
-
-        Raises:
-            FileError: A file cannot be written, or cannot hold the source.
-        """
-
-    def figure(self, found: Separation) -> "Figure | None":
-        """Draw the mixture and its sources, to be kept beside their files; by default nothing.
-
-        Args:
-            found: Result of `separated`.
-        """
-        return None
 
 
 MODALITIES: dict[str, type["Modality"]] = {}  # by kind, each from the moment that its class is defined
@@ -145,15 +87,7 @@ class Modality(ABC):
             raise TypeError(f"the kind {cls.kind!r} is that of {MODALITIES[cls.kind].__qualname__}: choose another")
 
     @classmethod
-    def of(
-        cls,
-        separator: Separator,
-        source_max: float | None = None,
-        invert: bool | None = None,
-        white: float | None = None,
-        axes: str | None = None,
-        tiles: bool | None = None,
-    ) -> "Modality":
+    def of(cls, separator: Separator, *args: Any, **stated: Any) -> "Modality":
         """Build the modality of a separator from the options in its checkpoint; see `registry.modality_of`."""
         return cls(**{name: value for name, value in separator.modality.items() if name != "kind"})
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.modalities import resampling, slot_linking, sound_files, windows
 from vaebss.modalities.blocks import until, whole
-from vaebss.modalities.modality import Modality, Part
+from vaebss.modalities.modality import Modality
+from vaebss.modalities.part import Part
 from vaebss.modalities.sound_arrays import whole_rate
 from vaebss.modalities.spectrogram import Spectrogram
 from vaebss.models.separator import CHUNK

@@ -16,8 +16,7 @@ from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_above_zero
-from vaebss.modalities.appearance import estimated_background, estimated_scale, unit_of
-from vaebss.modalities.images import above
+from vaebss.modalities.appearance import estimated_scale, on_black, unit_of
 from vaebss.models.masker import Masker
 from vaebss.models.separator import Separator
 from vaebss.quiet import quiet_lightning
@@ -112,8 +111,7 @@ def corpus_of(mixtures: Tensor, max_pixels: int | None = None, tiles: bool = Fal
 
     See `modalities.appearance` for the unit and the background.
     """
-    background = estimated_background(mixtures)
-    mixtures = above(mixtures, background)
+    mixtures, background = on_black(mixtures)
     unit = unit_of(mixtures)
     known = {"source_scale": estimated_scale(mixtures / unit), "unit": unit, "max_pixels": max_pixels}
     known |= {"background": background, "tile": mixtures.shape[-1] if tiles else None}

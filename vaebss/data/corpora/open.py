@@ -13,11 +13,10 @@ from vaebss.data.corpora.recordings import GivenRecordings, SingleNotes, read_no
 from vaebss.data.corpora.sounds import audio_of
 from vaebss.data.corpus import Corpus
 from vaebss.errors import FileError, check_at_least
-from vaebss.modalities.appearance import estimated_background, unit_of
+from vaebss.modalities.appearance import on_black, unit_of
 from vaebss.modalities.arrays import check_axes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.files import KINDS, chosen, find
-from vaebss.modalities.images import above
 from vaebss.modalities.tiles import MIN_TILE, not_blank
 from vaebss.paths import expanded
 
@@ -190,12 +189,7 @@ def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str,
 def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
     known, axes, tile = options["sources"], options["axes"], options["tile"]
     mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes, tile)
-    background, highest = options["background"], float(mixtures.max()) or 1.0
-    if background is None:
-        background = estimated_background(mixtures)
-    if not 0 <= background < highest:
-        raise ValueError(f"data.background must be at least 0 and below {highest:.3g}, the brightest, not {background}")
-    mixtures = above(mixtures, background)
+    mixtures, background = on_black(mixtures, options["background"])
     sources = read_sources(known, mixtures, inverted, options["mixtures"], axes, tile) if known else None
     if tile:
         there = not_blank(mixtures)
