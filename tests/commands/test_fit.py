@@ -12,8 +12,8 @@ from pytorch_lightning import Callback
 
 from vaebss import hardware
 from vaebss.commands import fit, remix, test
-from vaebss.commands.resuming import flatten
 from vaebss.commands.run import RunFolder
+from vaebss.commands.yaml_options import flatten
 
 RUN = ["--gpus=0", "--data.source=bundled", *SHORT_RUN]
 

@@ -19,10 +19,9 @@ from vaebss.baselines.comparison import SHIPPED, Comparison, ComparisonPlan, run
 from vaebss.baselines.method import BEGIN_WITH
 from vaebss.baselines.methods import METHODS
 from vaebss.commands.data_options import corpus_options
-from vaebss.commands.resuming import flatten
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.commands.test import without_nan
-from vaebss.commands.train import configurations
+from vaebss.commands.yaml_options import configurations, flatten
 from vaebss.data.corpora.open import open_corpus
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.figures.files import save_figure

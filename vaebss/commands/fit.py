@@ -8,10 +8,10 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from vaebss.blind import summary_of
 from vaebss.checkpoints import build
-from vaebss.commands.resuming import flatten
 from vaebss.commands.run import Run
 from vaebss.commands.terminal import call, short
 from vaebss.commands.train import TrainCLI, train
+from vaebss.commands.yaml_options import flatten
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures, counts_of
 from vaebss.modalities.appearance import estimated_scale

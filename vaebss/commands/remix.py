@@ -3,40 +3,31 @@
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from vaebss.checkpoints import build, load
-from vaebss.commands.fit import FitCLI, take_weights, tell_quality
-from vaebss.commands.resuming import check_teacher_config, flatten
+from vaebss.commands.fit import take_weights, tell_quality
+from vaebss.commands.remix_defaults import NONE, picture_defaults, sound_defaults
+from vaebss.commands.resuming import check_teacher_config
 from vaebss.commands.run import Run
+from vaebss.commands.teacher import load_or_train, teacher_name
 from vaebss.commands.teacher_config import TeacherCLI, is_config_file, resolve_path
 from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
-from vaebss.data.corpora.open import OPTIONS, revised
 from vaebss.data.corpus import Corpus
-from vaebss.data.mixtures import MNISTMixtures, counts_of
+from vaebss.data.mixtures import counts_of
 from vaebss.data.remixes import Remixes
-from vaebss.errors import check_at_least, first_line
+from vaebss.errors import check_at_least
 from vaebss.figures.files import save_figure
-from vaebss.modalities.appearance import estimated_scale
-from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import separate_signals
-from vaebss.models.separator import Separator
-from vaebss.paths import expanded
-from vaebss.pretrained.catalogue import card
 from vaebss.training import presets
 from vaebss.training.banks import BankMaker
 from vaebss.training.blind_gain import BLIND_GAIN, CONFIDENCE, BlindGain, monitor_of
-from vaebss.training.reports import BankReport, SeparationPictures
-from vaebss.training.scores import BankScores, Scores
-from vaebss.training.statistics import data_options
+from vaebss.training.reports import BankReport
+from vaebss.training.scores import BankScores
 from vaebss.training.student import RemixSeparator
-from vaebss.training.vae import VAEBSS
 
-PICTURED_BY = ("window", "bands", "pooled", "compression", "add", "detune", "max_pixels")  # a teacher's own options
-NONE = "none"  # of --init and --teacher: from nothing, though a shipped model would do
 PICTURED = 8  # held-out mixtures
 
 
@@ -71,39 +62,7 @@ class RemixCLI(TrainCLI):
         if not corpus.given:
             return {}
         mixtures = corpus.sample_mixtures(options.model.num_sources)
-        if mixtures is None:
-            return self._sound_options(options)
-        shape, shipped = tuple(mixtures.shape[1:]), presets.default_teacher(options.model.num_sources)
-        defaults = flatten(presets.schedule(shape)) | flatten(data_options(mixtures, estimated_scale(mixtures)))
-        of_lines = shape[1] == 1  # which no shipped model knows
-        defaults |= {"teacher_epochs": presets.VAE_EPOCHS_OF_LINES} if of_lines else {}
-        fits = shipped and presets.fits_student(shipped, shape, options.model.widths, options.model.bottleneck)
-        if NONE in (options.teacher, options.init) or (of_lines and not (options.teacher or options.init)):
-            return defaults | {"init": None}
-        if not options.init and (options.teacher or not fits):
-            return defaults | {"teacher": options.teacher or shipped}
-        for name in ("model.widths", "model.view"):
-            defaults.pop(name, None)  # a student has those of its --init
-        return defaults | {"init": options.init or shipped}
-
-    def _sound_options(self, options: Any) -> dict[str, Any]:
-        """Return a schedule for recordings, and what a student begins with.
-
-        It begins with the shipped model of as many slots, unless --init or --teacher is typed. A new student also gets
-        its sizes and a teacher.
-        """
-        slots, schedule = options.model.num_sources, flatten(presets.SOUND_SCHEDULE)
-        schedule["data.voices"] = expanded(options.data.mixtures).is_file()  # of one recording
-        shipped = presets.default_teacher(slots, Audio)
-        begins = shipped if shipped and card(shipped)["hyper_parameters"]["num_sources"] == slots else None
-        if begins and options.init in (None, begins) and not options.teacher:
-            return schedule | flatten(presets.ON_FROM_SHIPPED_SOUND) | {"init": begins}
-        if options.init not in (None, NONE):
-            return schedule
-        teacher = options.teacher or shipped
-        if teacher in (None, NONE):
-            raise ValueError("recordings need a teacher: a model of sound, or a .yaml file to train one with")
-        return schedule | flatten(presets.NEW_STUDENT_OF_SOUND) | {"teacher": teacher, "init": None}
+        return sound_defaults(options) if mixtures is None else picture_defaults(options, mixtures)
 
     def own_callbacks(self) -> list[Callback]:
         callbacks: list[Callback] = [BankReport()]
@@ -130,14 +89,19 @@ class RemixCLI(TrainCLI):
         super().validate()
         if self.config.teacher_epochs is not None:
             check_at_least(1, **{"--teacher_epochs": self.config.teacher_epochs})
+        self._check_slots()
+        if self.config.teacher and not self.config.ckpt:  # a run to resume may have its bank already
+            self._check_teacher()
+
+    def _check_slots(self) -> None:
         slots, known = self.config.model.num_sources, self.initial.get("hyper_parameters", {}).get("num_sources", 0)
         remixed, more = self.config.data.num_remixed, f"--init has {known} slots: --model.num_sources {slots} needs"
         if self.config.init and self.config.init == self.config.teacher and known < slots and remixed is None:
             raise ValueError(f"{more} a --teacher with as many, or --data.num_remixed")
         if remixed is not None and counts_of(remixed, "num_remixed")[1] > slots:
             raise ValueError(f"--data.num_remixed {remixed} is more than --model.num_sources {slots}")
-        if self.config.ckpt or not self.config.teacher:  # a run to resume may have its bank already
-            return
+
+    def _check_teacher(self) -> None:
         if is_config_file(self.config.teacher):
             _ = self.teacher_config
         elif self.config.data.mixtures is None:
@@ -174,7 +138,7 @@ def remix(cli: RemixCLI) -> None:
         run.say(assumptions_message(cli))
     run.begin()
     path = None if run.is_dry else run.folder / "bank.pt"
-    data.banks = BankMaker(data, cli.model.model, lambda: teacher(cli, run), path)
+    data.banks = BankMaker(data, cli.model.model, lambda: load_or_train(cli, run), path)
     data.banks.watch = BankScores(cli.model.model.source_scale, data.modality)
     data.banks.tell = run.say
     cli.settle_steps(run)
@@ -202,11 +166,6 @@ def assumptions_message(cli: TrainCLI) -> str:
     return "\n".join(lines)
 
 
-def teacher_name(cli: TrainCLI) -> str | None:
-    """Return the name of the teacher, or None if it has to be trained."""
-    return None if is_config_file(cli.config.teacher) else cli.config.teacher
-
-
 def print_summary(cli: TrainCLI, run: Run) -> None:
     """Print and draw how teacher and student separate held-out mixtures: their confidence, and both results."""
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
@@ -218,47 +177,6 @@ def print_summary(cli: TrainCLI, run: Run) -> None:
     picture = run.folder / "adapted.png"
     save_figure(data.modality.figure({label: signals[:PICTURED] for label, signals in rows.items()}), picture)
     run.say(f"Before and after: {short(picture)}")
-
-
-def teacher(cli: RemixCLI, run: Run) -> Separator:
-    """Return the teacher that the options name, or train one now, on the run's device and in eval mode."""
-    separator = load(name) if (name := teacher_name(cli)) else train_teacher(cli, run)
-    return separator.to(run.trainer.strategy.root_device).eval()
-
-
-def train_teacher(cli: RemixCLI, run: Run) -> Separator:
-    """Train a VAE with as many slots in a folder of its own; a training that was stopped there is resumed."""
-    folder = run.folder / "teacher"
-    run.say(f"Training a teacher into {short(folder)}")
-    try:
-        model, mixtures = build_teacher(cli)
-    except ValueError as error:
-        file = f"{cli.config.teacher}: " if is_config_file(cli.config.teacher) else ""
-        raise ValueError(file + first_line(error)) from error
-    own = {
-        "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
-        "callbacks": [*cli.base_callbacks(FitCLI.monitor, lambda: folder), Scores(), SeparationPictures()],
-        "plugins": cli.plugins,
-        "enable_model_summary": False,
-        "max_epochs": cli.config.teacher_epochs or cli.teacher_config["trainer"]["max_epochs"],
-        **{"max_steps": -1, "max_time": None, "reload_dataloaders_every_n_epochs": 0},
-    }
-    trainer = Trainer(**(cli.config_init["trainer"].as_dict() | own))  # else with the run's --trainer options
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
-    return model.model
-
-
-def build_teacher(cli: RemixCLI) -> tuple[VAEBSS, MNISTMixtures]:
-    """Build a VAE with as many slots as the student, and the mixtures to train it on."""
-    own, student, data = cli.teacher_config["data"], cli.model.model, cli.datamodule
-    options = {name: data.hparams[name] for name in OPTIONS} | {name: own[name] for name in PICTURED_BY}
-    shared: dict[str, Any] = {name: data.hparams[name] for name in ("num_mixed", "val_mixtures", "num_workers", "seed")}
-    mixtures = MNISTMixtures(**own | options | shared | {"source": revised(data.corpus, options)})
-    known = {"source_scale": student.source_scale, "bounded": student.bounded, "seed": cli.config.seed_everything}
-    known |= {"num_sources": student.num_sources, "image_shape": mixtures.image_shape, "exponent": mixtures.exponent}
-    known["faintest"] = student.faintest
-    return VAEBSS(**cli.teacher_config["model"] | known), mixtures
 
 
 def main(args: list[str] | None = None) -> int:

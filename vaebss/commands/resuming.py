@@ -4,6 +4,7 @@ A checkpoint can come from anybody, and the options in it are classes as well: `
 and `trainer.plugins`. Only those of a fixed list are imported; all others must be typed again by the user.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from functools import reduce
@@ -12,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from vaebss.commands.yaml_options import flatten, load_options
 from vaebss.data.corpora.open import is_class
 from vaebss.errors import CheckpointError, first_line
 
-MAX_VALUES = 10_000  # in a configuration
 RUN_STATE: dict[str, type] = {"config": str, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
 LIGHTNING = "pytorch-lightning_version"  # of the Lightning that wrote a checkpoint, such as 2.6.0rc1
 VERSION = re.compile(r"\d+(\.\d+)*(a\d+|b\d+|rc\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?")
@@ -46,6 +47,7 @@ CLASSES = frozenset(  # that a checkpoint may name; no prefixes, as torch and Li
     )
 )
 MOVED = {"vaebss.training.callbacks.WholeCheckpoints": "vaebss.training.checkpointing.WholeCheckpoints"}  # since 0.2.0
+PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
 WORD = re.compile(r"[a-z0-9_:-]*")  # names neither a class nor a module nor, as a rule, a file
 SECTIONS = ("trainer", "data", "model", "config")  # as a plain string, each would be the path of another file
 
@@ -79,6 +81,16 @@ def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
     return saved
 
 
+def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
+    """Return the hyper-parameters of the model to start from, and its options of brightness and spectrograms."""
+    hparams = checkpoint.get("hyper_parameters", {})
+    options = {f"model.{name}": value for name, value in hparams.items()}
+    options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
+    options |= {f"data.{name}": value for name, value in checkpoint.get("modality", {}).items() if name in PICTURED}
+    doubtful = importable(options)
+    return {name: value for name, value in options.items() if name in known and name not in doubtful}
+
+
 def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
     """Return all options in a checkpoint's `config`, by their full names.
 
@@ -87,8 +99,7 @@ def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
     """
     try:
         text = str(reduce(lambda text, moved: text.replace(*moved), MOVED.items(), checkpoint["config"]))
-        refuse_explosive(text, "config")
-        options = yaml.safe_load(text)
+        options = load_options(text, "config")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has options that cannot be read: {first_line(error)}") from error
     if not isinstance(options, dict):
@@ -138,8 +149,7 @@ def trusted_options(saved: dict[str, Any], typed: dict[str, Any], path: str) -> 
 
 def check_teacher_config(path: str | Path) -> None:
     """Raise a CheckpointError if a file of options that a checkpoint names may have something imported."""
-    refuse_explosive(text := Path(path).read_text(), path)
-    for name, part in importable(flatten(yaml.safe_load(text))).items():
+    for name, part in importable(flatten(load_options(Path(path).read_text(), path))).items():
         raise CheckpointError(
             f"{path}, which the checkpoint names as --teacher, has {part[:80]!r} in {name}: if you trust it, type "
             "--teacher again"
@@ -159,38 +169,3 @@ def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
                 f"--{name} {options.get(name)} differs from the run to resume, which has {value}: leave it out, "
                 "or start a new run"
             )
-
-
-def refuse_explosive(text: str, name: str | Path) -> None:
-    """Raise a ValueError if the anchors of a YAML text would unfold into more than MAX_VALUES values."""
-    sizes: dict[int, int] = {}
-
-    def size(node: Any) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MAX_VALUES  # for one that holds itself
-            children = node.value if isinstance(node, yaml.CollectionNode) else []
-            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    try:
-        root = yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError:
-        return  # the parser says what is wrong
-    if root is not None and size(root) > MAX_VALUES:
-        raise ValueError(f"{name} unfolds into more than {MAX_VALUES} values")
-
-
-def flatten(options: dict[str, Any], whole: Iterable[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Name nested options in full: {"a": {"b": 1}} -> {"a.b": 1}.
-
-    Args:
-        options: Nested options to flatten.
-        whole: Full names of options whose values stay as they are, even dicts.
-        prefix: Prefix of all names.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        key = f"{prefix}.{name}" if prefix else str(name)
-        flat |= flatten(value, whole, key) if isinstance(value, dict) and key not in whole else {key: value}
-    return flat

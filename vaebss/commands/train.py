@@ -1,19 +1,16 @@
 """Parts that the two training commands share: options from the classes' own signatures, and what a resumed run must
 keep."""
 
-import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import yaml
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -23,16 +20,10 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from vaebss.checkpoints import build, read
 from vaebss.commands.data_options import corpus_options
-from vaebss.commands.resuming import (
-    configuration,
-    flatten,
-    importable,
-    refuse_others,
-    saved_options,
-    trusted_options,
-)
+from vaebss.commands.resuming import configuration, initial_options, refuse_others, saved_options, trusted_options
 from vaebss.commands.run import Run, RunFolder, RunLogger
 from vaebss.commands.terminal import OneLineErrors, began, program, run_cleanly
+from vaebss.commands.yaml_options import configurations, dumped, flatten
 from vaebss.data.corpora.open import open_corpus, revised
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import MNISTMixtures
@@ -51,7 +42,6 @@ from vaebss.training.system import System
 NOT_LOGGED = re.compile(r"conditioned on metric `(\S+)` which is not available.+: `(.*)`")  # Lightning's words
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
-PICTURED = ("window", "bands", "pooled", "compression", "add")  # options of spectrograms
 
 AUTO = "auto"  # of data.source, settled at run time
 
@@ -116,10 +106,8 @@ class TrainCLI(LightningCLI):
             },
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--gpus", type=int | None, help="Number of GPUs, 0 for the CPU. By default what is available."
-        )
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        parser.add_gpus()
         parser.add_argument("--ckpt", type=str | None, help="Checkpoint of the run to resume, in the run's own folder.")
         init = "Checkpoint, or name of a shipped model, to start a new run from. It sets the other --model options."
         parser.add_argument("--init", type=str | None, help=init)
@@ -280,28 +268,6 @@ class TrainCLI(LightningCLI):
             own[ClusterEnvironment] = partial(SLURMEnvironment, auto_requeue=False)
         lacking = [make for kind, make in own.items() if not any(isinstance(plugin, kind) for plugin in plugins)]
         return [*plugins, *(make() for make in lacking)]
-
-
-def dumped(parser: LightningArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:
-    """Return options as a checkpoint has them, by their full names; links between them are left out."""
-    return flatten(yaml.safe_load(parser.dump(options, skip_link_targets=True)), known)
-
-
-def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
-    """Return the hyper-parameters of the model to start from, and its options of brightness and spectrograms."""
-    hparams = checkpoint.get("hyper_parameters", {})
-    options = {f"model.{name}": value for name, value in hparams.items()}
-    options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
-    options |= {f"data.{name}": value for name, value in checkpoint.get("modality", {}).items() if name in PICTURED}
-    doubtful = importable(options)
-    return {name: value for name, value in options.items() if name in known and name not in doubtful}
-
-
-def configurations(args: list[str]) -> list[Path]:
-    """Return the files that `--config` names."""
-    named = [second for first, second in pairwise(args) if first == "--config"]
-    named += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    return [Path(name) for name in named if Path(name).is_file()]
 
 
 def cause(error: Exception) -> str:
