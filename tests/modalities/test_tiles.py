@@ -91,6 +91,18 @@ def test_tiles_cover_a_picture_and_overlap_by_half():
     assert neighbours(2, 3).tolist() == [[0, 1], [1, 2], [3, 4], [4, 5], [0, 3], [1, 4], [2, 5]]
 
 
+@pytest.mark.parametrize("size", [(70, 61), (20, 90)])
+def test_progress_counts_every_tile_of_a_file_and_nothing_of_a_small_one(size, tmp_path):
+    for path, sides in (("large.npy", (2, *size)), ("small.npy", (2, 28, 28))):
+        np.save(tmp_path / path, np.random.default_rng(0).random(sides, "f4"))
+        ((part,), done) = list(Images((1, 28, 28), axes="NHW", tiles=True).read(tmp_path / path)), []
+        part.progress = done.append
+        part.separated(lambda pictures: shared(pictures, 2))
+        tiles = 2 * len(starts(size[0], 28)) * len(starts(size[1], 28)) if path == "large.npy" else 0
+        assert part.steps == tiles
+        assert path == "small.npy" or sum(done) == tiles
+
+
 def test_small_pictures_are_separated_as_without_tiles():
     picture = torch.rand(3, 1, 28, 28)
     images = Images((1, 28, 28), tiles=True)

@@ -115,7 +115,7 @@ def progress(part: "Part") -> Iterator[None]:
     """Show a bar for a part that takes longer than a second."""
     from tqdm import tqdm
 
-    with tqdm(total=part.steps, unit="window", leave=False, delay=1, disable=not part.steps) as bar:
+    with tqdm(total=part.steps, unit=part.step, leave=False, delay=1, disable=not part.steps) as bar:
         part.progress = bar.update
         yield
 

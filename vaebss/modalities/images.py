@@ -24,7 +24,7 @@ from vaebss.modalities.files import KINDS, is_array, is_table, reading
 from vaebss.modalities.image_files import Held, read_held, write_held
 from vaebss.modalities.modality import Channels, Modality, UserSignals
 from vaebss.modalities.part import Part
-from vaebss.modalities.tiles import crops, separate_tiles
+from vaebss.modalities.tiles import crops, number_of_tiles, separate_tiles
 from vaebss.models.separator import Separator
 from vaebss.pictures import save_image
 from vaebss.separation import Separation
@@ -54,13 +54,22 @@ class Pictures(Part):
         signals: (N, C, h', w'), the pictures, large ones `thinned`.
     """
 
+    step = "tile"
+
     def __init__(self, images: "Images", whole: Tensor, write: Callable[[Tensor, Path], None], suffix: str, rows: bool):
         self.images, self.whole, self.write, self.suffix, self.rows = images, whole, write, suffix, rows
         self.signals = thinned(whole)
+        self.steps = len(whole) * number_of_tiles(whole.shape[2:], images.shape[1:]) if images.cuts(whole) else 0
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the pictures, see `Part`."""
-        found, self._own = self.images.asked(answer, self.whole)
+
+        def watched(pictures: Tensor) -> Separation:
+            found = answer(pictures)
+            self.progress(len(pictures))
+            return found
+
+        found, self._own = self.images.asked(watched, self.whole)
         if self.images.voices:  # files are numbered by slot, so that a class that is absent before another is black
             found = replace(found, active=found.active.int().flip(1).cummax(1).values.flip(1).bool())
         else:

@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -26,6 +26,7 @@ class Part(ABC):
         scored: (N, *S), the mixtures from which the quality is estimated: as they are separated, or as `signals`.
         note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
+        step: Word for what is separated in a step.
         progress: Function that is called with the number of steps that have been made.
         residual: What was subtracted from the mixtures, (N, *S) as it looks in the file; None if nothing was.
         table: How the file holds lines, if it is a table.
@@ -36,6 +37,7 @@ class Part(ABC):
     rows: bool = False
     note: str = ""
     steps: int = 0
+    step: ClassVar[str] = "window"
     progress: Callable[[int], object] = staticmethod(lambda steps: None)
     residual: Tensor | None = None
     table: Table | None = None

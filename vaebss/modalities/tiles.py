@@ -71,6 +71,11 @@ def starts(length: int, tile: int) -> list[int]:
     return np.linspace(0, room, 1 + -(-room // max(1, tile // 2))).round().astype(int).tolist()
 
 
+def number_of_tiles(size: Sequence[int], tile: Sequence[int]) -> int:
+    """Return into how many tiles (h, w) a picture of `size` (H, W) is cut."""
+    return math.prod(len(starts(side, own)) for side, own in zip(size, tile, strict=True))
+
+
 def neighbours(rows: int, columns: int) -> np.ndarray:
     """Return the pairs (E, 2) of tiles, counted row by row, that lie beside or below each other."""
     number = np.arange(rows * columns).reshape(rows, columns)
