@@ -184,9 +184,7 @@ def test_a_model_on_a_device_exports_to_what_it_computes(device, here):
     """The exported program is checked against the model by `export` itself, which raises where they differ."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model = vaebss.load("remix-k2")
-    assert export(copy.deepcopy(model).to(device), here / "on-device.onnx") < TOLERANCE
-    assert export(model, here / "on-cpu.onnx") < TOLERANCE
+    assert export(vaebss.load("vae-k2").to(device), here / "model.onnx") < TOLERANCE
 
 
 @pytest.mark.parametrize("device", DEVICES)

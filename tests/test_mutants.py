@@ -13,8 +13,8 @@ LEAST = 3
 
 def clamp(value: int, least: int = LEAST) -> int:
     if value < least:
-        raise ValueError(f"{value + 1}")
-    return value * 2
+        raise ValueError(value)
+    return value
 
 
 def unseen(value):
@@ -25,7 +25,7 @@ import pytest
 from vaebss.tiny import clamp
 
 def test_clamp():
-    assert clamp(3) == 6
+    assert clamp(3) == 3
     with pytest.raises(ValueError):
         clamp(2)
 """
@@ -50,13 +50,11 @@ def test_what_tests_look_at_is_killed_and_what_none_runs_survives(repository, mo
         "3 -> (4)": "killed",
         "value < least -> (value <= least)": "killed",
         "value < least -> (not value < least)": "killed",
-        'raise ValueError(f"{value + 1}") -> pass': "killed",
-        "value * 2 -> (value / 2)": "killed",
-        "2 -> (3)": "killed",
+        "raise ValueError(value) -> pass": "killed",
         "value + 7 -> (value - 7)": "SURVIVES",
         "7 -> (8)": "SURVIVES",
     }
-    assert done.stdout.splitlines()[-1] == "2 of 8 mutants survive (of 8, seed 0)"
+    assert done.stdout.splitlines()[-1] == "2 of 6 mutants survive (of 6, seed 0)"
     assert (repository / "vaebss/tiny.py").read_text() == CODE
 
 
