@@ -148,6 +148,22 @@ def test_ones_own_picture_is_taken_apart(page, tmp_path):
     assert fits(page, "#parts figure")
 
 
+def test_an_example_greys_the_squares_and_its_sources_are_kept(page):
+    grey = "getComputedStyle(document.querySelector('#layers canvas')).opacity"
+    page.click("#pick2")
+    says(page, "#parts", "2 there")
+    assert page.evaluate(grey) == "1"
+    page.get_by_role("button", name="Letter over shape").click()
+    says(page, "#parts", "2 found in letter-over-shape.png")
+    assert float(page.evaluate(grey)) < 0.5
+    with page.expect_download() as kept:
+        page.locator("#parts a").nth(1).click()
+    assert kept.value.suggested_filename == "source1.png"
+    page.click("#clear")
+    says(page, "#parts", "Draw something")
+    assert page.evaluate(grey) == "1"
+
+
 def test_two_notes_are_heard_apart(page, tmp_path):
     pytest.importorskip("pretty_midi")
     pytest.importorskip("soundfile")

@@ -2,6 +2,7 @@ import base64
 import io
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,26 @@ def test_ones_own_picture_comes_apart(dark_on_white, digits_module, tmp_path):
     assert html.count("<img") == 3
 
 
+@pytest.mark.parametrize("file", digits_tab.EXAMPLES.values())
+def test_an_example_comes_with_what_is_assumed_and_files_to_keep(file):
+    html = file_apart(vaebss.load("remix-1to4"), Path(digits_tab.__file__).with_name(file))
+    found = 1 if "nuclei" in file else 2  # the model leaves nuclei and filaments together
+    assert f"<b>{found} found</b>" in html
+    assert "Taken as bright on black, single sources as up to " in html
+    assert "resized to 28 x 28 pixels" in html
+    kept = re.findall(r'href="([^"]+)" download="([^"]+)"', html)
+    assert [name for _, name in kept] == ["mixture.png", "source1.png", "source2.png"][: 1 + found]
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))), float) for url, _ in kept]
+    assert sum(pictures[1:]) == pytest.approx(pictures[0], abs=len(kept))  # rounded
+    assert 'class="from-file"' in html
+
+
+def test_drawn_digits_say_what_is_assumed(digits_module):
+    html = digits_apart(vaebss.load("remix-k2"), digits_module.corpus.splits.test[:2] / 255)
+    assert "Assumed: each square holds one digit." in html
+    assert "from-file" not in html
+
+
 def test_a_broken_picture_is_a_line(tmp_path):
     (tmp_path / "<b>.png").write_bytes(b"broken")
     html = file_apart(vaebss.load("remix-k2"), tmp_path / "<b>.png")
@@ -166,7 +187,7 @@ def library(tmp_path_factory):
 
 
 def heard(html: str) -> list[np.ndarray]:
-    sounds = re.findall(r"data:audio/wav;base64,([^\"]+)", html)
+    sounds = re.findall(r"src=\"data:audio/wav;base64,([^\"]+)", html)
     return [wavfile.read(io.BytesIO(base64.b64decode(sound)))[1].astype(float) for sound in sounds]
 
 
@@ -209,10 +230,24 @@ def test_ones_own_sound_comes_apart(library, tmp_path):
     wavfile.write(tmp_path / "duet.wav", notes.RATE, torch.cat([sound, sound]).numpy())
     html, spectrograms = sound_apart(vaebss.load("vae-notes"), tmp_path / "duet.wav")
     assert "<b>2 found</b> in duet.wav" in html
+    assert "Assumed: at most 2 sources sound together. Channels are averaged, and sound above 8 kHz is dropped" in html
     mixture, first, second = heard(html)
     assert len(mixture) == 2 * notes.SAMPLES
     assert first + second == pytest.approx(mixture, abs=3)
     assert spectrograms
+
+
+def test_an_example_duet_is_of_two_instruments_and_says_what_separated_it(library):
+    torch.manual_seed(0)
+    duet = library.duet()
+    assert duet.shape == (1, 2, 6 * notes.RATE)
+    assert duet.square().mean(2).sqrt().numpy() == pytest.approx(0.25, abs=0.05)
+    html, _ = notes_apart(vaebss.load("remix-lines"), duet, "Separated by remix-lines.")
+    assert html.endswith("<p>Separated by remix-lines.</p>")
+    assert len(heard(html)) == 5
+    assert re.findall(r'download="([^"]+)"', html) == [
+        f"{name}.wav" for name in ("mixture", "found1", "truth1", "found2", "truth2")
+    ]
 
 
 def test_a_broken_sound_is_a_line(tmp_path):

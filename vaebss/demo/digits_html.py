@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaebss.demo.html import block, data_url, refusal
+from vaebss.demo.html import block, data_url, download, refusal
 from vaebss.matching import match, with_silence
 from vaebss.metrics.images import qualities
 from vaebss.modalities.modality import separate_signals
@@ -24,17 +24,21 @@ from vaebss.separation import active_slots
 DIGIT_SHAPE = (1, 28, 28)
 BOX = 20  # side in pixels of the box that MNIST's digits fill, centred by mass
 SMALLEST = 70  # side in pixels of the smallest drawing that is scaled to fill the box; smaller ones stay smaller
-LARGEST = 280  # side of a picture on the page
+LARGEST = 400  # side of a picture on the page
 NOTHING = "<p>Draw something first: a digit on each black square, up to four. Or pick some.</p>"
 
-Column = Sequence[tuple[Tensor, str]]  # pictures (C, H, W) from 0 to 1, each with its caption
+CENTRED = "Assumed: each square holds one digit. It is scaled to 20 pixels and centred, as in MNIST."
+FROM_FILE = "from-file"  # class of the pictures of a file, beside which the squares are grey
+
+Column = Sequence[tuple[Tensor, str, str]]  # pictures (C, H, W) from 0 to 1, each with a caption and a file name
 
 
-def picture_url(picture: Tensor) -> str:
-    """Return a picture (C, H, W) from 0 to 1 as a PNG in a data URL."""
+def picture_url(picture: Tensor, largest: int | None = None) -> str:
+    """Return a picture (C, H, W) from 0 to 1 as a PNG in a data URL, reduced to sides of `largest` pixels at most."""
     pixels = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).squeeze(-1).numpy()
     image, file = Image.fromarray(pixels), io.BytesIO()
-    image.thumbnail((LARGEST, LARGEST))
+    if largest:
+        image.thumbnail((largest, largest))
     image.save(file, "png")
     return data_url(file.getvalue(), "image/png")
 
@@ -85,20 +89,21 @@ def digits_apart(model: Separator, digits: Tensor) -> str:
     there, scale = len(digits), model.source_scale
     mixture = digits.sum(0, keepdim=True) * scale
     found = separate_signals(model.separate, modality_of(model), mixture.clamp(max=model.num_sources))
-    truth = with_silence((digits * scale).unsqueeze(0), max(model.num_sources, there))
-    estimates = match(found.sources, truth, torch.tensor([there]))
+    sources = with_silence((digits * scale).unsqueeze(0), max(model.num_sources, there))
+    estimates = match(found.sources, sources, torch.tensor([there]))
     active = active_slots(estimates, scale, faintest=model.faintest)[0].tolist()
-    psnr = qualities(scale)["psnr_paper"](estimates, truth)[0].tolist()
-    columns: list[Column] = [[(mixture[0] / mixture.max(), "mixture")]]
+    psnr = qualities(scale)["psnr_paper"](estimates, sources)[0].tolist()
+    columns: list[Column] = [[(mixture[0] / mixture.max(), "mixture", "mixture.png")]]
     for number, estimate in enumerate(estimates[0] / scale):
         if number < there:
             quality = f"{psnr[number]:.1f} dB" if active[number] else "not found"
-            columns.append([(estimate, quality), (digits[number], "truth")])
+            truth = (digits[number], "truth", f"digit{number + 1}.png")
+            columns.append([(estimate, quality, source_name(number)), truth])
         elif active[number]:
-            columns.append([(estimate, "not there")])
+            columns.append([(estimate, "not there", source_name(number))])
     mean, confidence = sum(psnr[:there]) / there, float(found.confidence)
     line = f"<b>{sum(active)} found</b>, {there} there; PSNR {mean:.1f} dB (paper's scale), confidence {confidence:.2f}"
-    return shown([line, *_too_few(model.num_sources, there)], columns)
+    return shown([line, *_too_few(model.num_sources, there)], columns, [CENTRED])
 
 
 def _too_few(slots: int, there: int) -> list[str]:
@@ -117,15 +122,24 @@ def file_apart(model: Separator, path: str | Path) -> str:
         return refusal(error, path)
     line = f"<b>{int(found.count)} found</b> in {escape(path.name)}; confidence {float(found.confidence):.2f}"
     brightest = signals.max().clamp(min=1e-6)
-    columns: list[Column] = [[(signals[0] / brightest, "mixture")]]
-    columns += [[(source / brightest, "found")] for source in found.sources[found.active]]
-    return shown([line, *map(escape, filter(None, [assumed, modality.resize_note(signals)]))], columns)
+    columns: list[Column] = [[(signals[0] / brightest, "mixture", "mixture.png")]]
+    sources = enumerate(found.sources[found.active] / brightest)
+    columns += [[(source, f"source {number + 1}", source_name(number))] for number, source in sources]
+    notes = [escape(note) for note in (assumed, modality.resize_note(signals)) if note]
+    return shown([line], columns, notes, FROM_FILE)
 
 
-def shown(lines: Sequence[str], columns: Sequence[Column]) -> str:
-    """Return lines and columns of pictures as HTML; lines are HTML already."""
-    return block(lines, "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns))
+def source_name(number: int) -> str:
+    """Return the name of the file that holds an estimate, counted from 0."""
+    return f"source{number + 1}.png"
 
 
-def _captioned(picture: Tensor, caption: str) -> str:
-    return f'<figure><img src="{picture_url(picture)}" alt=""><figcaption>{caption}</figcaption></figure>'
+def shown(lines: Sequence[str], columns: Sequence[Column], notes: Sequence[str], kind: str = "drawn") -> str:
+    """Return lines, columns of pictures of a class `kind`, and notes, as HTML; lines and notes are HTML already."""
+    media = "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns)
+    return block(lines, media, notes, f' class="{kind}" style="--columns: {max(3, len(columns))}"')
+
+
+def _captioned(picture: Tensor, caption: str, name: str) -> str:
+    image = f'<img src="{picture_url(picture, LARGEST)}" alt="{name.partition(".")[0]}">'
+    return f"<figure>{image}<figcaption>{caption} {download(picture_url(picture), name)}</figcaption></figure>"

@@ -16,9 +16,15 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def block(lines: Sequence[str], media: str) -> str:
-    """Return HTML with lines as paragraphs above pictures or players; all of them are HTML already."""
-    return "".join(f"<p>{line}</p>" for line in lines) + f"<div>{media}</div>"
+def block(lines: Sequence[str], media: str, notes: Sequence[str] = (), attributes: str = "") -> str:
+    """Return HTML with lines above and notes below pictures or players; all of them are HTML already."""
+    above, below = ("".join(f"<p>{line}</p>" for line in some) for some in (lines, notes))
+    return f"{above}<div{attributes}>{media}</div>{below}"
+
+
+def download(url: str, name: str) -> str:
+    """Return a link that saves the content of a data URL as a file of a name."""
+    return f'<a href="{url}" download="{name}" title="Download {name}">&#x2B07;</a>'
 
 
 def refusal(error: Exception, path: Path) -> str:

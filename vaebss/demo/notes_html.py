@@ -15,7 +15,8 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from vaebss.data.corpora.note_splits import SPLITS, NoteSplits
-from vaebss.demo.html import block, data_url, refusal
+from vaebss.data.corpora.notes import RATE
+from vaebss.demo.html import block, data_url, download, refusal
 from vaebss.figures.files import as_png
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
@@ -27,7 +28,8 @@ from vaebss.separation import Separation
 
 REFINEMENT = {"refine_steps": 60}  # takes half a second for two notes, and gains 1.5 dB
 LEVEL = 0.25  # root mean square of a note in a mixture, as in training
-INCHES, DPI = (5, 0.62), 200  # width of the figure, height of each spectrogram
+INCHES, DPI = (5, 3.9), 200  # of the figure
+BEATS, DUET, FADE = (0.6, 0.75), 6.0, 400  # seconds of a note of each voice, seconds in all, samples in which it ends
 WAIT = "<p>Notes are being rendered from a SoundFont. The first time this takes a minute.</p>"
 
 Note = tuple[int, int]  # General MIDI program, counted from 0, and pitch
@@ -64,13 +66,29 @@ class NoteLibrary:
         labels = self.notes.labels["test"]
         return [(program, pitch) for program, pitch in labels[torch.randperm(len(labels))[:2]].tolist()]
 
+    def duet(self) -> Tensor:
+        """Return two melodies of random notes, held out of training, of two instruments that are drawn, (1, 2, T)."""
+        labels = self.notes.labels["test"]
+        programs = labels[:, 0].unique()
+        melodies = []
+        for program, seconds in zip(programs[torch.randperm(len(programs))[:2]], BEATS, strict=True):
+            notes = self.notes.test[labels[:, 0] == program].float()
+            fade = torch.ones(length := round(seconds * RATE))
+            fade[-FADE:] = torch.linspace(1, 0, FADE)
+            places = torch.randint(len(notes), (round(DUET / seconds),))
+            melodies.append((notes[places, :length] * fade).flatten())
+        return torch.stack(melodies).unsqueeze(0) * LEVEL
+
     def sources(self, chosen: Sequence[Note]) -> Tensor:
         """Return notes at the level that they have in a mixture, (1, N, T)."""
         return torch.stack([self._sounds[note] for note in chosen]).float().unsqueeze(0) * LEVEL
 
 
-def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
-    """Return HTML with the mixture of notes (1, N, T), estimates, true sources and score; and HTML of spectrograms."""
+def notes_apart(model: Separator, sources: Tensor, by: str = "") -> tuple[str, str]:
+    """Return HTML with the mixture of notes (1, N, T), estimates, true sources and score; and HTML of spectrograms.
+
+    `by` is a line of HTML about the model.
+    """
     modality, mixture, there = modality_of(model), sources.sum(1), sources.shape[1]
     found = _found(model, modality, mixture)
     estimates = match(found.sources, sources, torch.tensor([there]))
@@ -78,11 +96,15 @@ def notes_apart(model: Separator, sources: Tensor) -> tuple[str, str]:
     tracks: list[Track] = [("mixture", mixture[0])]
     for number, pair in enumerate(zip(estimates[0], sources[0], strict=True), start=1):
         tracks += zip((f"found {number}", f"truth {number}"), pair, strict=True)
-    return shown(f"<b>{int(found.count)} found</b>, {there} there; SI-SDR {quality:.1f} dB", tracks, modality)
+    line = f"<b>{int(found.count)} found</b>, {there} there; SI-SDR {quality:.1f} dB"
+    return shown(line, tracks, modality, [by] if by else [])
 
 
-def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
-    """Return HTML with the sound of a file and the sources that are found in it; and HTML of their spectrograms."""
+def sound_apart(model: Separator, path: str | Path, by: str = "") -> tuple[str, str]:
+    """Return HTML with the sound of a file and the sources that are found in it; and HTML of their spectrograms.
+
+    `by` is a line of HTML about the model.
+    """
     path, modality = Path(path), modality_of(model)
     try:
         signals = next(modality.read(path)).signals.mean(1)  # of its channels
@@ -92,7 +114,10 @@ def sound_apart(model: Separator, path: str | Path) -> tuple[str, str]:
     parts = found.sources[found.active]
     tracks: list[Track] = [("mixture", signals[0])]
     tracks += [(f"found {number}", part) for number, part in enumerate(parts, start=1)]
-    return shown(f"<b>{int(found.count)} found</b> in {escape(path.name)}", tracks, modality)
+    assumed = f"Assumed: at most {model.num_sources} sources sound together. Channels are averaged, and sound above "
+    assumed += f"{modality.options['rate'] / 2000:g} kHz is dropped here; separate.py keeps both."
+    line = f"<b>{int(found.count)} found</b> in {escape(path.name)}"
+    return shown(line, tracks, modality, [assumed, *([by] if by else [])])
 
 
 def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
@@ -100,16 +125,19 @@ def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
     return separate_signals(model.separate, modality, signals, **(REFINEMENT if isinstance(model, VAE) else {}))
 
 
-def shown(line: str, tracks: Sequence[Track], modality: Modality) -> tuple[str, str]:
-    """Return HTML of a line above players of signals, all in one scale; and HTML of their spectrograms."""
+def shown(line: str, tracks: Sequence[Track], modality: Modality, notes: Sequence[str] = ()) -> tuple[str, str]:
+    """Return HTML of a line above and notes below players of signals, in one scale; and HTML of their spectrograms."""
     loudest = max(float(signal.abs().max()) for _, signal in tracks) or 1.0
     urls = [(label, sound_url(signal / loudest, modality.options["rate"])) for label, signal in tracks]
-    players = "".join(f'<span>{label}</span><audio controls src="{url}"></audio>' for label, url in urls)
+    players = "".join(
+        f'<span>{label} {download(url, label.replace(" ", "") + ".wav")}</span><audio controls src="{url}"></audio>'
+        for label, url in urls
+    )
     figure = modality.figure({label: signal.unsqueeze(0) for label, signal in tracks})
-    figure.set_size_inches(INCHES[0], INCHES[1] * len(tracks))
+    figure.set_size_inches(*INCHES)
     figure.set_dpi(DPI)
     spectrograms = f'<img src="{data_url(as_png(figure), "image/png")}" alt="Spectrograms">'
-    return block([line], players), spectrograms
+    return block([line], players, notes), spectrograms
 
 
 def sound_url(signal: Tensor, rate: int) -> str:

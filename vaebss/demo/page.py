@@ -10,7 +10,11 @@ from vaebss.demo.digits_tab import digits_tab
 from vaebss.demo.html import asset
 from vaebss.demo.notes_tab import notes_tab
 
-TITLE = '<b style="font-size: 17px">Separation of mixtures by models that were trained on mixtures alone</b>'
+ABOUT = """
+<p><b>vaebss separates mixtures into their sources. Its models learned from mixtures alone.</b></p>
+<p>Draw digits or pick them, or choose two notes. Or try an example, or upload your own picture or recording.</p>
+<p>It works for strokes and notes that add up. It fails for speech, songs of a band and textures.</p>
+"""
 
 STYLE = asset("page.css")
 
@@ -27,7 +31,7 @@ def page(pictures: list[str], sounds: list[str], root: str | Path) -> Any:
 
     model = cache(load)
     with gr.Blocks(title="vaebss", analytics_enabled=False, fill_width=True) as blocks:
-        gr.HTML(TITLE)
+        gr.HTML(ABOUT, elem_id="about")
         if pictures:
             with gr.Tab("Digits"):
                 digits_tab(gr, model, pictures, root)
