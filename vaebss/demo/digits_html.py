@@ -19,7 +19,7 @@ from vaebss.metrics.images import qualities
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of, modality_of_files
 from vaebss.models.separator import Separator
-from vaebss.separation import active_slots
+from vaebss.separation import Separation, active_slots
 
 DIGIT_SHAPE = (1, 28, 28)
 BOX = 20  # side in pixels of the box that MNIST's digits fill, centred by mass
@@ -114,10 +114,14 @@ def _too_few(slots: int, there: int) -> list[str]:
 def file_apart(model: Separator, path: str | Path) -> str:
     """Return HTML with the first picture of a file and the sources that are found in it."""
     path = Path(path)
+
+    def answer(pictures: Tensor) -> Separation:
+        return model.separate(pictures).drop_inactive(pictures)  # as separate.py does
+
     try:
         modality, assumed, *_ = modality_of_files(model, [path])
         signals = next(modality.read(path)).signals[:1]
-        found = separate_signals(model.separate, modality, signals)[0]
+        found = separate_signals(answer, modality, signals)[0]
     except ValueError as error:
         return refusal(error, path)
     line = f"<b>{int(found.count)} found</b> in {escape(path.name)}; confidence {float(found.confidence):.2f}"
