@@ -17,24 +17,18 @@ SCORE = "hp_metric"  # TensorBoard's name
 
 def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
     """Show a figure in every logger that can take one: TensorBoard, W&B, MLflow; beside a CSV file it is a PNG."""
-    if trainer.is_global_zero:
-        for logger in trainer.loggers:
-            _add_figure(logger, tag, figure, trainer.global_step)
-
-
-def _add_figure(logger: Any, tag: str, figure: Figure, step: int) -> None:
-    match type(logger).__name__:  # the packages of some may not be there
-        case _ if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(tag, figure, step)
-        case _ if isinstance(logger, CSVLogger):
-            path = Path(logger.log_dir) / f"{tag}_{step}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_figure(figure, path)
-        case "WandbLogger":
-            image: Image.Image = as_image(figure)
-            logger.log_image(tag, [image], step=step)
-        case "MLFlowLogger":
-            logger.experiment.log_figure(logger.run_id, figure, f"{tag}_{step}.png")
+    step = trainer.global_step
+    for logger in _loggers(trainer):
+        match type(logger).__name__:  # the packages of some may not be there
+            case _ if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(tag, figure, step)
+            case _ if isinstance(logger, CSVLogger):
+                save_figure(figure, _beside(logger, f"{tag}_{step}.png"))
+            case "WandbLogger":
+                image: Image.Image = as_image(figure)
+                logger.log_image(tag, [image], step=step)
+            case "MLFlowLogger":
+                logger.experiment.log_figure(logger.run_id, figure, f"{tag}_{step}.png")
 
 
 def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
@@ -42,50 +36,48 @@ def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
 
     TensorBoard and W&B play it; beside a CSV file it is a WAV.
     """
-    if trainer.is_global_zero:
-        for logger in trainer.loggers:
-            _add_sound(logger, tag, (sound / sound.abs().max().clamp(min=1)).cpu(), rate, trainer.global_step)
-
-
-def _add_sound(logger: Any, tag: str, sound: Tensor, rate: int, step: int) -> None:
-    match type(logger).__name__:
-        case _ if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_audio(tag, sound, step, rate)
-        case _ if isinstance(logger, CSVLogger):
-            path = Path(logger.log_dir) / f"{tag}_{step}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            wavfile.write(path, rate, sound.numpy())
-        case "WandbLogger":
-            logger.log_audio(tag, [sound.numpy()], step=step, sample_rate=[rate])
+    step, sound = trainer.global_step, (sound / sound.abs().max().clamp(min=1)).cpu()
+    for logger in _loggers(trainer):
+        match type(logger).__name__:
+            case _ if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_audio(tag, sound, step, rate)
+            case _ if isinstance(logger, CSVLogger):
+                wavfile.write(_beside(logger, f"{tag}_{step}.wav"), rate, sound.numpy())
+            case "WandbLogger":
+                logger.log_audio(tag, [sound.numpy()], step=step, sample_rate=[rate])
 
 
 def add_score(trainer: Trainer, score: float, hparams: dict[str, Any]) -> None:
     """Log the score that runs are compared by, for which no source is needed. TensorBoard shows it beside the
     options."""
-    if trainer.is_global_zero:
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(hparams, {SCORE: score}, trainer.global_step)
-            else:
-                logger.log_metrics({SCORE: score}, trainer.global_step)
+    for logger in _loggers(trainer):
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hparams, {SCORE: score}, trainer.global_step)
+        else:
+            logger.log_metrics({SCORE: score}, trainer.global_step)
 
 
 def add_text(trainer: Trainer, tag: str, text: str) -> None:
     """Show Markdown in every logger that can take it."""
-    if trainer.is_global_zero:
-        for logger in trainer.loggers:
-            _add_text(logger, tag, text, trainer.global_step)
+    for logger in _loggers(trainer):
+        match type(logger).__name__:
+            case _ if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text(tag, text, trainer.global_step)
+            case _ if isinstance(logger, CSVLogger):
+                _beside(logger, f"{tag}.md").write_text(text)
+            case "WandbLogger":
+                logger.log_text(tag, ["text"], [[text]])
+            case "MLFlowLogger":
+                logger.experiment.log_text(logger.run_id, text, f"{tag}.md")
 
 
-def _add_text(logger: Any, tag: str, text: str, step: int) -> None:
-    match type(logger).__name__:
-        case _ if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(tag, text, step)
-        case _ if isinstance(logger, CSVLogger):
-            path = Path(logger.log_dir) / f"{tag}.md"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        case "WandbLogger":
-            logger.log_text(tag, ["text"], [[text]])
-        case "MLFlowLogger":
-            logger.experiment.log_text(logger.run_id, text, f"{tag}.md")
+def _loggers(trainer: Trainer) -> list[Any]:
+    """Return the loggers of a run, on its main process only."""
+    return trainer.loggers if trainer.is_global_zero else []
+
+
+def _beside(logger: CSVLogger, name: str) -> Path:
+    """Return the path of a file beside the CSV file, in a folder that is there."""
+    path = Path(logger.log_dir) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

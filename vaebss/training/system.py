@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
@@ -19,6 +19,7 @@ from vaebss.separation import Separation
 from vaebss.training.capture import at_once
 from vaebss.version import __version__
 
+EvaluationStage = Literal["val", "test"]
 HELD = "model."  # before the names of the weights, in here though not on disk
 
 
@@ -67,17 +68,18 @@ class System(LightningModule, ABC):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
         """Separate the mixtures of a batch, for callbacks to score. Only the mixtures are read."""
-        return self._separated(batch["mixture"], "val")
+        return self.evaluated(batch["mixture"], "val", batch_idx)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
-        return self._separated(batch["mixture"], "test")
+        return self.evaluated(batch["mixture"], "test", batch_idx)
 
     def predict_step(self, batch: dict[str, Tensor] | Tensor, batch_idx: int) -> Separation:
         """Separate a batch of signals (B, *S), or what a data module gives; for `Trainer.predict`."""
         signals = batch if isinstance(batch, Tensor) else batch["signal"]
         return separate_signals(self.model.separate, self.modality, signals)
 
-    def _separated(self, mixture: Tensor, stage: str) -> Mapping[str, Any]:
+    def evaluated(self, mixture: Tensor, stage: EvaluationStage, batch_idx: int) -> Mapping[str, Any]:
+        """Separate mixtures (B, C, H, W) of a stage, and log means that need no true source."""
         separation = self.model.separate(mixture)
         count, confidence = separation.count.float().mean(), separation.confidence.mean()
         means = {f"{stage}/active": count, f"{stage}/confidence": confidence}

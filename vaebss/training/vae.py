@@ -14,7 +14,7 @@ from vaebss.errors import check_above_zero, check_at_least
 from vaebss.models.objective import Bound, warmed_up
 from vaebss.models.vae import VAE
 from vaebss.seeding import generator
-from vaebss.training.system import System
+from vaebss.training.system import EvaluationStage, System
 
 ScheduleName = Literal["cosine", "exponential", "constant"]
 Stage = Literal["train", "val", "test"]
@@ -107,13 +107,9 @@ class VAEBSS(System):
             self.log_rate()
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
-        self._log("val", *self.loss(batch["mixture"], "val", batch_idx))
-        return super().validation_step(batch, batch_idx)
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
-        self._log("test", *self.loss(batch["mixture"], "test", batch_idx))
-        return super().test_step(batch, batch_idx)
+    def evaluated(self, mixture: Tensor, stage: EvaluationStage, batch_idx: int) -> Mapping[str, Any]:
+        self._log(stage, *self.loss(mixture, stage, batch_idx))
+        return super().evaluated(mixture, stage, batch_idx)
 
     def _log(self, stage: Stage, loss: Tensor, bound: Bound) -> None:
         everywhere = stage != "train"  # of a step every process has its own
