@@ -53,6 +53,13 @@ def digits_module() -> MNISTMixtures:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch) -> Path:
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def no_network(monkeypatch) -> None:
     """Mirrors that nobody answers at, as on a machine without network."""
     for name, files in image_sets.IMAGE_SETS.items():

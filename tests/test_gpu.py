@@ -33,12 +33,6 @@ REMIX = [*COMMON, "--data.num_mixtures=64", "--data.keep=[0.5]", "--data.epochs_
 REMIX += ["--model.widths=[8,8]", "--model.bottleneck=8"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def gpus(device: str) -> str:
     return f"--gpus={int(device == 'cuda')}"
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from conftest import quiet
+from pytorch_lightning import seed_everything
 
 from vaebss import MNISTMixtures
 from vaebss.baselines import GLO, NMF, EqualShare, MixIT, OneSlot, Silence
@@ -43,14 +44,7 @@ def data() -> MNISTMixtures:
 
 
 def trained(model, batches):
-    Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(model, batches)
+    quiet(max_epochs=1).fit(model, batches)
     return model
 
 

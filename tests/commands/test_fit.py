@@ -28,12 +28,6 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def last(folder, number: int = 0):
     return folder / "lightning_logs" / f"version_{number}" / "checkpoints" / "last.ckpt"
 

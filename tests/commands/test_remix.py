@@ -1,6 +1,5 @@
 """remix.py in process."""
 
-import pytest
 import torch
 
 import vaebss
@@ -17,12 +16,6 @@ REMIX_RUN = [
     "--model.widths=[4,6,8]",
     "--model.bottleneck=16",
 ]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_trainer_options_hold_for_the_teacher_and_the_place_of_the_logs(here):

@@ -16,12 +16,6 @@ REMIX += ["--gpus=0", "--data.source=bundled", "--data.epoch_size=64", "--data.b
 REMIX += ["--model.widths=[4,6,8]", "--model.bottleneck=8", "--trainer.limit_train_batches=2"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def assert_compared(run) -> None:
     """By its ELBO or confidence, in TensorBoard, with options that any YAML reader can open."""
     assert isinstance(yaml.safe_load((run / "hparams.yaml").read_text())["image_shape"], list)

@@ -25,12 +25,6 @@ REMIX = [*COMMON, "--data.num_mixtures=64", "--data.keep=[0.5,0.5]", "--data.epo
 REMIX += ["--model.widths=[4,6]", "--model.bottleneck=8"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def run_of(here, number: int) -> tuple[dict, dict]:
     """The options that a run saved, and its last checkpoint."""
     folder = here / "lightning_logs" / f"version_{number}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from conftest import quiet
 from torch.utils.data import DataLoader
 
 import vaebss
@@ -14,13 +14,7 @@ from vaebss.training.vae import VAEBSS
 
 @pytest.fixture
 def trainer(tmp_path):
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
+    return quiet(default_root_dir=tmp_path)
 
 
 def test_the_test_mixtures_of_a_data_module_are_separated(trainer):

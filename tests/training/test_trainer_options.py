@@ -79,12 +79,6 @@ def warned(capsys) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if re.search(r"\.py:\d+: |warning: ", line)]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("options", WORK, ids=" ".join)
 def test_works(options, here, capsys):
     assert fit.main([*CPU, *trainer(options)]) == 0
