@@ -91,38 +91,36 @@ def of_digits(checkpoint: dict[str, Any], score: Callable[..., Any], options: An
 SCORED = {"images": of_digits, "audio": of_notes}  # what a card says of a model, by its kind
 
 
-def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
-    """Return what training mixtures of a checkpoint's contents look like, see `likeness`."""
+def mixtures_of(checkpoint: dict[str, Any], stage: str, **options: Any) -> Any:
+    """Return the mixtures that a checkpoint was trained for, changed by the data `options`, ready for a stage."""
     from vaebss.data.mixtures import MNISTMixtures
-    from vaebss.likeness import look_of
-
-    kept, digits = checkpoint["datamodule_hyper_parameters"], catalogue.kind_of(checkpoint) == catalogue.IMAGES
-    of_mixtures = {name: kept[name] for name in OF_MIXTURES if kept.get(name) is not None}
-    drawn: dict[str, Any] = {"batch_size": LOOKED_AT, "epoch_size": LOOKED_AT}
-    drawn |= {"source": "bundled"} if digits else {"root": options.root, "soundfont": options.soundfont}
-    data = MNISTMixtures(**of_mixtures | drawn)
-    data.prepare_data()
-    data.setup("fit")
-    return look_of(next(iter(data.train_dataloader()))["mixture"])
-
-
-def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
-    """Return the scores of a checkpoint's contents on test mixtures.
-
-    The mixtures are those that the checkpoint was trained for, changed by the data `options`.
-    """
-    from tqdm import tqdm
-
-    from vaebss.checkpoints import build
-    from vaebss.data.mixtures import MNISTMixtures
-    from vaebss.training.scores import evaluate
 
     kept = checkpoint["datamodule_hyper_parameters"]
     of_mixtures = {name: kept[name] for name in OF_MIXTURES if kept.get(name) is not None}
     data = MNISTMixtures(**of_mixtures | options)
     data.prepare_data()
-    data.setup("test")
-    model = build(checkpoint, "the checkpoint")
+    data.setup(stage)
+    return data
+
+
+def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
+    """Return what training mixtures of a checkpoint's contents look like, see `likeness`."""
+    from vaebss.likeness import look_of
+
+    drawn: dict[str, Any] = {"batch_size": LOOKED_AT, "epoch_size": LOOKED_AT}
+    digits = catalogue.kind_of(checkpoint) == catalogue.IMAGES
+    drawn |= {"source": "bundled"} if digits else {"root": options.root, "soundfont": options.soundfont}
+    return look_of(next(iter(mixtures_of(checkpoint, "fit", **drawn).train_dataloader()))["mixture"])
+
+
+def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
+    """Return the scores of a checkpoint's contents on test mixtures, see `mixtures_of`."""
+    from tqdm import tqdm
+
+    from vaebss.checkpoints import build
+    from vaebss.training.scores import evaluate
+
+    data, model = mixtures_of(checkpoint, "test", **options), build(checkpoint, "the checkpoint")
     results = evaluate(model, tqdm(data.test_dataloader(), unit="batch"), data.modality, **refinement or {})
     columns = [column for column in ("masked", "refined") if column in results]
     metrics = data.modality.metrics
