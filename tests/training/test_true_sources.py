@@ -9,7 +9,7 @@ from pytorch_lightning import Callback
 
 from vaebss import VAE, VAEBSS, MNISTMixtures, Scores
 from vaebss.blind import summary_of
-from vaebss.commands import fit, remix, train
+from vaebss.commands import fit, remix, teacher, train
 from vaebss.data.batches import GivenMixtures, MixtureDataset, RemixDataset
 from vaebss.training import adapting
 from vaebss.training.examples import examples, separate_examples
@@ -53,10 +53,10 @@ def untouchable(monkeypatch) -> None:
 def unwatched(untouchable, monkeypatch, tmp_path) -> None:
     """Training commands without the callbacks that log scores and examples."""
     monkeypatch.chdir(tmp_path)
-    for module, name in ((train, "Scores"), (train, "SeparationPictures"), (remix, "Scores")):
-        monkeypatch.setattr(module, name, Callback)
-    for name in ("SeparationPictures", "BankReport"):
-        monkeypatch.setattr(remix, name, Callback)
+    for module in (train, teacher):
+        for name in ("Scores", "SeparationPictures"):
+            monkeypatch.setattr(module, name, Callback)
+    monkeypatch.setattr(remix, "BankReport", Callback)
     monkeypatch.setattr(remix, "BankScores", lambda *_: None)
 
 
