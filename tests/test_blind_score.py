@@ -14,7 +14,8 @@ import vaebss
 from vaebss import blind, evidence
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.metrics.images import qualities
+from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import separate_signals
@@ -51,7 +52,7 @@ def test_an_equal_share_gains_nothing_and_its_score_is_known():
     score = blind.evaluate(SIMPLE["equal"](), Images((1, 28, 28)), mixtures)
     assert score.gain == pytest.approx(0, abs=1e-4)
     half = (mixtures / 2).unsqueeze(1).expand_as(sources)
-    true = mixture_psnr_paper(half, sources, torch.full((300,), 2), 0.5).mean()
+    true = mean_per_mixture(qualities(0.5)["psnr_paper"], half, sources, torch.full((300,), 2)).mean()
     assert score.decibels == pytest.approx(float(true), abs=0.5)
 
 

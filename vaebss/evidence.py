@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebss.matching import match
-from vaebss.metrics.metric import Quality
+from vaebss.matching import match, present
+from vaebss.metrics.metric import Quality, mean_per_mixture
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
@@ -77,16 +77,11 @@ class Evidence:
         """Measure the score of remixes, averaged over parts, less that of an equal share, (R,)."""
         share = remixes.parts.sum(1) / _column(remixes.count, remixes.parts.ndim - 1)
         equal = share.unsqueeze(1).expand_as(remixes.parts)
-        return self.scores(remixes, remixes.found.sources) - self._mean(self.quality(equal, remixes.parts), remixes)
+        return self.scores(remixes, remixes.found.sources) - self.scores(remixes, equal)
 
     def scores(self, remixes: Remixes, estimates: Tensor) -> Tensor:
-        """Measure the scores of remixes, averaged over parts, (R,)."""
-        return self._mean(self.quality(match(estimates, remixes.parts, remixes.count), remixes.parts), remixes)
-
-    def _mean(self, scores: Tensor, remixes: Remixes) -> Tensor:
-        """Average scores (R, M), or (R, M, C) of channels, over the parts of remixes, (R,)."""
-        there = torch.arange(scores.shape[1]) < remixes.count.unsqueeze(1)
-        return (scores.reshape(*there.shape, -1).mean(2) * there).sum(1) / remixes.count
+        """Measure the scores of estimates (R, K, *S) of the parts of remixes, averaged over parts, (R,)."""
+        return mean_per_mixture(self.quality, estimates, remixes.parts, remixes.count)
 
     def gain(self) -> float:
         """Estimate the gain over an equal share in dB.
@@ -118,20 +113,16 @@ class Evidence:
 
     def agreement(self) -> Tensor:
         """Measure how little the estimates change with the place of the mixture, (N,), in dB."""
-        moved = match(self.moved.sources, self.found.sources, torch.full((len(self.mixtures),), self.slots))
+        slots = torch.full((len(self.mixtures),), self.found.sources.shape[1])
+        moved = match(self.moved.sources, self.found.sources, slots)
         error = (moved - self.found.sources).flatten(1).square().mean(1)
         return -10 * torch.log10(error.clamp(min=1e-10))
-
-    @property
-    def slots(self) -> int:
-        """The number of slots, K."""
-        return self.found.sources.shape[1]
 
     def cycle(self) -> Tensor:
         """Average the scores of the remixes that each mixture's estimates are in, (N,)."""
         sums, number = torch.zeros(2, len(self.mixtures))
         for remixes in self.rounds:
-            there = torch.arange(remixes.owner.shape[1]) < remixes.count.unsqueeze(1)
+            there = present(remixes.count, remixes.owner.shape[1])
             scores = self.scores(remixes, remixes.found.sources).float().unsqueeze(1).expand_as(there)
             sums.index_add_(0, remixes.owner[there], scores[there])
             number.index_add_(0, remixes.owner[there], torch.ones(int(there.sum())))

@@ -124,7 +124,7 @@ def made_up_notes(monkeypatch) -> None:
     signals = torch.rand(4, notes.SAMPLES, generator=generator(0)) + 0.5
     parts = {"train": signals, "val": torch.ones_like(signals), "test": -signals, "unheard": -2 * signals.square()}
     labels = {name: torch.tensor([[0, 60], [0, 61], [1, 60], [1, 62]]) for name in parts}
-    found = NoteSplits(**{name: part.half() for name, part in parts.items()}, labels=labels, source="made up")
+    found = NoteSplits(**{name: part.half() for name, part in parts.items()}, labels=labels)
     for module in (lines, notes):
         monkeypatch.setattr(module, "load_notes", lambda *_: found)
     monkeypatch.setattr(lines, "LINES", 30)

@@ -198,7 +198,7 @@ def test_no_mixture_holds_a_note_twice(monkeypatch, split):
     """Five notes, of which two would often be one."""
     five = torch.eye(5, Audio.samples).half()
     labels = {name: torch.zeros(5, 2) for name in SPLITS}
-    monkeypatch.setattr(notes, "load_notes", lambda *_: NoteSplits(five, five, five, five, labels, "made up"))
+    monkeypatch.setattr(notes, "load_notes", lambda *_: NoteSplits(five, five, five, five, labels))
     data = MNISTMixtures(source="notes", epoch_size=100, batch_size=50, val_mixtures=50, test_mixtures=50)
     data.setup()
     for batch in getattr(data, f"{split}_dataloader")():

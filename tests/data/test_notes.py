@@ -25,7 +25,7 @@ EVERY = torch.tensor([(program, pitch) for program, (low, high) in RANGES.items(
 
 def split(labels: torch.Tensor, recordings: torch.Tensor) -> NoteSplits:
     """Notes that are their numbers."""
-    return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, recordings, "made up")
+    return split_notes(torch.arange(len(labels)).unsqueeze(1), labels, recordings)
 
 
 def numbers(found: NoteSplits, name: str) -> set[int]:
@@ -161,7 +161,7 @@ def kept(few_notes, tmp_path):
 
 def test_a_font_is_rendered_without_duplicates(kept):
     rendered, _ = kept
-    assert rendered.source == "TimGM6mb"
+    assert notes.bundled_font().stem == "TimGM6mb"
     assert rendered.train.dtype == torch.float16
     programs = torch.cat(list(rendered.labels.values()))[:, 0].tolist()
     assert [programs.count(program) for program in (0, 1)] == [16, 0]

@@ -12,8 +12,8 @@ from skimage.metrics import structural_similarity
 
 from vaebss import MNISTMixtures
 from vaebss.matching import assignments, match
-from vaebss.metrics.images import PSNR_OFFSET, mixture_psnr_paper, psnr_paper, qualities, si_sdr, ssim
-from vaebss.metrics.metric import LARGEST
+from vaebss.metrics.images import PSNR_OFFSET, psnr_paper, qualities, si_sdr, ssim
+from vaebss.metrics.metric import LARGEST, mean_per_mixture
 from vaebss.metrics.separation import SeparationMetrics
 
 
@@ -143,7 +143,7 @@ def test_the_quality_of_a_mixture_is_the_mean_over_its_sources_in_any_order():
     sources, noise = images(6, 3), 0.1 * images(6, 3, seed=1)
     count = torch.tensor([1, 2, 3] * 2)
     sources *= (torch.arange(3) < count.unsqueeze(1)).view(6, 3, 1, 1, 1)
-    found = mixture_psnr_paper((sources + noise)[:, [2, 0, 1]], sources, count, 0.5)
+    found = mean_per_mixture(qualities(0.5)["psnr_paper"], (sources + noise)[:, [2, 0, 1]], sources, count)
     errors = noise.square().mean((2, 3, 4))
     expected = [(-10 * errors[row, :number].log10()).mean() for row, number in enumerate(count.tolist())]
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)

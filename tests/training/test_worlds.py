@@ -9,7 +9,8 @@ from worlds import BRIGHTNESS, world
 
 from vaebss import load
 from vaebss.data.bank import Bank
-from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.metrics.images import qualities
+from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.images import seen_by
 from vaebss.modalities.modality import separate_signals
 from vaebss.models.separator import Separator
@@ -58,4 +59,4 @@ def score(model: Separator, sources: torch.Tensor) -> float:
 def psnr(estimates: torch.Tensor, sources: torch.Tensor) -> float:
     """The mean over mixtures, in dB, paper scale."""
     count = torch.full((len(sources),), sources.shape[1])
-    return float(mixture_psnr_paper(estimates, sources, count, BRIGHTNESS).mean())
+    return float(mean_per_mixture(qualities(BRIGHTNESS)["psnr_paper"], estimates, sources, count).mean())

@@ -13,6 +13,7 @@ from torch import Tensor
 GAP = 2  # pixels between images
 PIXELS_AN_INCH = 36  # of a row, within limits on its width
 DPI = 120  # of every figure
+WIDEST = 12.0  # width in inches of a row of curves or spectrograms, and of images at most
 LOWEST, HIGH, HIGHEST = 0.3, 2.0, 8.0  # height in inches of a row of lines, of small pictures, of upright pictures
 UPRIGHT = 3  # ratio of height to width above which rows are drawn as columns
 SHARP = 1_000  # pixels of a row that are enough; larger pictures are downscaled, but to no fewer
@@ -33,7 +34,7 @@ def rows_figure(rows: Rows) -> Figure:
     height, pixels = next(iter(strips.values())).shape[:2]
     if height > UPRIGHT * pixels:
         return _upright(strips, brightest or 1)
-    width = min(max(pixels / PIXELS_AN_INCH, 7.0), 12.0)
+    width = min(max(pixels / PIXELS_AN_INCH, 7.0), WIDEST)
     row_height = min(max(width * height / pixels, LOWEST), min(max(height / DPI, HIGH), 2 * HIGH))
     width = max(min(width, row_height * pixels / height), 4.0)
     figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=DPI)
@@ -67,14 +68,9 @@ def _show(axes: Any, strip: Tensor, brightest: float, aspect: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def curves_figure(rows: Rows, width: float = 12) -> Figure:
-    """Draw labelled rows of lines (N, T), side by side, in one scale.
-
-    Args:
-        rows: Lines by label.
-        width: Width of a row, in inches.
-    """
-    figure = Figure(figsize=(width, 0.9 * len(rows)), layout="constrained", dpi=DPI)
+def curves_figure(rows: Rows) -> Figure:
+    """Draw labelled rows of lines (N, T), side by side, in one scale."""
+    figure = Figure(figsize=(WIDEST, 0.9 * len(rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
     for axes, (label, lines) in zip(panels, rows.items(), strict=True):
         gapped = torch.nn.functional.pad(
@@ -87,17 +83,16 @@ def curves_figure(rows: Rows, width: float = 12) -> Figure:
     return figure
 
 
-def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float, width: float = 12) -> Figure:
+def spectrograms_figure(rows: Rows, pitches: dict[int, str], frames_per_second: float) -> Figure:
     """Draw labelled rows of spectrograms, side by side, in one scale of decibels, with seconds below them.
 
     Args:
         rows: Magnitudes (N, 1, H, W) by label, the lowest band first.
         pitches: Labels of bands by their index.
         frames_per_second: Frames W in a second.
-        width: Width of a row, in inches.
     """
     loudest = max(float(images.max()) for images in rows.values()) or 1.0
-    figure = Figure(figsize=(width, 1.3 * len(rows)), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(WIDEST, 1.3 * len(rows)), layout="constrained", dpi=DPI)
     panels = figure.subplots(len(rows), squeeze=False, sharex=True)[:, 0]
     for axes, (label, images) in zip(panels, rows.items(), strict=True):
         decibels = 20 * (images / loudest).clamp(min=10 ** (QUIET / 20)).log10()

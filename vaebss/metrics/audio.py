@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vaebss.metrics.metric import LARGEST, SPREAD, Metric
 
-LIMIT = LARGEST  # dB
 LEAST = 1e-15  # least energy that is divided by; the energy of a whole estimate is 1
 
 
@@ -57,7 +56,7 @@ def _unit(signals: Tensor) -> Tensor:
 
 
 def _decibels(signal: Tensor, noise: Tensor) -> Tensor:
-    return 10 * torch.log10((signal / noise.clamp(min=LEAST)).clamp(10 ** (-LIMIT / 10), 10 ** (LIMIT / 10)))
+    return 10 * torch.log10((signal / noise.clamp(min=LEAST)).clamp(10 ** (-LARGEST / 10), 10 ** (LARGEST / 10)))
 
 
 METRICS = (  # the main one first

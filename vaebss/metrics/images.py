@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebss.metrics import audio
-from vaebss.metrics.metric import LARGEST, SPREAD, Metric, Quality, mean_per_mixture
+from vaebss.metrics.metric import LARGEST, SPREAD, Metric, Quality
 
 PAPER_SCALE = 0.5  # brightest pixel of a source in the paper
 PSNR_OFFSET = 20 * math.log10(1 / PAPER_SCALE)  # dB from one scale to the other
@@ -81,18 +81,3 @@ def qualities(source_scale: float) -> dict[str, Quality]:
 
 def _rescaled(quality: Quality, rescale: float, estimates: Tensor, sources: Tensor) -> Tensor:
     return quality(estimates * rescale, sources * rescale)
-
-
-def mixture_psnr_paper(estimates: Tensor, sources: Tensor, count: Tensor, source_scale: float) -> Tensor:
-    """Return the PSNR in dB, paper scale, of estimates in any order, averaged over each mixture's sources.
-
-    Args:
-        estimates: Estimated sources, (B, K, C, H, W).
-        sources: (B, M, C, H, W), of which the first `count` are real.
-        count: (B,), true number of sources, 1 or more.
-        source_scale: Brightest pixel of a source.
-
-    Returns:
-        (B,).
-    """
-    return mean_per_mixture(qualities(source_scale)["psnr_paper"], estimates, sources, count)

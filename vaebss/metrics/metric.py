@@ -64,7 +64,7 @@ class Metric:
 
 
 def mean_per_mixture(quality: Quality, estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
-    """Average a metric over the sources of each mixture, (B,).
+    """Average a metric over the sources of each mixture, and over their channels if it has a value for each, (B,).
 
     Args:
         quality: Function of matched estimates and sources.
@@ -73,5 +73,5 @@ def mean_per_mixture(quality: Quality, estimates: Tensor, sources: Tensor, count
         count: (B,), 1 or more.
     """
     here = present(count, sources.shape[1])
-    found = quality(match(estimates, sources, count), sources)
+    found = quality(match(estimates, sources, count), sources).reshape(*here.shape, -1).mean(2)
     return (found * here).sum(1) / here.sum(1)

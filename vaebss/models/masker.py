@@ -89,17 +89,14 @@ class Masker(Separator):
         frequencies: tuple[float, ...] = (),
         counting: bool = False,
     ):
-        check_at_least(1, model__num_sources=num_sources, model__bottleneck=bottleneck)
-        check_at_least(0, model__faintest=faintest)
-        if not source_scale > 0:
-            raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
+        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
+        check_at_least(1, model__bottleneck=bottleneck)
         if not widths or min(widths) < 2:
             raise ValueError(f"model.widths must be numbers of 2 or more, not {widths}")
         if not 0 <= average_decay < 1:
             raise ValueError(f"model.average_decay must be at least 0 and below 1, not {average_decay}")
         if view not in NETWORKS:
             raise ValueError(f"model.view must be one of {', '.join(NETWORKS)}, not {view!r}")
-        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
         self.widths, self.bottleneck, self.average_decay = tuple(widths), bottleneck, average_decay
         self.view, self.harmonics = view, tuple(harmonics)
         self.frequencies = tuple(frequencies) if harmonics else ()

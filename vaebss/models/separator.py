@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from vaebss.errors import check_at_least
 from vaebss.separation import FAINTEST, Separation, active_slots, check_mixture, loudest_slots, mask, sharpness
 
 CHUNK = 1_000 * 28 * 28  # pixels separated at once, to bound memory
@@ -50,6 +51,10 @@ class Separator(nn.Module, ABC):
         faintest: float = FAINTEST,
     ):
         super().__init__()
+        check_at_least(1, model__num_sources=num_sources)
+        check_at_least(0, model__faintest=faintest)
+        if not source_scale > 0:
+            raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
         self.num_sources, self.image_shape = num_sources, tuple(image_shape)
         self.source_scale, self.bounded, self.exponent = source_scale, bounded, exponent
         self.faintest = faintest

@@ -85,17 +85,15 @@ class VAE(Separator):
         faintest: float = FAINTEST,
         seed: int = 0,
     ):
-        check_at_least(1, model__num_sources=num_sources, model__latent_dim=latent_dim)
+        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
+        check_at_least(1, model__latent_dim=latent_dim)
         check_above_zero(model__prior_scale=prior_scale, model__likelihood_scale=likelihood_scale)
         check_above_zero(model__exponent=exponent)
-        if not source_scale > 0:
-            raise ValueError(f"model.source_scale must be above 0, not {source_scale}")
-        check_at_least(0, model__beta=beta, model__seed=seed, model__faintest=faintest)
+        check_at_least(0, model__beta=beta, model__seed=seed)
         if output not in OUTPUTS:
             raise ValueError(f"model.output must be one of {', '.join(OUTPUTS)}, not {output!r}")
         if not hidden_dims or min(hidden_dims) < 1:
             raise ValueError(f"model.hidden_dims must be widths of 1 or more, not {hidden_dims}")
-        super().__init__(num_sources, image_shape, source_scale, bounded, exponent, faintest)
         self.latent_dim, self.hidden_dims, self.beta, self.seed = latent_dim, tuple(hidden_dims), beta, seed
         self.prior, self.prior_scale, self.variational = prior, prior_scale, variational
         self.likelihood, self.likelihood_scale = likelihood, likelihood_scale

@@ -33,10 +33,9 @@ class NoteSplits:
     test: Tensor
     unheard: Tensor
     labels: dict[str, Tensor]
-    source: str
 
 
-def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str) -> NoteSplits:
+def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor) -> NoteSplits:
     """Split notes so that no recording is in two splits.
 
     Whole groups of notes that share recordings are held out at random, of the programs first of which least has been
@@ -48,7 +47,6 @@ def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str)
         sounds: Notes, (N, T).
         labels: Program and pitch of each note, (N, 2).
         recordings: Group of each note, (N,) int64, equal for notes that share a recording, see `groups`.
-        source: Name of the font.
     """
     programs, program = labels[:, 0].unique(return_inverse=True)
     group = recordings.unique(return_inverse=True)[1]
@@ -60,7 +58,7 @@ def split_notes(sounds: Tensor, labels: Tensor, recordings: Tensor, source: str)
     split[(split == SPLITS.index("unheard")) & ~unheard[program]] = len(SPLITS)  # in none
     places = {name: (split == number).nonzero()[:, 0] for number, name in enumerate(SPLITS)}
     parts = {name: sounds[places[name]] for name in SPLITS}
-    return NoteSplits(**parts, labels={name: labels[places[name]] for name in SPLITS}, source=source)
+    return NoteSplits(**parts, labels={name: labels[places[name]] for name in SPLITS})
 
 
 def _hold_out(counts: Tensor, unheard: Tensor) -> Tensor:

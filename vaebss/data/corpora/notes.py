@@ -80,8 +80,7 @@ def load_notes(root: str | Path, soundfont: str | Path | None = None) -> NoteSpl
     """
     font = Path(soundfont) if soundfont else bundled_font()
     cache = Path(root) / f"notes-{_checksum(font)}.npz"
-    sounds, labels, recordings = _kept(cache) or _keep(cache, *render(font))
-    return split_notes(sounds, labels, recordings, font.stem)
+    return split_notes(*(_kept(cache) or _keep(cache, *render(font))))
 
 
 def render(font: Path) -> tuple[Tensor, Tensor, Tensor]:
