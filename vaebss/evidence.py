@@ -65,8 +65,19 @@ class Evidence:
         return separate_signals(self.separator.separate, self.modality, signals)
 
     def remixed(self, number: int) -> Remixes:
-        """Remix the estimates, and separate the remixes, in one of the rounds."""
-        return remixed(self.found, self.mixtures, self.answer, self.modality.voices, number)
+        """Add up estimates of different mixtures, each once, and separate the sums, in one of the rounds.
+
+        Remixes have as many parts as sources were found in mixtures, two at least. They are not brighter, or louder,
+        than the mixtures.
+        """
+        plan = remix_plan(self.found, self.modality.voices, number)
+        there, slots = plan >= 0, plan.clamp(min=0)
+        parts = self.found.sources.flatten(0, 1)[slots]
+        parts = parts * there.view(*there.shape, *[1] * (parts.ndim - 2))
+        peaks = parts.sum(1).flatten(1).abs().amax(1)
+        parts = parts * _column((self.mixtures.abs().max() / peaks.clamp(min=1e-9)).clamp(max=1), parts.ndim)
+        owner = slots // self.found.active.shape[1]
+        return Remixes(parts, there.sum(1), owner, self.answer(parts.sum(1)))
 
     @cached_property
     def moved(self) -> Separation:
@@ -177,28 +188,6 @@ class RecordingEvidence(Evidence):
 
     def each(self) -> Tensor:
         return torch.tensor([self.decibels()])
-
-
-def remixed(found: Separation, mixtures: Tensor, answer: Answer, voices: bool, seed: int) -> Remixes:
-    """Add up estimates of different mixtures, each once, and separate the sums.
-
-    Remixes have as many parts as sources were found in mixtures, two at least. They are not brighter, or louder, than
-    the mixtures.
-
-    Args:
-        found: Separation of the mixtures.
-        mixtures: Mixtures, (N, *S).
-        answer: Separates signals.
-        voices: Whether each slot is a voice of its own, see `remix_plan`.
-        seed: Seed of what is added to what.
-    """
-    plan = remix_plan(found, voices, seed)
-    there = plan >= 0
-    parts = found.sources.flatten(0, 1)[plan.clamp(min=0)]
-    parts = parts * there.view(*there.shape, *[1] * (parts.ndim - 2))
-    peaks = parts.sum(1).flatten(1).abs().amax(1)
-    parts = parts * _column((mixtures.abs().max() / peaks.clamp(min=1e-9)).clamp(max=1), parts.ndim)
-    return Remixes(parts, there.sum(1), plan.clamp(min=0) // found.active.shape[1], answer(parts.sum(1)))
 
 
 def remix_plan(found: Separation, voices: bool, seed: int) -> Tensor:

@@ -43,8 +43,7 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
     if max(slots, num_sources) > MAX_SLOTS:
         raise ValueError(f"at most {MAX_SLOTS} slots and sources can be matched, not {slots} and {num_sources}")
     spare = max(num_sources - slots, 0)
-    silence = estimates.new_zeros(len(estimates), spare, *estimates.shape[2:])
-    estimates = torch.cat([estimates, silence], 1)
+    estimates = with_silence(estimates, slots + spare)
     errors = [(estimates - source.unsqueeze(1)).flatten(2).square().sum(2) for source in sources.unbind(1)]
     cost = torch.stack(errors, 1).double()  # in single precision MISSED would swallow the errors
     cost[:, :, slots:] += MISSED

@@ -1,7 +1,6 @@
 """Appearance of pictures: brightness, dark ink on white or not, brightness of a single source, noise, background."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,20 +18,8 @@ CLEAR, ALIKE = 0.02, 0.05  # least background, as a share of the brightest pixel
 SHOWN = 2**20  # pixels of a picture that are shown and looked at, and values of a file that are looked at
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """Appearance of images: the brightest of all values, and whether most images are dark ink on white."""
-
-    brightest: float
-    on_white: bool
-
-    def __str__(self) -> str:
-        ground = "dark on a white background" if self.on_white else "not on a white background"
-        return f"brightest pixel {self.brightest:.3g}, {ground}"
-
-
-def describe(images: Tensor) -> Appearance:
-    """Describe the appearance of images (N, C, H, W).
+def are_on_white(images: Tensor) -> bool:
+    """Return whether most of the images (N, C, H, W) are dark ink on white.
 
     One is on white if its border is mostly of one brightness, more than half of its brightest pixel, and so are more
     than half of its pixels but not all: a texture's border varies, and blank paper tells nothing.
@@ -44,7 +31,7 @@ def describe(images: Tensor) -> Appearance:
     flat = ((border - paper).abs() <= brightest / 10).float().mean(1) > 0.75
     bright = (grey.flatten(1) > brightest / 2).float().mean(1)
     on_white = flat & (paper > brightest / 2).squeeze(1) & (bright > 0.5) & (bright < 1)
-    return Appearance(images.max().item(), bool(on_white.float().mean() > 0.5))
+    return bool(on_white.float().mean() > 0.5)
 
 
 def thinned(images: Tensor) -> Tensor:

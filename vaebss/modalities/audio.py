@@ -202,11 +202,9 @@ class Audio(Modality):
             shifts: (N - 1,), by how many samples each window begins later than the one before; by default as `split`
                 cuts them.
         """
-        parts, active = found.sources, found.active
-        if self.voices or 1 in parts.shape[:2]:
+        if self.voices or 1 in found.active.shape:
             return found
-        agreement = slot_linking.agreement(parts, shifts)
-        return found.in_order(slot_linking.orders(slot_linking.energies(parts, self), active, agreement))
+        return found.in_order(slot_linking.orders_of([found.sources], found.active, self, shifts))
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
         """Join parts of windows (B N, K, *C, samples) to those of signals (B, K, *C, T), their slots linked."""

@@ -17,7 +17,7 @@ from vaebss.errors import FileError, check_above_zero
 from vaebss.metrics.images import METRICS, qualities
 from vaebss.metrics.metric import Quality
 from vaebss.modalities import source_classes
-from vaebss.modalities.appearance import above, describe, sample, single_brightness, thinned
+from vaebss.modalities.appearance import above, are_on_white, sample, single_brightness, thinned
 from vaebss.modalities.arrays import as_images, check_axes, of_sources
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.files import KINDS, is_array, is_table, reading
@@ -156,7 +156,16 @@ class Images(Modality):
         axes: str | None = None,
         tiles: bool | None = None,
     ) -> "Images":
-        """Build the pictures that a separator sees of a user's own, see `registry.modality_of`.
+        """Build the pictures that a separator sees of a user's own.
+
+        Args:
+            separator: Separator that `vaebss.load` returned.
+            source_max: Brightest value of a single source in pictures; by default the separator's own.
+            invert: Whether pictures show dark sources on white.
+            white: Number that stands for white in pictures.
+            axes: Axes of arrays of pictures, see `arrays.axes_of`.
+            tiles: Whether pictures larger than the separator's are cut into tiles; by default if it was trained on
+                tiles.
 
         Raises:
             ValueError: A number is not above 0.
@@ -314,7 +323,7 @@ class Images(Modality):
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""
         greys = (with_channels(thinned(images), 1) for images in signals)
-        looks = [(describe(images).on_white, len(images), sample(images)) for images in greys]
+        looks = [(are_on_white(images), len(images), sample(images)) for images in greys]
         if not looks:
             return {}
         on_white = sum(number for dark, number, _ in looks if dark) > sum(number for _, number, _ in looks) / 2

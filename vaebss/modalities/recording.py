@@ -143,19 +143,11 @@ class Recording(Part):
 
     def _linked(self, active: Tensor) -> Tensor:
         """Return which slot of each window each source is in, (N, K)."""
-        number, slots = active.shape
-        if self.modality.voices or 1 in (number, slots):
-            self.progress(number)
-            return torch.arange(slots).expand(number, -1)
-        energies: list[Tensor] = []
-
-        def measured() -> Iterator[Tensor]:
-            for part in self._masked(torch.arange(slots).expand(number, -1)):
-                energies.append(slot_linking.energies(part, self.modality))
-                yield from part
-
-        agreement = slot_linking.agreement(measured())
-        return slot_linking.orders(torch.cat(energies), active, agreement)
+        as_found = torch.arange(active.shape[1]).expand(len(active), -1)
+        if self.modality.voices or 1 in active.shape:
+            self.progress(len(active))
+            return as_found
+        return slot_linking.orders_of(self._masked(as_found), active, self.modality)
 
     def _masked(self, order: Tensor) -> Iterator[Tensor]:
         """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""

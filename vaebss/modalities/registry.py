@@ -26,30 +26,19 @@ def kind_of(path: Path) -> str:
     return next((kind for kind, modality in MODALITIES.items() if suffix in modality.suffixes), Images.kind)
 
 
-def modality_of(
-    separator: Separator,
-    source_max: float | None = None,
-    invert: bool | None = None,
-    white: float | None = None,
-    axes: str | None = None,
-    tiles: bool | None = None,
-) -> Modality:
+def modality_of(separator: Separator, **options: Any) -> Modality:
     """Build the modality of a separator, with a user's own scale where signals have one.
 
     Args:
         separator: Separator that `vaebss.load` returned.
-        source_max: Brightest value of a single source in pictures; by default the separator's own.
-        invert: Whether pictures show dark sources on white.
-        white: Number that stands for white in pictures.
-        axes: Axes of arrays of pictures, see `arrays.axes_of`.
-        tiles: Whether pictures larger than the separator's are cut into tiles; by default if it was trained on tiles.
+        options: Options of `Images.of`; those that are None, and an `invert` of False, are not stated.
 
     Raises:
         ValueError: An option for pictures is stated, but the separator is for other signals.
     """
     modality = MODALITIES[separator.modality["kind"]]
-    stated = {"source_max": source_max, "invert": invert or None, "white": white, "axes": axes, "tiles": tiles}
-    stated = {name: value for name, value in stated.items() if value is not None}
+    options |= {"invert": options.get("invert") or None}
+    stated = {name: value for name, value in options.items() if value is not None}
     if stated and not modality.has_white:
         what = f"{modality.plural}: leave it out"
         raise ValueError(f"{next(iter(stated))} is an option for pictures, and this model separates {what}")

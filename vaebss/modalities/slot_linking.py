@@ -7,7 +7,7 @@ Slots go on in each other that sound alike, however far apart their windows are,
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import combinations, permutations
 from typing import Any
 
@@ -65,6 +65,26 @@ def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor
     found = torch.stack(products) if products else torch.zeros(0, slots, slots)
     energies = found.sum((1, 2))
     return found / energies[energies > 0].mean().clamp(min=1e-12) if (energies > 0).any() else found
+
+
+def orders_of(groups: Iterable[Tensor], active: Tensor, modality: Modality, shifts: Tensor | None = None) -> Tensor:
+    """Return, for each window, the order of slots in which they go on with what sounds alike, see `orders`.
+
+    Args:
+        groups: Parts (n, K, *C, L) of consecutive windows, a group of them at a time.
+        active: Mask of the slots that hold a source, (N, K) bool.
+        modality: Modality that pictures the parts.
+        shifts: See `agreement`.
+    """
+    measured: list[Tensor] = []
+
+    def parts() -> Iterator[Tensor]:
+        for group in groups:
+            measured.append(energies(group, modality))
+            yield from group
+
+    agreed = agreement(parts(), shifts)
+    return orders(torch.cat(measured), active, agreed)
 
 
 def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) -> Tensor:

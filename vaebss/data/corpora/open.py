@@ -202,18 +202,16 @@ def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, 
 
 
 def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-    audio = audio_of(**_of_sound(options))
-    return {"notes": read_notes(files, audio).half(), "name": options["source"]}
+    return {"notes": read_notes(files, _audio(options)).half(), "name": options["source"]}
 
 
 def _given_recordings(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-    audio = audio_of(**_of_sound(options))
-    windows, stems = read_windows(options["mixtures"], files, audio, options["sources"] or [])
+    windows, stems = read_windows(options["mixtures"], files, _audio(options), options["sources"] or [])
     return {"windows": windows, "name": options["mixtures"], "stems": stems}
 
 
-def _of_sound(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in signature(audio_of).parameters}
+def _audio(options: Mapping[str, Any]) -> Audio:
+    return audio_of(**{name: options[name] for name in signature(audio_of).parameters})
 
 
 OF_ALL = ("root", "source_scale")  # where they do not matter they do no harm, and teachers share them

@@ -14,7 +14,7 @@ from vaebss.data.corpus import TENTH, Given, Singles, Splits, first, tenth_apart
 from vaebss.data.plans import FIXED_SEED, VAL
 from vaebss.data.truth import check_sums, paired
 from vaebss.errors import FileError, check_at_least, counted
-from vaebss.modalities.appearance import describe, estimated_scale
+from vaebss.modalities.appearance import are_on_white, estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import Images, seen_by, within
 from vaebss.modalities.modality import Modality
@@ -193,7 +193,7 @@ def read_pictures(
         FileError: A file is broken, differs in shape from the others, or cannot be inverted.
     """
     pictures = read_mixtures(files, tile=tile, invert=bool(invert), lines=Path(path).is_file(), axes=axes)
-    on_white = describe(pictures[not_blank(pictures)] if tile else pictures).on_white if invert is None else invert
+    on_white = are_on_white(pictures[not_blank(pictures)] if tile else pictures) if invert is None else invert
     if on_white and pictures.max() > 1:
         raise FileError(f"{path} holds numbers above 1 (white) and cannot be inverted")
     return 1 - pictures if on_white else pictures, on_white
