@@ -16,7 +16,8 @@ from vaebss.checkpoints import load
 from vaebss.commands import fit, remix, separate, test
 from vaebss.data.bank import Bank
 from vaebss.data.corpora import pictures
-from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.metrics.images import qualities
+from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.appearance import estimated_scale
 from vaebss.modalities.image_files import read_mixtures
 from vaebss.modalities.images import seen_by
@@ -224,7 +225,7 @@ def test_any_model_is_scored_on_pairs_of_ones_own(shape, tmp_path, monkeypatch, 
     teacher, mixtures = load("remix-k2"), sources.sum(1)
     found = separate_signals(teacher.separate, seen_by(teacher, mixtures, 0.5), mixtures).sources
     count = torch.full((12,), 2)
-    expected = float(mixture_psnr_paper(found, sources, count, 0.5).mean())
+    expected = float(mean_per_mixture(qualities(0.5)["psnr_paper"], found, sources, count).mean())
     assert abs(scores["masked"]["psnr_paper"] - expected) < 0.05
     assert 0 <= scores["masked"]["ssim"] <= 1
     assert (tmp_path / "scored" / "separations.png").is_file()

@@ -21,7 +21,8 @@ from vaebss.demo.notes_html import NoteLibrary, notes_apart, sound_apart
 from vaebss.errors import CheckpointError
 from vaebss.matching import match
 from vaebss.metrics.audio import si_sdr
-from vaebss.metrics.images import mixture_psnr_paper
+from vaebss.metrics.images import qualities
+from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 
@@ -79,7 +80,7 @@ def test_parts_are_shown_above_their_truth_and_scored_on_the_papers_scale(name, 
     html = digits_apart(model, digits)
     sources = digits.unsqueeze(0) / 2
     found = model.separate(sources.sum(1))
-    psnr = mixture_psnr_paper(found.sources, sources, torch.tensor([there]), 0.5)
+    psnr = mean_per_mixture(qualities(0.5)["psnr_paper"], found.sources, sources, torch.tensor([there]))
     assert number(r"PSNR ([\d.]+) dB", html) == pytest.approx(float(psnr), abs=0.051)
     assert f"<b>{int(found.count)} found</b>, {there} there" in html
     assert html.count("truth") == there
