@@ -1,13 +1,15 @@
 """A file is written whole or not at all."""
 
 import contextlib
+import errno
+import tempfile
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from vaebss.atomic import atomic_write, write_json
+from vaebss.atomic import atomic_write, make_folder, write_json
 from vaebss.data.remixes import Bank
 from vaebss.figures.files import save_figure
 from vaebss.pictures import save_image
@@ -100,3 +102,32 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
     (tmp_path / "file").symlink_to("theirs")
     write_json(3, tmp_path / "file")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"theirs": "kept", "file": "3\n"}
+
+
+def test_a_folder_in_place_of_the_file_is_told_before_anything_is_written(tmp_path):
+    with pytest.raises(OSError, match="is a folder: name a file"), atomic_write(tmp_path):
+        pytest.fail("it is no place for a file")
+    (tmp_path / "link").symlink_to(tmp_path)
+    write_json(3, tmp_path / "link")
+    assert (tmp_path / "link").read_text() == "3\n"
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path, monkeypatch):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    assert not [*(tmp_path / "a" / "b").iterdir()]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=f"^no files can be written into {tmp_path / 'file'}: File exists$"):
+        make_folder(tmp_path / "file")
+
+    def refused(**_):
+        raise PermissionError(errno.EACCES, "Permission denied", "tmp123")  # whoever runs the tests may write all
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    with pytest.raises(PermissionError, match=f"^no files can be written into {tmp_path / 'a'}: Permission denied$"):
+        make_folder(tmp_path / "a")
+    with pytest.raises(PermissionError) as caught:
+        write_json(3, tmp_path / "results.json")
+    assert caught.value.filename == str(tmp_path / "results.json")

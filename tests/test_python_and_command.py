@@ -147,3 +147,11 @@ def test_what_is_assumed_is_told_and_is_a_warning_where_it_matters(dim, gain, op
         vaebss.separate(gain * dim, "remix-k2", **options)
     told = [record.levelno for record in caplog.records if record.message.startswith("Taken as bright on black")]
     assert told == ([] if level is None else [level])
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_black_pictures_have_no_source(invert, tmp_path):
+    black = np.full((28, 28), 255 if invert else 0, np.uint8)
+    Image.fromarray(black).save(tmp_path / "black.png")
+    assert command(tmp_path / "black.png", *(["--invert"] if invert else [])) == [0]
+    assert int(vaebss.separate(black, "remix-1to4", invert=invert or None).count) == 0

@@ -19,6 +19,19 @@ class NoRoomError(OSError):
     """An error for a file that cannot be written, as the disk is full; the message is one line."""
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder unless it is there, and see that files can be made in it.
+
+    Raises:
+        OSError: They cannot; the message is one line.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise type(error)(f"no files can be written into {path}: {error.strerror}") from error
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path of the same name in another folder; the file written there takes the place of `path` at the end.
@@ -28,8 +41,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Raises:
         NoRoomError: The disk is full. PyTorch's writer says so by a RuntimeError.
+        OSError: A folder lies at `path`, or no file can be made there.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    if path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(f"{path} is a folder: name a file")
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     part = folder / path.name
     try:
         yield part

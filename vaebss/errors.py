@@ -53,7 +53,13 @@ class CheckpointError(OneLineError):
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the error's class if it has none."""
+    """Return the first line of an error's message, or the error's class if it has none.
+
+    An error of the system is its file, if it names one, and what is wrong with it, without a number.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return " ".join(": ".join([*names, str(error.strerror)]).splitlines())
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,6 +1,7 @@
 """Messages of Lightning that only its developers need, hidden while vaebss trains."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,19 @@ def quiet_lightning(*others: str) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+@contextmanager
+def quiet_writers() -> Iterator[None]:
+    """Hide the traceback of a thread that cannot write, such as TensorBoard's: its owner raises the same error."""
+
+    def show(error: threading.ExceptHookArgs) -> None:
+        if not issubclass(error.exc_type, OSError):
+            before(error)
+
+    before = threading.excepthook
+    threading.excepthook = show
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -137,13 +137,14 @@ class Separation:
 
         Raises:
             ValueError: The sources are not pictures.
+            OSError: The files cannot be written; the message is one line.
         """
-        from vaebss.atomic import atomic_write
+        from vaebss.atomic import atomic_write, make_folder
         from vaebss.paths import expanded
         from vaebss.pictures import save_image
 
         folder = expanded(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         paths = []
         for number, mixture in enumerate(self):
             for k in mixture.active.nonzero().flatten().tolist():

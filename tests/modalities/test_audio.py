@@ -1,5 +1,6 @@
 """Sound as a modality: spectrograms in bands, masks that share a signal out, files."""
 
+import os
 import sys
 
 import pytest
@@ -257,3 +258,19 @@ def test_a_missing_soundfile_is_said_with_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(ImportError, match=r"pip install 'vaebss\[audio\]'"):
         list(Audio().read(tmp_path / "sound.wav"))
+
+
+def test_what_a_decoder_prints_about_an_odd_file_is_not_shown(tmp_path, capfd):
+    soundfile = pytest.importorskip("soundfile")
+    if "MP3" not in soundfile.available_formats():
+        pytest.skip("this libsndfile reads no MP3")
+    soundfile.write(tmp_path / "a.mp3", tone(440).numpy(), 16_000)
+    content = bytearray((tmp_path / "a.mp3").read_bytes())
+    content[800:900] = bytes(100)
+    (tmp_path / "a.mp3").write_bytes(content)
+    assert next(iter(Audio().read(tmp_path / "a.mp3"))).signals.abs().max() > 0.1
+    (tmp_path / "b.mp3").write_bytes(b"\xff\xfb" * 500)
+    with pytest.raises(FileError, match=r"b\.mp3 cannot be read as sound"):
+        list(Audio().read(tmp_path / "b.mp3"))
+    os.write(2, b"still heard")
+    assert capfd.readouterr().err == "still heard"

@@ -247,7 +247,7 @@ REFUSED = {
     "pages in grey and in colour": (pages("a.tif", ALL_GREYS, ALL_REDS), {}, "(3, 16, 16), where those before have (1"),
     "GIF that begins in grey": (pages("a.gif", ALL_GREYS, ALL_REDS), {}, "grey frames before others"),
     # arrays, by type and numbers
-    "int8": (zeros(8, 8, dtype="i1"), {}, "int8, whose white is unknown: state it, or save array / white"),
+    "int8": (zeros(8, 8, dtype="i1"), {}, "int8, whose white is unknown: save array / white, or state it"),
     "int16": (zeros(8, 8, dtype="i2"), {}, "int16, whose white is unknown"),
     "uint32": (zeros(8, 8, dtype="u4"), {}, "uint32, whose white is unknown"),
     "int64": (zeros(8, 8, dtype="i8"), {}, "int64, whose white is unknown"),

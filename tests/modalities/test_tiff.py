@@ -214,3 +214,10 @@ def test_a_header_alone_is_told_as_a_file_that_breaks_off(tmp_path, size):
     (tmp_path / "header.tif").write_bytes(header)
     with pytest.raises(FileError, match=r"header\.tif cannot be read: it breaks off before its first page"):
         list(read_images(tmp_path / "header.tif"))
+
+
+def test_complex_numbers_are_refused_also_where_white_is_stated(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((8, 8), 0.2 + 0.3j, "c8"))
+    for white in (None, 1.0):
+        with pytest.raises(FileError, match=r"a\.tif holds complex64, not numbers of brightness"):
+            list(read_images(tmp_path / "a.tif", white=white))

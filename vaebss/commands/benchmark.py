@@ -5,7 +5,7 @@ import sys
 import torch
 from pytorch_lightning import seed_everything
 
-from vaebss.atomic import write_json
+from vaebss.atomic import make_folder, write_json
 from vaebss.baselines.speed import measure_speed, report
 from vaebss.commands.fit import DEFAULT_EPOCHS
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
@@ -26,13 +26,13 @@ def run(args: list[str]) -> None:
     if options.rounds < 1 or options.steps < 2:
         raise ValueError("--rounds must be 1 or more and --steps 2 or more")
     device = one_device(options.gpus)
+    out = expanded(options.out)
+    make_folder(out)
     torch.set_float32_matmul_precision("high")  # as training commands set it
     seed_everything(0, verbose=False)
     digits = Digits(source="bundled")  # speed does not depend on them
     figures = measure_speed(digits, options.rounds, options.steps, DEFAULT_EPOCHS, print, device)
     print(report(figures))
-    out = expanded(options.out)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(figures, out / "benchmark.json")
     print(f"Written: {out / 'benchmark.json'}")
 

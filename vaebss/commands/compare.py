@@ -5,7 +5,6 @@ Of notes of musical instruments it is Table III. With --shipped it is Table II o
 
 import json
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 import yaml
 from jsonargparse.typing import Path_fr
 
-from vaebss.atomic import write_json, write_text
+from vaebss.atomic import make_folder, write_json, write_text
 from vaebss.baselines.comparison import SHIPPED, Comparison, ComparisonPlan, run_comparison
 from vaebss.baselines.method import BEGIN_WITH
 from vaebss.baselines.methods import METHODS
@@ -95,8 +94,7 @@ def compare(options: Any) -> None:
     """Train and score as the options say; writes comparison.md, .json and .png, and slots.png of more than one K."""
     options.plan.prepare()
     out = expanded(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=out).close()  # a folder that cannot be written to shows before any training
+    make_folder(out)
 
     def save(found: Comparison) -> None:
         write_json(without_nan(found.facts), out / "comparison.json")

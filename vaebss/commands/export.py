@@ -4,7 +4,7 @@ import math
 import sys
 from pathlib import Path
 
-from vaebss.atomic import atomic_write
+from vaebss.atomic import atomic_write, make_folder
 from vaebss.commands.terminal import OneLineErrors, program, run_cleanly
 from vaebss.paths import expanded
 
@@ -25,7 +25,7 @@ def export(ckpt: str, path: Path) -> None:
     from vaebss.models import onnx
 
     model = load(ckpt)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as part:
         difference = onnx.export(model, part)
     sizes = ", for any height and width" if None in model.accepts[1:] else ""

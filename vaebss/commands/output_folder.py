@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vaebss.atomic import atomic_write
+from vaebss.atomic import atomic_write, make_folder
 from vaebss.commands.separation_list import LIST, Row, is_listed, listed_files, read_list, write_list
 from vaebss.errors import FileError
 from vaebss.paths import encodable
@@ -36,7 +36,7 @@ class OutputFolder:
     def __init__(self, folder: Path, inputs: Iterable[Path], shared: bool = False, of_all: Iterable[str] = (SHEET,)):
         self.folder, self.list, self.inputs = folder, folder / LIST, list(inputs)
         self.shared = shared
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._read_list()
         self.rows: dict[str, Row] = {}
         self.placed: set[str] = set()

@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser
 
 from vaebss.errors import DataError, first_line
 from vaebss.paths import printable
-from vaebss.quiet import quiet_lightning
+from vaebss.quiet import quiet_lightning, quiet_writers
 
 PART, ALL, GROUPS = "--help.", "all", ("data", "model", "trainer")  # options that print help
 SHORT_HELPS = Path(__file__).parent / "help"  # of commands that take seconds to import
@@ -111,7 +111,7 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
     code 2; it is raised whole if TRACEBACK is set."""
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
     try:
-        with quiet_lightning(), plain_warnings(command):
+        with quiet_lightning(), quiet_writers(), plain_warnings(command):
             return main() or 0
     except KeyboardInterrupt:  # where there is nothing to be saved
         print("\nInterrupted.", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaebss.atomic import write_json
+from vaebss.atomic import make_folder, write_json
 from vaebss.blind import summary_of
 from vaebss.checkpoints import build, read
 from vaebss.commands.data_options import corpus_options
@@ -74,7 +74,7 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     if data.hparams.source_scale != model.source_scale:
         raise ValueError(f"--data.source_scale must be that of the model, {model.source_scale}")
     out = folder_for(options)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     data.prepare_data()
     data.setup("test")
     print(f"Separating {named(data)}", flush=True)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from vaebss.errors import FileError
-from vaebss.modalities.brightness import as_brightness, opaque, white_of
+from vaebss.modalities.brightness import as_brightness, check_numbers, opaque, white_of
 from vaebss.modalities.modality import UserSignals
 from vaebss.pictures import MODES
 
@@ -44,7 +44,7 @@ def as_images(
     check_no_mask(signals)
     array, name = np.asarray(signals.detach().cpu() if isinstance(signals, Tensor) else signals), "the array"
     own = axes_of(name, array, axes, lines, channels)
-    images = as_brightness(name, in_order(array, own), white or white_of(name, array.dtype))
+    images = as_brightness(name, in_order(array, own), white_of(name, array.dtype, white))
     images = opaque(name, images, background) if has_alpha(images, own, axes) else images
     return UserSignals(images, lambda sources: of_sources(sources, own), "N" in own)
 
@@ -85,8 +85,7 @@ def axes_of(
     Raises:
         FileError: The numbers are not a brightness, or the shape fits none or several of the possible axes.
     """
-    if array.dtype.kind not in "buif":
-        raise FileError(f"{name} holds {array.dtype}, not numbers of brightness{hint}")
+    check_numbers(name, array.dtype, hint)
     if stated:
         check_axes(stated)
         fits = len(stated) == array.ndim and dict(zip(stated, array.shape, strict=True)).get("C", 1) <= MOST_CHANNELS

@@ -10,18 +10,27 @@ from vaebss.errors import FileError
 
 # What is white, by kind and bytes. Other integers (int64 above all) rarely mean their largest value by it.
 WHITE = {"b1": 1, "u1": 255, "u2": 65_535, "f2": 1, "f4": 1, "f8": 1, "f16": 1}
+NUMBERS = "buif"  # kinds of dtype that can be a brightness
 LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and blue in grey, as in Pillow
 
 
-def white_of(name: str, dtype: np.dtype) -> int:
-    """Return the number that stands for white in a dtype.
+def check_numbers(name: str, dtype: np.dtype, hint: str = "") -> None:
+    """Raise a FileError with a hint at its end unless a dtype is of real numbers."""
+    if dtype.kind not in NUMBERS:
+        raise FileError(f"{name} holds {dtype}, not numbers of brightness{hint}")
+
+
+def white_of(name: str, dtype: np.dtype, stated: float | None = None) -> float:
+    """Return the number that stands for white in a dtype, unless it is stated.
 
     Raises:
-        FileError: The white of this dtype is unknown.
+        FileError: The white of this dtype is unknown, or it is not of real numbers.
     """
-    white = WHITE.get(f"{dtype.kind}{dtype.itemsize}")
+    check_numbers(name, dtype)
+    white = stated or WHITE.get(f"{dtype.kind}{dtype.itemsize}")
     if white is None:
-        raise FileError(f"{name} holds {dtype}, whose white is unknown: state it, or save array / white")
+        remedy = "save array / white, or state it (--white of separate.py, in Python white=)"
+        raise FileError(f"{name} holds {dtype}, whose white is unknown: {remedy}")
     return white
 
 

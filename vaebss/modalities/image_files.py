@@ -129,7 +129,7 @@ def read_held(
         found = _arrays(path, axes, lines, channels) if is_array(path) else frames_of(path)
     for name, images, own in found:
         planes = own == "CHW" and not is_array(path)
-        held = Held(own, white or white_of(name, images.dtype), images.dtype, layout, planes)
+        held = Held(own, white_of(name, images.dtype, white), images.dtype, layout, planes)
         stated = axes if is_array(path) else None
         number = min(at_once, max(1, LARGEST_PART // max(1, images[0].size)))
         for start in range(0, len(images), number):

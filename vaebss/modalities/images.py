@@ -329,7 +329,7 @@ class Images(Modality):
         on_white = sum(number for dark, number, _ in looks if dark) > sum(number for _, number, _ in looks) / 2
         values = torch.cat([values for _, _, values in looks])
         brightest = single_brightness(1 - values if invert is None and on_white else values)
-        return {"invert": on_white if invert is None else invert, "source_max": brightest}
+        return {"invert": on_white if invert is None else invert, "source_max": brightest or None}
 
     def write(self, signal: Tensor, path: Path) -> None:
         """Write a picture (C, h, w), with white as 1."""

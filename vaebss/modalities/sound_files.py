@@ -16,6 +16,7 @@ from vaebss.errors import FileError
 from vaebss.modalities.blocks import BLOCK
 from vaebss.modalities.files import check_no_pipe
 
+STDERR = 2  # its number as a file
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
 CUT_OFF = re.compile(r"^data : (\d+) \(should be \d+|lacks an end-of-stream bit", re.MULTILINE)  # in libsndfile's log
 UNKNOWN = 2**31 - 2**16  # bytes of samples, or more, in the header of a WAV file from a pipe
@@ -52,7 +53,7 @@ def blocks(path: str | Path) -> Iterator[Tensor]:
     """
     empty = True
     with _opened(path) as file:
-        while len(samples := file.read(BLOCK, dtype="float32", always_2d=True)):
+        while len(samples := _read(file)):
             sound, empty = torch.from_numpy(samples).T, False
             if not torch.isfinite(sound).all():
                 raise FileError(f"{path} holds NaN or infinity")
@@ -87,12 +88,36 @@ def _opened(path: str | Path) -> Iterator[Any]:
             return False
 
     try:
-        with Stream(os.fspath(path)) as file:
+        with _no_notes():
+            stream = Stream(os.fspath(path))
+        with stream as file:
             yield file
     except FileError:
         raise
     except (soundfile.SoundFileError, OSError, MemoryError, ValueError) as error:
         raise FileError(f"{path} cannot be read as sound: {_reason(error)}") from error
+
+
+def _read(file: Any) -> Any:
+    with _no_notes():
+        return file.read(BLOCK, dtype="float32", always_2d=True)
+
+
+@contextmanager
+def _no_notes() -> Iterator[None]:
+    """Hide what the decoder of MP3 prints about odd files, past Python: what matters of them is an error."""
+    try:
+        kept = os.dup(STDERR)
+    except OSError:  # a program without a terminal may have none
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), STDERR)
+        yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
 
 
 def write(sound: Tensor, path: str | Path, rate: int) -> None:
