@@ -35,6 +35,10 @@ def test_pictures_have_a_text_for_those_who_cannot_see_them(page):
     assert "![](" not in page.read_text()
 
 
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {vaebss.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_the_changelog_names_pages_without_links_because_the_site_shows_it_from_another_folder():
     assert "](docs/" not in (ROOT / "CHANGELOG.md").read_text()
 
