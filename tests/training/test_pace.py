@@ -3,6 +3,7 @@
 import math
 import time
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,11 +11,11 @@ import yaml
 from pytorch_lightning import Callback
 
 import vaebss
-from vaebss.commands import fit, remix, terminal
+from vaebss.commands import fit, remix, teacher, terminal
 from vaebss.data.mixtures import EVALUATION_BATCH
-from vaebss.data.remixes import Remixes
+from vaebss.data.remixes import NUM_MIXTURES, Remixes
 from vaebss.training import adapting, pace, presets
-from vaebss.training.banks import BankMaker
+from vaebss.training.banks import BankMaker, TooLittleTimeError
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
 
@@ -140,3 +141,47 @@ def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):
     again = adapting.adapt(mixtures, teacher, progress=False, steps=steps)
     for name, value in student.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_banks_are_shortened_to_a_third_of_the_time(monkeypatch):
+    data = Remixes(source="bundled", num_mixtures=20 * EVALUATION_BATCH, keep=(0.5, 0.5, 0.5))
+    data.setup()
+    model = vaebss.VAE(hidden_dims=(16, 8)).eval()
+    data.banks = BankMaker(data, model, lambda: model)
+    monkeypatch.setattr(BankMaker, "seconds", lambda self, separator: 20.0)
+    now = time.monotonic()
+    assert pace.shorten_banks(now + 360, data) == 20 * EVALUATION_BATCH  # 60 s of 360 are less than a third
+    assert pace.shorten_banks(now + 90, data) == pytest.approx(10 * EVALUATION_BATCH, rel=0.1)
+    assert pace.shorten_banks(now, data) == data.hparams.num_mixtures == EVALUATION_BATCH
+
+
+def test_minutes_choose_the_length_of_a_bank_that_is_not_stated(here, checkpoint, fast_trials, capsys):
+    options = [option for option in REMIX if "num_mixtures" not in option] + ["--data.refine_steps=1"]
+    assert remix.main([*options, f"--teacher={checkpoint}", "--minutes=0.15"]) == 0
+    config, last = run_of(here, 0)
+    number = config["data"]["num_mixtures"]
+    assert EVALUATION_BATCH <= number < NUM_MIXTURES
+    assert last["datamodule_hyper_parameters"]["num_mixtures"] == number
+    assert f"Mixtures in a bank: {number} (--data.num_mixtures)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fit", "epochs"), [(10_000, 5), (10, 2), (3, 1), (None, 1)])
+def test_a_teacher_has_half_the_minutes(fit, epochs, monkeypatch):
+    """An epoch has five steps, and five epochs are usual."""
+    mixtures = SimpleNamespace(hparams=SimpleNamespace(epoch_size=160, batch_size=32))
+
+    def steps_until(end, *_):
+        assert end - time.monotonic() == pytest.approx(300, abs=10)
+        mixtures.hparams.epoch_size = 1
+        if fit is None:
+            raise TooLittleTimeError
+        return fit
+
+    monkeypatch.setattr(teacher, "steps_until", steps_until)
+    config = SimpleNamespace(teacher_epochs=None, minutes=10)
+    cli: Any = SimpleNamespace(config=config, teacher_config={"trainer": {"max_epochs": 5}}, began=time.monotonic())
+    cli.trial_trainer = None
+    assert teacher.teacher_epochs(cli, cast(Any, None), cast(Any, mixtures)) == epochs
+    assert mixtures.hparams.epoch_size == 160
+    config.teacher_epochs = 7
+    assert teacher.teacher_epochs(cli, cast(Any, None), cast(Any, mixtures)) == 7

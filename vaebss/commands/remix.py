@@ -1,6 +1,6 @@
 """The command line of the second stage: a student learns from remixes of a teacher's estimates."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from pytorch_lightning import Callback
@@ -17,13 +17,14 @@ from vaebss.commands.terminal import short
 from vaebss.commands.train import TrainCLI, train
 from vaebss.data.corpus import Corpus
 from vaebss.data.mixtures import counts_of
-from vaebss.data.remixes import Remixes
+from vaebss.data.remixes import NUM_MIXTURES, Remixes
 from vaebss.errors import check_at_least
 from vaebss.figures.files import save_figure
 from vaebss.modalities.modality import separate_signals
 from vaebss.training import presets
 from vaebss.training.banks import BankMaker
 from vaebss.training.blind_gain import BLIND_GAIN, CONFIDENCE, BlindGain, monitor_of
+from vaebss.training.pace import shorten_banks
 from vaebss.training.reports import BankReport
 from vaebss.training.scores import BankScores
 from vaebss.training.student import RemixSeparator
@@ -118,6 +119,15 @@ class RemixCLI(TrainCLI):
             check_teacher_config(path)
         return TeacherCLI(path, self.corpus, slots).config.as_dict()
 
+    def settle_steps(self, run: Run) -> None:
+        """Set the number of steps, and of mixtures in a bank where --minutes is given and that number is not."""
+        minutes, data = self.config.minutes, self.datamodule
+        free = not data.corpus.given and data.hparams.num_mixtures == NUM_MIXTURES and self.trainer.world_size == 1
+        if minutes is not None and free and not (self.config.ckpt or run.is_dry):
+            self.config.data.num_mixtures = shorten_banks(self.began + 60 * minutes, data)
+            run.say(f"Mixtures in a bank: {data.hparams.num_mixtures} (--data.num_mixtures)")
+        super().settle_steps(run)
+
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
         if self.config.trainer.max_epochs is None:
@@ -138,7 +148,7 @@ def remix(cli: RemixCLI) -> None:
         run.say(assumptions_message(cli))
     run.begin()
     path = None if run.is_dry else run.folder / "bank.pt"
-    data.banks = BankMaker(data, cli.model.model, lambda: load_or_train(cli, run), path)
+    data.banks = BankMaker(data, cli.model.model, cache(lambda: load_or_train(cli, run)), path)
     data.banks.watch = BankScores(cli.model.model.source_scale, data.modality)
     data.banks.tell = run.say
     cli.settle_steps(run)

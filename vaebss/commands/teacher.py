@@ -1,5 +1,6 @@
 """The teacher of remix.py: a model that is named, or a VAE that is trained first, in a folder of its own."""
 
+import time
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -15,6 +16,8 @@ from vaebss.data.corpora.open import OPTIONS, revised
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.errors import first_line
 from vaebss.models.separator import Separator
+from vaebss.training.banks import TooLittleTimeError
+from vaebss.training.pace import steps_until
 from vaebss.training.reports import SeparationPictures
 from vaebss.training.scores import Scores
 from vaebss.training.vae import VAEBSS
@@ -42,18 +45,37 @@ def train_teacher(cli: Any, run: Run) -> Separator:
     except ValueError as error:
         file = f"{cli.config.teacher}: " if is_config_file(cli.config.teacher) else ""
         raise ValueError(file + first_line(error)) from error
+    epochs = teacher_epochs(cli, model, mixtures)
+    if cli.config.minutes is not None:
+        cli.config.teacher_epochs = epochs
+        run.say(f"Epochs of the teacher: {epochs} (--teacher_epochs)")
     own = {
         "logger": TensorBoardLogger(folder.parent, folder.name, version=""),
         "callbacks": [*cli.base_callbacks(FitCLI.monitor, lambda: folder), Scores(), SeparationPictures()],
         "plugins": cli.plugins,
         "enable_model_summary": False,
-        "max_epochs": cli.config.teacher_epochs or cli.teacher_config["trainer"]["max_epochs"],
+        "max_epochs": epochs,
         **{"max_steps": -1, "max_time": None, "reload_dataloaders_every_n_epochs": 0},
     }
     trainer = Trainer(**(cli.config_init["trainer"].as_dict() | own))  # else with the run's --trainer options
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(model, mixtures, ckpt_path=last if last.is_file() else None, weights_only=True)
     return model.model
+
+
+def teacher_epochs(cli: Any, model: VAEBSS, mixtures: MNISTMixtures) -> int:
+    """Return the epochs that are stated, or else the usual ones, as far as they fit into half of --minutes."""
+    stated, usual = cli.config.teacher_epochs, cli.teacher_config["trainer"]["max_epochs"]
+    if stated or cli.config.minutes is None:
+        return stated or usual
+    now, size = time.monotonic(), mixtures.hparams.epoch_size
+    half = now + (cli.began + 60 * cli.config.minutes - now) / 2
+    try:
+        steps = steps_until(half, model, mixtures, usual, cli.trial_trainer)
+    except TooLittleTimeError:
+        steps = 0
+    mixtures.hparams.epoch_size = size
+    return min(usual, max(1, steps * mixtures.hparams.batch_size // size))
 
 
 def build_teacher(cli: Any) -> tuple[VAEBSS, MNISTMixtures]:

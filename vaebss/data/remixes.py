@@ -21,6 +21,8 @@ from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
 from vaebss.seeding import generator
 
+NUM_MIXTURES = 30_000  # that make a bank, by default
+
 
 class Remixes(MNISTMixtures):
     """Training batches are remixes of a bank; validation and test mixtures are MNISTMixtures'.
@@ -62,7 +64,7 @@ class Remixes(MNISTMixtures):
 
     def __init__(
         self,
-        num_mixtures: int = 30_000,
+        num_mixtures: int = NUM_MIXTURES,
         keep: tuple[float, ...] = (0.7, 0.5, 0.6, 0.7),
         epochs_per_round: int = 6,
         refine_steps: int = 20,

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from vaebss.data.mixtures import MNISTMixtures
+from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
+from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
 from vaebss.training.banks import BankMaker, TooLittleTimeError
 
 TRIAL_STEPS = 1_000  # at most,
 TRIAL_SHARE = 0.03  # and for this share of the time
 WARM_STEPS = 5  # before the clock starts
+BANKS_SHARE = 1 / 3  # of the time, which all banks together take at most if their length follows from it
 
 
 class Stopwatch(Callback):
@@ -118,6 +120,24 @@ def steps_until(
             "(--trainer.max_epochs; of remix.py --data.epochs_per_round)"
         )
     return steps
+
+
+def shorten_banks(end: float, data: Remixes) -> int:
+    """Lower the number of mixtures in a bank until all banks take at most a third of the time that is left.
+
+    Args:
+        end: Time of `time.monotonic()` at which training should end.
+        data: Data of the run, with its maker of banks; its option `num_mixtures` is lowered.
+
+    Returns:
+        The number of mixtures, a batch at least.
+    """
+    banks: Any = data.banks
+    student, teacher = banks.student, banks.teacher()  # which may have to be trained first
+    seconds = banks.seconds(teacher) + (len(data.hparams.keep) - 1) * banks.seconds(student.to(teacher.device))
+    share = min(1.0, BANKS_SHARE * (end - time.monotonic()) / seconds)
+    data.hparams.num_mixtures = max(EVALUATION_BATCH, int(share * data.hparams.num_mixtures))
+    return data.hparams.num_mixtures
 
 
 def later_banks(model: Any, data: MNISTMixtures, trainer: Trainer) -> float:
