@@ -5,8 +5,8 @@
 
 The chords resemble those of MusicSlots (Gha, Herrmann, Grewe, Schmidhuber, Gopalakrishnan 2023, arXiv 2311.07534), the
 three instruments too; the chorales come from music21. As shipped models have at most three slots for notes, chords have
-two voices (soprano and bass) or three (soprano, alto and bass) of the four. Each note is played by an instrument that is
-drawn at random. All notes begin together and are equally loud, as in training.
+two voices (soprano and bass) or three (soprano, alto and bass) of the four. Each note is played by an instrument that
+is drawn at random. All notes begin together and are equally loud, as in training.
 """
 
 import argparse
