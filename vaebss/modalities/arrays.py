@@ -64,14 +64,7 @@ def check_axes(axes: str | None) -> None:
         raise ValueError(f"axes must be distinct letters of N, C, H and W, with a W, such as NHW, not {axes!r}")
 
 
-def axes_of(
-    name: str,
-    array: np.ndarray,
-    stated: str | None = None,
-    lines: bool = False,
-    channels: int | None = None,
-    hint: str = "",
-) -> str:
+def axes_of(name: str, array: np.ndarray, stated: str | None, lines: bool, channels: int | None, hint: str = "") -> str:
     """Return a letter for each axis of an array: N, C, H or W.
 
     Args:
