@@ -211,7 +211,7 @@ def first_recordings(modality: Modality, recordings: Sequence[Tensor]) -> list[T
 
 
 def evenly_spread(number: int, most: int = MOST) -> Tensor:
-    """Return the numbers of at most `most` among so many mixtures, evenly spread."""
+    """Return the indices of at most `most` of `number` mixtures, evenly spread."""
     return torch.linspace(0, number - 1, min(most, number)).long()
 
 

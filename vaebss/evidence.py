@@ -231,5 +231,5 @@ def standard(values: Tensor) -> Tensor:
 
 
 def _column(values: Tensor, dims: int) -> Tensor:
-    """View values (R,) as a tensor of so many dimensions, (R, 1, ...)."""
+    """View values (R,) as a tensor of `dims` dimensions, (R, 1, ...)."""
     return values.view(-1, *[1] * (dims - 1))

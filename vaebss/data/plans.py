@@ -88,7 +88,7 @@ class FixedPlan(DistributedSampler):
 class FreshPlan(DistributedSampler):
     """Batches of a plan drawn anew each epoch; or of a given one, in an order shuffled each time through.
 
-    With several devices, a step's batches together are what one device with a batch so many times as large would see.
+    With several devices, a step's batches together are those that one device with a larger batch would see.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ class ContactSheet:
 
 
 def _centres(figure: Figure, number: int) -> list[float]:
-    """Return the middles of so many columns of a figure's first row, in pixels of its image, which lacks margins."""
+    """Return the middles of the columns of a figure's first row, in pixels of its image, which lacks margins."""
     figure.draw_without_rendering()
     row = figure.axes[0].get_window_extent()
     left = row.x0 - (figure.get_tightbbox().x0 - MARGIN) * figure.dpi

@@ -337,7 +337,7 @@ class Images(Modality):
 
 
 def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
-    """Return the largest shape (C, H, W) of at most so many pixels with the aspect ratio of the given one."""
+    """Return the largest shape (C, H, W) of at most `pixels` pixels with the aspect ratio of `shape`."""
     channels, height, width = shape
     if height * width <= pixels:
         return tuple(shape)

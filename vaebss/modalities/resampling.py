@@ -106,7 +106,7 @@ def moments(sound: Tensor) -> Tensor:
 
 
 def offset_of(sums: Tensor, samples: int) -> Tensor:
-    """Return the constant offsets (..., 1) float32 of sounds of so many samples, whose `moments` are (2, ..., 1).
+    """Return the constant offsets (..., 1) float32 of sounds of `samples` samples, whose `moments` are (2, ..., 1).
 
     An offset is the mean of a whole sound. An inaudible one is set to 0, as it is a rounding error.
     """

@@ -61,7 +61,7 @@ def finished() -> float:
 
 
 def set_steps(data: MNISTMixtures, steps: int, trainer: Trainer, epochs: int | None = None) -> int:
-    """Set the length of an epoch so that all epochs together have so many optimiser steps.
+    """Set the length of an epoch so that all epochs together have `steps` optimiser steps.
 
     Args:
         data: Data of the run, whose option `epoch_size` is set.

@@ -33,7 +33,7 @@ NEW_STUDENT_OF_SOUND = {  # in addition, for a student that starts from random w
 
 
 def default_teacher(slots: int, modality: type[Modality] = Images) -> str | None:
-    """Return the name of the first shipped teacher of a modality with at least so many slots, or None."""
+    """Return the name of the first shipped teacher of a modality with at least `slots` slots, or None."""
     return next((name for name in modality.teachers if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
 
 
