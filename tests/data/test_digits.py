@@ -189,10 +189,13 @@ PATIENCE = 4
 def test_a_name_that_is_looked_up_for_long_costs_no_time(tmp_path, monkeypatch):
     monkeypatch.setattr(image_sets, "NETWORK_TIMEOUT", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(HANG))
-    started = time.monotonic()
+    started, before = time.monotonic(), {*threading.enumerate()}
     with pytest.raises(DataError, match=r"is missing and cannot be fetched .*no answer within 0\.1 s"):
         load_digits("mnist", tmp_path)
     assert time.monotonic() - started < PATIENCE
+    waiting = {*threading.enumerate()} - before
+    assert waiting
+    assert all(thread.daemon for thread in waiting)  # so that the program ends without them
 
 
 REPLIES = {

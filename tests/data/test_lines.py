@@ -62,10 +62,10 @@ def test_a_melody_moves_by_steps_in_pitch_and_one_without_pitch_does_not():
     steps = {reach: [] for reach in (REACH, None)}
     for reach, found in steps.items():
         for line in composed(signals, instruments, reach=reach):
-            found += torch.tensor(pitches(line)).diff().abs().tolist()
-    assert set(steps[REACH]) <= set(range(REACH + 1))
-    assert {1, REACH} <= set(steps[REACH])
-    assert max(steps[None]) > 4 * REACH
+            found += torch.tensor(pitches(line)).diff().tolist()
+    assert set(steps[REACH]) <= set(range(-REACH, REACH + 1))
+    assert {-REACH, -1, 1, REACH} <= set(steps[REACH])
+    assert max(map(abs, steps[None])) > 4 * REACH
 
 
 def test_notes_and_pauses_are_as_long_as_they_should_be():

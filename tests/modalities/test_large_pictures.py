@@ -74,6 +74,7 @@ def test_the_brightness_of_sources_is_that_of_the_ink_also_on_white():
     bars = torch.from_numpy(strokes(1)).unsqueeze(0) * 0.6  # of 0.3, and 0.6 where they cross
     assert Images((1, 28, 28)).look([bars], None) == {"invert": False, "source_max": pytest.approx(0.3)}
     assert Images((1, 28, 28)).look([1 - bars], None) == {"invert": True, "source_max": pytest.approx(0.3)}
+    assert not Images((1, 28, 28)).look([bars, 1 - bars], None)["invert"]  # most are not
     assert Images((1, 28, 28)).look([bars], True) == {"invert": True, "source_max": pytest.approx(0.3)}
 
 

@@ -48,6 +48,7 @@ TABLES = {
     "nothing but lines in rows": (text(VALUES), "NW", [], []),
     "nothing but lines in columns": (text(VALUES.T), "WN", [], []),
     "names alone": (text(headed([], NAMES)), "NW", [], NAMES),
+    "names of which one is text": (text(headed([], ["1", "b", "3"])), "NW", [], ["1", "b", "3"]),
     "names of columns alone": (text(turned(headed([], NAMES))), "WN", [], NAMES),
     "counted twice": (text(headed(COUNT, COUNT[:3])), "NW", COUNT, COUNT[:3]),
 }
@@ -82,6 +83,10 @@ WRONG = {
         text(turned(headed(AXIS, NAMES))).replace(str(VALUES[1, 2]), "?"),
         "'?' in row 4, column 3",
     ),
+    "a falling axis that halts": (
+        text(headed(["5", "4", "4", "3", "2", "1"], [])),
+        "neither its first row nor its first column rises",
+    ),
     "short lines": ("1,2,3\n0,1,0\n", "may hold lines in rows or in columns"),
     "rows that differ in length": ("1,2,3\n0,1\n", "different numbers of cells"),
     "nothing": ("", "holds no table"),
@@ -101,6 +106,13 @@ def test_what_may_mean_something_else_is_refused_in_one_line(content, words, tmp
         list(read_held(written(tmp_path, content)))
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_lines_have_five_points_or_more(tmp_path):
+    values, _ = read_table(written(tmp_path, text(VALUES[:, :5])), "NW")
+    np.testing.assert_allclose(values, VALUES[:, :5])
+    with pytest.raises(FileError, match="holds lines of 4 points: lines need 5 or more"):
+        read_table(written(tmp_path, text(VALUES[:, :4])), "NW")
 
 
 def test_axes_of_a_table_are_those_of_lines(tmp_path):

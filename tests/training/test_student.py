@@ -331,6 +331,19 @@ def test_opinions_that_agree_are_the_answer_whatever_the_order_of_their_slots(ra
     torch.testing.assert_close(labelled.confidence, torch.ones(5))
 
 
+def test_confidence_is_1_minus_the_share_that_is_disputed(random_mixture, monkeypatch):
+    """The first estimate gives 9 tenths to one slot, and the others give 6 or 7."""
+    model, given = student(), iter([0.9, 0.6, 0.7])
+
+    def shares(mixture):
+        first = torch.full_like(mixture, next(given))
+        return torch.stack([first, 1 - first], 1), None
+
+    monkeypatch.setattr(model.model, "shares_and_counts", shares)
+    labelled = model.model.pseudo_label(random_mixture / 2)
+    torch.testing.assert_close(labelled.confidence, torch.full((5,), 1 - (0.3 + 0.2) / 2))
+
+
 def test_opinions_that_differ_are_less_sure_and_still_add_up(random_mixture):
     model = student(num_sources=3)
     labelled = model.model.pseudo_label(random_mixture)
