@@ -1,6 +1,6 @@
 """Sounds of two voices to measure on: notes, duets of instruments, and pairs of speakers."""
 
-# N mixtures of a second, T samples of each, S samples of a recording
+# N mixtures of a second or recordings, T samples of a mixture, S samples of a recording
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import torch
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
-from training.test_duet import DUETS, in_a_room, line
+from training.test_duet import DUETS, SECONDS, in_a_room, line
 
 from vaebss.data.corpora.notes import RATE, SAMPLES, load_notes
 from vaebss.data.corpora.soundfont import SoundFont
@@ -41,19 +41,29 @@ def notes(number: int, seed: int, root: Path, unheard: bool = False, most: int =
     return signals[torch.from_numpy(chosen)] * there.unsqueeze(2)
 
 
-def duets(number: int, seed: int, names: tuple[str, ...] = ("violin and piano", "flute and bassoon")) -> Tensor:
-    """The stems in windows of duets of a minute each, (N, 2, T); both voices sound in each window."""
-    font, rng = SoundFont(FONT), np.random.default_rng(seed)
-    stems = [torch.stack([in_a_room(line(font, *voice, rng), rng) for voice in DUETS[name]]) for name in names]
-    return windows(torch.cat(stems, 1), number)
+def duets(seed: int, *names: str) -> Tensor:
+    """The stems of duets of a minute each, (N, 2, S)."""
+    rng = np.random.default_rng(seed)
+    return torch.cat([duet(rng, DUETS[name]) for name in names])
 
 
-def speakers(number: int, voices: tuple[str, str] = ("en-gb+m3", "en-us+f4")) -> Tensor:
-    """The voices in windows of two speakers of espeak-ng who read different sentences at once, (N, 2, T)."""
+def duet(rng: np.random.Generator, voices: tuple[tuple[int, int], ...], seconds: int = SECONDS) -> Tensor:
+    """The stems of a duet, (1, 2, S), given the program and the lowest pitch of each voice."""
+    font = SoundFont(FONT)
+    return torch.stack([in_a_room(line(font, *voice, rng, seconds), rng) for voice in voices]).unsqueeze(0)
+
+
+def speakers(number: int) -> Tensor:
+    """The voices in windows of two speakers, (N, 2, T)."""
+    return windows(spoken(), number)
+
+
+def spoken(voices: tuple[str, str] = ("en-gb+m3", "en-us+f4")) -> Tensor:
+    """The voices of two speakers of espeak-ng who read different sentences at once, (2, S)."""
     orders = SENTENCES, SENTENCES[3:] + SENTENCES[:3]
-    spoken = [torch.cat([said(text, voice) for text in order]) for voice, order in zip(voices, orders, strict=True)]
-    samples = min(map(len, spoken))
-    return windows(torch.stack([voice[:samples] for voice in spoken]), number)
+    read = [torch.cat([said(text, voice) for text in order]) for voice, order in zip(voices, orders, strict=True)]
+    samples = min(map(len, read))
+    return torch.stack([voice[:samples] for voice in read])
 
 
 def said(text: str, voice: str) -> Tensor:

@@ -1,7 +1,7 @@
 """The blind score: what it says of separators whose quality is known, and that it reads mixtures alone."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import torch
 from blind_bench import SIMPLE, digits
 from pulses import PulseCorpus, Pulses
 from torch import Tensor
+from worlds import clouds
 
 import vaebss
 from vaebss import blind, evidence
@@ -20,6 +21,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.images import Images
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
+from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 
 NUMBER = 60
@@ -40,6 +42,7 @@ def test_a_good_separator_works_and_trivial_ones_fail(mixtures):
     assert score.gain > 5
     assert score.interval[0] < score.decibels < score.interval[1]
     assert score.each.shape == (NUMBER,)
+    assert score.each_source.shape == (NUMBER, 2)
     known = vaebss.load("remix-k2")
     for kind in SIMPLE.values():
         separator = kind(image_shape=known.image_shape, source_scale=known.source_scale)
@@ -106,10 +109,48 @@ def test_of_models_with_few_and_many_slots_the_better_one_is_known():
     assert best == {2: "remix-k2", 3: "remix-1to4"}
 
 
+def test_sources_that_are_not_active_have_no_score_and_two_of_a_picture_have_the_same(mixtures):
+    separator, images = vaebss.load("remix-1to4"), Images((1, 28, 28))
+    score, found = blind.evaluate(separator, images, mixtures), separate_signals(separator.separate, images, mixtures)
+    assert torch.equal(score.each_source.isnan(), ~found.active)
+    pairs = found.count == 2
+    assert pairs.sum() > NUMBER / 2
+    of_pairs = score.each_source[pairs][found.active[pairs]].view(-1, 2)
+    torch.testing.assert_close(of_pairs.mean(1), score.each[pairs])
+    assert (of_pairs[:, 0] - of_pairs[:, 1]).abs().median() < 0.1
+
+
+def test_of_two_sounds_the_fainter_source_has_the_lower_score():
+    separator, (low, high) = vaebss.load("vae-notes"), melodies(24)
+    audio, windows = modality_of(separator), (low + 0.1 * high).unfold(0, 16_128, 16_128)
+    score, found = blind.evaluate(separator, audio, windows), separate_signals(separator.separate, audio, windows)
+    both = found.active.all(1)
+    assert both.sum() > 10
+    louder = found.sources.square().sum(2).argmax(1, keepdim=True)
+    scores = score.each_source.gather(1, louder), score.each_source.gather(1, 1 - louder)
+    assert (scores[0] > scores[1])[both].float().mean() > 0.8
+
+
+def test_the_gain_is_that_of_mixtures_where_estimates_differ_more_than_sources_do():
+    """Clouds that are cut as digits: their remixes are easy, but the estimates are wrong."""
+    sources = clouds(NUMBER, 28, 3)
+    separator, images = vaebss.load("vae-k2"), Images((1, 28, 28))
+    found = separate_signals(separator.separate, images, sources.sum(1))
+    count = torch.full((NUMBER,), 2)
+    scores = [
+        mixture_psnr_paper(estimates, sources, count, 0.5).mean()
+        for estimates in (found.sources, (sources.sum(1) / 2).unsqueeze(1).expand_as(sources))
+    ]
+    one, _ = blind.evidence_of(separator, images, sources.sum(1))
+    true, in_remixes = float(scores[0] - scores[1]), float(torch.cat([one.gains(each) for each in one.rounds]).mean())
+    assert abs(one.gain() - true) < abs(in_remixes - true) - 1
+
+
 def test_black_mixtures_do_not_count(mixtures):
     score = vaebss.evaluate_blind(torch.cat([mixtures, torch.zeros(5, 1, 28, 28)]), "vae-k2")
     assert score.each.shape == (NUMBER + 5,)
     assert torch.isfinite(score.each).all()
+    assert score.each_source[NUMBER:].isnan().all()
     assert score.verdict == "works"
 
 
@@ -141,20 +182,38 @@ def melodies(seconds: int) -> Tensor:
     return torch.stack([torch.cat([0.1 * (2 * math.pi * hertz * time).sin() for hertz in voice]) for voice in pitches])
 
 
+def rule(kind: type[Separator]) -> Separator:
+    """A rule for pictures of sounds."""
+    known = vaebss.load("vae-notes")
+    sizes = {"image_shape": known.image_shape, "source_scale": known.source_scale, "exponent": known.exponent}
+    separator = kind(num_sources=2, **sizes)
+    separator.modality = known.modality
+    return separator
+
+
 def test_a_recording_whose_slots_are_free_is_remixed_voice_by_voice():
     """As windows, its remixes hold a voice twice, which no mixture does."""
-    known, stems = vaebss.load("vae-notes"), melodies(12)
-    sizes = {"image_shape": known.image_shape, "source_scale": known.source_scale, "exponent": known.exponent}
-    separator, audio = SwappedHalves(num_sources=2, **sizes), modality_of(known)
-    separator.modality = known.modality
+    separator, stems = vaebss.load("remix-lines"), melodies(12)
+    audio = modality_of(separator)
     found = separate_signals(separator.separate, audio, stems.sum(0, keepdim=True))
     true = float(si_sdr(match(found.sources, stems[None], torch.tensor([2])), stems[None]).mean())
     score = blind.evaluate(separator, audio, stems.sum(0, keepdim=True))
     assert score.decibels > true - 2.5
     assert score.verdict == "works"
     assert score.each.tolist() == [pytest.approx(score.decibels)]
+    assert float(score.each_source.mean()) == pytest.approx(score.decibels, abs=0.01)
     cut = blind.evaluate(separator, audio, audio.split(stems.sum(0, keepdim=True)))
     assert cut.decibels < true - 5
+
+
+@pytest.mark.parametrize("kind", [SwappedHalves, SIMPLE["halves"]])
+def test_a_rule_that_cuts_a_recording_by_frequency_gains_nothing(kind):
+    """It separates remixes of what it has cut, but not two sounds of one voice."""
+    separator = rule(kind)
+    one = evidence.RecordingEvidence(separator, modality_of(separator), melodies(12).sum(0, keepdim=True), si_sdr)
+    assert evidence.Evidence.gain(one) > 5
+    assert one.alone < 0
+    assert one.gain() <= 0
 
 
 def test_a_remixed_recording_holds_each_voice_once_moved_in_time():
@@ -186,17 +245,23 @@ def test_the_first_recordings_that_are_long_enough_are_evaluated(monkeypatch):
 def test_separate_fills_in_the_scores_where_it_is_asked_to(mixtures, tmp_path):
     whole = vaebss.separate(mixtures, "vae-k2", blind_score=True)
     torch.testing.assert_close(whole.blind_score, vaebss.evaluate_blind(mixtures, "vae-k2").each)
-    assert vaebss.separate(mixtures, "vae-k2").blind_score is None
+    torch.testing.assert_close(
+        whole.source_blind_score, vaebss.evaluate_blind(mixtures, "vae-k2").each_source, equal_nan=True
+    )
+    plain = vaebss.separate(mixtures, "vae-k2")
+    assert (plain.blind_score, plain.source_blind_score) == (None, None)
     np.save(tmp_path / "m.npy", mixtures.numpy())
     torch.testing.assert_close(
         vaebss.separate(tmp_path / "m.npy", "vae-k2", blind_score=True).blind_score, whole.blind_score
     )
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="needs 20 mixtures"):
         vaebss.separate(mixtures[0, 0], "vae-k2", blind_score=True)
     time = torch.arange(16_128 * 11) / 16_000
     sweeps = torch.stack([torch.sin(2 * math.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330)])
     sound = 0.1 * sweeps.sum(0)
-    assert vaebss.separate(sound, "vae-notes", blind_score=True).blind_score.shape == ()
+    one = vaebss.separate(sound, "vae-notes", blind_score=True)
+    assert one.blind_score.shape == ()
+    assert one.source_blind_score.shape == one.active.shape
 
 
 def test_a_separation_carries_scores():
@@ -204,5 +269,15 @@ def test_a_separation_carries_scores():
     scored = Separation(torch.rand(3, 2, 1, 4, 4), torch.ones(3, 2).bool(), torch.rand(3), torch.arange(3.0))
     assert float(scored[1].blind_score) == 1
     assert [float(one.blind_score) for one in scored] == [0, 1, 2]
+    assert scored.source_blind_score is None
+    sources = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    of_sources = replace(scored, source_blind_score=sources)
+    assert of_sources[2].source_blind_score.tolist() == [5, 6]
+    assert Separation.cat([of_sources, of_sources]).source_blind_score.shape == (6, 2)
+    assert of_sources.in_order(torch.tensor([[1, 0], [0, 1], [1, 0]])).source_blind_score.tolist() == [
+        [2, 1],
+        [3, 4],
+        [6, 5],
+    ]
     assert Separation.cat([scored, scored]).blind_score.shape == (6,)
     assert scored.sources_first().to("cpu").blind_score.tolist() == [0, 1, 2]

@@ -10,6 +10,7 @@ in time. No true source takes part. See docs/blind-score.md for what this is wor
 
 # N mixtures, S the shape of a signal
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,14 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vaebss.evidence import Evidence, RecordingEvidence
+from vaebss.evidence import Evidence, RecordingEvidence, not_silent
 from vaebss.metrics.metric import Metric, Quality
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
 
 FEWEST = 20  # mixtures, or windows of a recording, of which anything can be said
 MOST = 200  # mixtures that a summary evaluates
-QUIET = 0.01  # of the mean energy, below which a window is silent
 WORKS, FAILS = 5.0, 1.0  # dB over an equal share, from which on a separation works, and below which it fails
 UNSURE = 2.5  # dB on either side of an estimate that held the true mean of 18 of 22 pairs that were held out
 SINGLE = 0.5  # share of mixtures with at most one estimated source, above which nothing is said of the separation
@@ -50,12 +50,14 @@ class BlindScore:
         each: (N,), estimates for single mixtures in dB, whose order is surer than their values.
         verdict: "works" from a gain of 5 dB, "fails" below 1 dB, "partly" between.
         metric: The metric that is estimated.
+        each_source: (N, K), estimates for the source in each slot in dB. They are NaN for slots that hold no source,
+            and for mixtures that are cut into several windows without being long enough to be remixed with themselves.
 
     Examples:
         >>> import torch
         >>> from vaebss import BlindScore
         >>> from vaebss.metrics.images import METRICS
-        >>> BlindScore(28.7, (26.2, 31.2), 8.1, torch.zeros(50), "works", METRICS[0])
+        >>> BlindScore(28.7, (26.2, 31.2), 8.1, torch.zeros(50), "works", METRICS[0], torch.zeros(50, 2))
         BlindScore(works: PSNR about 28.7 dB (26.2 to 31.2), +8.1 dB over an equal share, 50 mixtures)
     """
 
@@ -65,6 +67,7 @@ class BlindScore:
     each: Tensor
     verdict: Verdict
     metric: Metric
+    each_source: Tensor
 
     def __repr__(self) -> str:
         """Show one line: verdict, decibels with their interval, and the gain."""
@@ -103,7 +106,11 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
     check_several(evidence.found.count)
     gain, decibels = evidence.gain(), evidence.decibels()
     each = torch.full(heard.shape, decibels).masked_scatter(heard, evidence.each())
-    return _score(gain, decibels, each.unflatten(0, (len(mixtures), -1)).mean(1), modality.metrics[0])
+    each_source = torch.full((len(mixtures), evidence.slots), math.nan)
+    if len(heard) == len(mixtures):
+        each_source[heard] = evidence.each_source()
+    each = each.unflatten(0, (len(mixtures), -1)).mean(1)
+    return _score(gain, decibels, each, each_source, modality.metrics[0])
 
 
 def evaluate_recordings(separator: Separator, modality: Modality, recordings: Sequence[Tensor]) -> BlindScore:
@@ -120,8 +127,9 @@ def evaluate_recordings(separator: Separator, modality: Modality, recordings: Se
     quality = quality_of(separator, modality)
     evidence = [RecordingEvidence(separator, modality, recording.unsqueeze(0), quality) for recording in recordings]
     check_several(torch.cat([one.found.count for one in evidence]))
-    gains, each = torch.tensor([one.gain() for one in evidence]), torch.tensor([one.decibels() for one in evidence])
-    return _score(float(gains.mean()), float(each.mean()), each, modality.metrics[0])
+    gains, each = torch.tensor([one.gain() for one in evidence]), torch.cat([one.each() for one in evidence])
+    each_source = torch.cat([one.each_source() for one in evidence])
+    return _score(float(gains.mean()), float(each.mean()), each, each_source, modality.metrics[0])
 
 
 def is_recording(modality: Modality, mixture: Tensor) -> bool:
@@ -139,9 +147,9 @@ def check_several(count: Tensor) -> None:
         )
 
 
-def _score(gain: float, decibels: float, each: Tensor, metric: Metric) -> BlindScore:
+def _score(gain: float, decibels: float, each: Tensor, each_source: Tensor, metric: Metric) -> BlindScore:
     interval = decibels - UNSURE, decibels + UNSURE
-    return BlindScore(decibels, interval, gain, each, verdict_of(gain), metric)
+    return BlindScore(decibels, interval, gain, each, verdict_of(gain), metric, each_source)
 
 
 def gain_of(separator: Separator, modality: Modality, mixtures: Tensor) -> float:
@@ -168,12 +176,6 @@ def quality_of(separator: Separator, modality: Modality) -> Quality:
     if metric.unit != "dB":
         raise ValueError(f"a blind score is in dB, and the main metric of {modality.plural} is {metric.title}")
     return modality.qualities(separator.source_scale / modality.gain)[metric.name]
-
-
-def not_silent(windows: Tensor) -> Tensor:
-    """Return which windows (N, *S) have more than a hundredth of the mean energy, (N,)."""
-    energies = windows.flatten(1).square().mean(1)
-    return energies > QUIET * energies.mean()
 
 
 def verdict_of(gain: float) -> Verdict:

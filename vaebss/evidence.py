@@ -23,6 +23,12 @@ AS_HARD = 0.02  # by which the confidence in remixes may be lower where they are
 HARDER = 20.0  # share of the gain that is added for each unit of confidence beyond that
 EACH = 1.7  # standard deviation of true scores of single mixtures, as a multiple of that of the cycle's
 WEIGHTS = {"confidence": 1.0, "moved": 1.0, "cycle": 0.5}  # of ranks, in the order of single mixtures
+ALIKE = 2.0  # weight of the rank by how little estimates differ, where nothing is gained
+GAINED = 5.0  # dB of gain, from which on the weight is 0
+APART = 6.0  # dB, by which the score of a source differs from that of its mixture at most
+MISSED = -10.0  # dB, the least score of a part; SI-SDR has no lower limit, but a mixture has some of each slot
+QUIET = 0.01  # of the mean energy, below which a window is silent
+ALONE = 0.0  # dB of gain in remixes of single voices, below which remixes of different voices prove nothing
 
 Answer = Callable[..., Separation]
 
@@ -65,18 +71,27 @@ class Evidence:
         return separate_signals(self.separator.separate, self.modality, signals)
 
     def remixed(self, number: int) -> Remixes:
-        """Add up estimates of different mixtures, each once, and separate the sums, in one of the rounds.
+        """Add up estimates of different mixtures, and separate the sums, in one of the rounds."""
+        return self.remix(self.found, self.modality.voices, number)
+
+    def remix(self, found: Separation, voices: bool, seed: int) -> Remixes:
+        """Add up estimates of different mixtures, each once, and separate the sums.
 
         Remixes have as many parts as sources were found in mixtures, two at least. They are not brighter, or louder,
         than the mixtures.
+
+        Args:
+            found: Separation of the mixtures, or of windows of them.
+            voices: Whether each slot is a voice of its own, see `remix_plan`.
+            seed: Seed of what is added to what.
         """
-        plan = remix_plan(self.found, self.modality.voices, number)
+        plan = remix_plan(found, voices, seed)
         there, slots = plan >= 0, plan.clamp(min=0)
-        parts = self.found.sources.flatten(0, 1)[slots]
+        parts = found.sources.flatten(0, 1)[slots]
         parts = parts * there.view(*there.shape, *[1] * (parts.ndim - 2))
         peaks = parts.sum(1).flatten(1).abs().amax(1)
         parts = parts * _column((self.mixtures.abs().max() / peaks.clamp(min=1e-9)).clamp(max=1), parts.ndim)
-        owner = slots // self.found.active.shape[1]
+        owner = slots // found.active.shape[1]
         return Remixes(parts, there.sum(1), owner, self.answer(parts.sum(1)))
 
     @cached_property
@@ -86,13 +101,20 @@ class Evidence:
 
     def gains(self, remixes: Remixes) -> Tensor:
         """Measure the score of remixes, averaged over parts, less that of an equal share, (R,)."""
-        share = remixes.parts.sum(1) / _column(remixes.count, remixes.parts.ndim - 1)
-        equal = share.unsqueeze(1).expand_as(remixes.parts)
-        return self.scores(remixes, remixes.found.sources) - self.scores(remixes, equal)
+        return self.scores(remixes) - self.equal_share(remixes.parts, remixes.count)
 
-    def scores(self, remixes: Remixes, estimates: Tensor) -> Tensor:
-        """Measure the scores of estimates (R, K, *S) of the parts of remixes, averaged over parts, (R,)."""
-        return mean_per_mixture(self.quality, estimates, remixes.parts, remixes.count)
+    def scores(self, remixes: Remixes) -> Tensor:
+        """Measure the scores of remixes, averaged over parts, (R,)."""
+        return mean_per_mixture(self.bounded, remixes.found.sources, remixes.parts, remixes.count)
+
+    def bounded(self, estimates: Tensor, parts: Tensor) -> Tensor:
+        """Measure the quality of estimates of parts (R, M, *S), `MISSED` at least."""
+        return self.quality(estimates, parts).clamp(min=MISSED)
+
+    def equal_share(self, parts: Tensor, count: Tensor) -> Tensor:
+        """Measure the score of an equal share of the sum of parts (R, M, *S), averaged over parts, (R,)."""
+        share = parts.sum(1) / _column(count, parts.ndim - 1)
+        return mean_per_mixture(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
 
     def gain(self) -> float:
         """Estimate the gain over an equal share in dB.
@@ -100,10 +122,36 @@ class Evidence:
         Where masks are less sharp than those of the mixtures, remixes are harder than mixtures, such as two letters
         instead of a letter and a shape. The gain is raised by that much.
         """
-        found = torch.cat([self.gains(remixes) for remixes in self.rounds])
+        gain = float(torch.cat([self.gains(remixes) for remixes in self.rounds]).mean())
+        if not self.modality.audible:
+            gain = self.carried_over(gain)
         sharpness = torch.cat([remixes.found.confidence for remixes in self.rounds]).mean()
         harder = float(self.found.confidence.mean() - sharpness) - AS_HARD
-        return float(found.mean()) * (1 + HARDER * max(0.0, harder))
+        return gain * (1 + HARDER * max(0.0, harder))
+
+    def carried_over(self, gain: float) -> float:
+        """Return the gain in mixtures of pictures that follows from the gain in remixes, both in dB.
+
+        Relative to the error of an equal share, the squared error of estimates is r^2 + 1 - 2 rho r. Here r^2 is the
+        variance of the estimates of a mixture among themselves, relative to that of the true sources, and rho is the
+        correlation of both. In remixes r and the error are known, and so is rho. In mixtures r is known, because
+        `baseline` is a score of true sources. Wrong estimates of smooth pictures, for instance, differ by far more than
+        true sources do, and their remixes seem easy.
+        """
+        parts, answers = (
+            torch.cat([self.equal_share(each, remixes.count) for each, remixes in zip(some, self.rounds, strict=True)])
+            for some in ([each.parts for each in self.rounds], [answers_to(each) for each in self.rounds])
+        )
+        in_remixes = 10 ** (float((parts - answers).mean()) / 20)
+        in_mixtures = 10 ** ((self.baseline() - float(self.likeness().mean())) / 20)
+        correlation = (in_remixes**2 + 1 - 10 ** (-gain / 10)) / (2 * in_remixes)
+        error = in_mixtures**2 + 1 - 2 * in_mixtures * min(max(correlation, -1.0), 1.0)
+        return -10 * math.log10(max(error, 1e-10))
+
+    def likeness(self) -> Tensor:
+        """Measure how little the estimates of each mixture differ, by the score of an equal share of them, (N,)."""
+        found = self.found.sources_first()
+        return self.equal_share(found.sources, found.count.clamp(min=2).clamp(max=self.slots)).float()
 
     def baseline(self) -> float:
         """Estimate the score of an equal share in dB.
@@ -124,27 +172,49 @@ class Evidence:
 
     def agreement(self) -> Tensor:
         """Measure how little the estimates change with the place of the mixture, (N,), in dB."""
-        slots = torch.full((len(self.mixtures),), self.found.sources.shape[1])
-        moved = match(self.moved.sources, self.found.sources, slots)
-        error = (moved - self.found.sources).flatten(1).square().mean(1)
+        error = (self.moved_estimates - self.found.sources).flatten(1).square().mean(1)
         return -10 * torch.log10(error.clamp(min=1e-10))
+
+    @cached_property
+    def moved_estimates(self) -> Tensor:
+        """The estimates of the moved mixtures, in the order of the slots, (N, K, *S)."""
+        return match(self.moved.sources, self.found.sources, torch.full((len(self.mixtures),), self.slots))
+
+    @property
+    def slots(self) -> int:
+        """The number of slots, K."""
+        return self.found.sources.shape[1]
 
     def cycle(self) -> Tensor:
         """Average the scores of the remixes that each mixture's estimates are in, (N,)."""
         sums, number = torch.zeros(2, len(self.mixtures))
         for remixes in self.rounds:
             there = present(remixes.count, remixes.owner.shape[1])
-            scores = self.scores(remixes, remixes.found.sources).float().unsqueeze(1).expand_as(there)
+            scores = self.scores(remixes).float().unsqueeze(1).expand_as(there)
             sums.index_add_(0, remixes.owner[there], scores[there])
             number.index_add_(0, remixes.owner[there], torch.ones(int(there.sum())))
         return torch.where(number > 0, sums / number.clamp(min=1), sums.sum() / number.sum())
 
     def each(self) -> Tensor:
-        """Estimate the scores of single mixtures in dB, (N,): by the order of three signs of quality."""
-        cycle = self.cycle()
+        """Estimate the scores of single mixtures in dB, (N,): by the order of three signs of quality, or of four.
+
+        Where a separator of pictures fails, errors are larger the more its estimates differ.
+        """
+        cycle, weights = self.cycle(), dict(WEIGHTS)
         signs = {"confidence": self.found.confidence, "moved": self.agreement(), "cycle": cycle}
-        order = standard(sum((WEIGHTS[name] * standard(ranks(sign)) for name, sign in signs.items()), torch.zeros(1)))
+        if not self.modality.audible:
+            signs["likeness"], weights["likeness"] = self.likeness(), ALIKE * min(1, max(0, 1 - self.gain() / GAINED))
+        order = standard(sum((weights[name] * standard(ranks(sign)) for name, sign in signs.items()), torch.zeros(1)))
         return self.decibels() + EACH * cycle.std() * order
+
+    def each_source(self) -> Tensor:
+        """Estimate the scores of single sources in dB, (N, K); NaN for slots that are not active.
+
+        The score of a source differs from that of its mixture as its agreement does between the mixture and the moved
+        mixture. Two sources of a picture have the same score, because their errors are the same.
+        """
+        agreement = by_source(self.quality(self.moved_estimates, self.found.sources), self.found.active)
+        return self.each().unsqueeze(1) + from_mean(agreement)
 
 
 class RecordingEvidence(Evidence):
@@ -170,24 +240,65 @@ class RecordingEvidence(Evidence):
     def gain(self) -> float:
         """Estimate the gain in dB: no more than the separation agrees with that of windows which begin elsewhere.
 
-        Where voices are found wrongly, remixes of them may be easy, but other windows give other voices.
+        Where voices are found wrongly, remixes of them may be easy, but other windows give other voices. A rule, such
+        as low bands for one voice and high ones for the other, separates any remix of what it has cut. It cannot
+        separate two sounds of one voice: then nothing is gained.
         """
-        return min(super().gain(), float(self.agreement()) - self.baseline())
+        gain = min(super().gain(), float(self.agreement()) - self.baseline())
+        return min(gain, 0.0) if self.modality.audible and not self.modality.voices and self.alone < ALONE else gain
+
+    @cached_property
+    def alone(self) -> float:
+        """The gain in dB in remixes of windows that hold one voice each, from different moments."""
+        voices = self.found.sources_first().sources[0, : max(1, int(self.found.count))]
+        windows = self.modality.split(voices).unflatten(0, (len(voices), -1)).transpose(0, 1)
+        active = not_silent(windows.flatten(0, 1)).view(windows.shape[:2])
+        heard = active.any(1)
+        found = Separation(windows[heard], active[heard], torch.ones(int(heard.sum())))
+        return float(self.gains(self.remix(found, voices=False, seed=0)).mean())
 
     def agreement(self) -> Tensor:
-        return self._agreement
+        return self._agreement.nanmean().view(1)
 
     @cached_property
     def _agreement(self) -> Tensor:
-        """The score of the recording's voices, as windows find them that begin half a hop earlier, (1,)."""
+        """The score of the recording's voices, as windows find them that begin half a hop earlier, (1, K)."""
         found, windows = self.found.sources_first(), self.modality.split(self.mixtures)
         shift = self.mixtures.shape[-1] // (2 * len(windows))
         voices = found.sources[:, : max(1, int(found.count))]
         moved = self.answer(self.mixtures.roll(shift, -1)).sources.roll(-shift, -1)
-        return self.quality(match(moved, voices, torch.tensor([voices.shape[1]])), voices).mean().view(1)
+        scores = self.quality(match(moved, voices, torch.tensor([voices.shape[1]])), voices)
+        return scores.reshape(1, voices.shape[1], -1).mean(2)
 
     def each(self) -> Tensor:
         return torch.tensor([self.decibels()])
+
+    def each_source(self) -> Tensor:
+        """Estimate the scores of the voices in dB, (1, K): they differ as their agreement does."""
+        active = self.found.active
+        agreement = torch.full(active.shape, math.nan).masked_scatter(active, self._agreement.float())
+        return self.each().unsqueeze(1) + from_mean(agreement)
+
+
+def answers_to(remixes: Remixes) -> Tensor:
+    """Return the estimate of each part of remixes, (R, M, *S)."""
+    return match(remixes.found.sources, remixes.parts, remixes.count)
+
+
+def by_source(scores: Tensor, active: Tensor) -> Tensor:
+    """Return scores (N, K), or (N, K, C) of channels, as (N, K), NaN for slots that are not active."""
+    return scores.reshape(*active.shape, -1).mean(2).float().where(active, math.nan)
+
+
+def from_mean(scores: Tensor) -> Tensor:
+    """Return by how much scores (N, K) differ from the mean of their row, by `APART` at most; NaN stays NaN."""
+    return (scores - scores.nanmean(1, keepdim=True)).clamp(-APART, APART)
+
+
+def not_silent(windows: Tensor) -> Tensor:
+    """Return which windows (N, *S) have more than a hundredth of the mean energy, (N,)."""
+    energies = windows.flatten(1).square().mean(1)
+    return energies > QUIET * energies.mean()
 
 
 def remix_plan(found: Separation, voices: bool, seed: int) -> Tensor:

@@ -112,13 +112,14 @@ def separated(
     separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int], blind_score: bool
 ) -> Separation:
     """Separate signals and return the sources in the user's shape."""
-    scores = evaluate(separator, modality, given.signals).each if blind_score else None
+    score = evaluate(separator, modality, given.signals) if blind_score else None
     found = separate_signals(separator.separate, modality, given.signals, **refinement)
     sources, residual = given.restore(found.sources), given.residual
     if residual is not None:
         residual = given.restore(residual.unsqueeze(1))
         residual = residual[:, 0] if given.several else residual[0]
+    scores = (score.each, score.each_source) if score else (None, None)
     if given.several:
-        return Separation(sources, found.active, found.confidence, scores, residual)
-    score = None if scores is None else scores[0]
-    return Separation(sources, found.active[0], found.confidence[0], score, residual)
+        return Separation(sources, found.active, found.confidence, scores[0], residual, scores[1])
+    first = (None if each is None else each[0] for each in scores)
+    return Separation(sources, found.active[0], found.confidence[0], next(first), residual, next(first))

@@ -37,6 +37,8 @@ class Separation:
         blind_score: (B,), estimated quality in dB, see `vaebss.evaluate_blind`; None unless it was asked for.
         residual: (B, *S), what belongs to no source, such as a camera's offset; it and the sources add up to the
             mixture. None if the sources alone do.
+        source_blind_score: (B, K), estimated quality of each source in dB, NaN where it is unknown; None unless
+            `blind_score` was asked for.
 
     Examples:
         >>> import torch
@@ -54,6 +56,7 @@ class Separation:
     confidence: Tensor
     blind_score: Tensor | None = None
     residual: Tensor | None = None
+    source_blind_score: Tensor | None = None
 
     @property
     def count(self) -> Tensor:
@@ -111,7 +114,10 @@ class Separation:
     def in_order(self, order: Tensor) -> "Separation":
         """Return the separation of a batch with the slots of each mixture in an order, (B, K) int64."""
         rows, order = torch.arange(len(order), device=self.active.device).unsqueeze(1), order.to(self.active.device)
-        return replace(self, sources=self.sources[rows, order], active=self.active[rows, order])
+        scores = self.source_blind_score
+        scores = None if scores is None else scores[rows, order]
+        sources, active = self.sources[rows, order], self.active[rows, order]
+        return replace(self, sources=sources, active=active, source_blind_score=scores)
 
     def to(self, device: torch.device | str) -> "Separation":
         """Return this separation on another device."""

@@ -309,6 +309,30 @@ def test_scores_are_listed_and_a_list_without_them_is_read(tmp_path):
         assert (tmp_path / LIST).read_bytes().decode() == expected.replace("\n", "\r\n")
 
 
+def test_scores_of_sources_are_columns_of_their_own(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("m.png"), "m", 2, "m_source*.png")
+        put(output, Path("k.png"), "k", 1, "k_source*.png")
+        put(output, Path("n.png"), "n", 1, "n_source*.png")
+        scores = {"m": [30.0, 32.504], "k": [7.0], "n": [1.0, 2.0]}  # of n, another number than was written
+        output.add_scores(dict.fromkeys("mkn", 1.0), scores)
+    names = [f"blind_score_source{k}" for k in (1, 2)]
+    assert {row["name"]: [row[name] for name in names] for row in listed(tmp_path)} == {
+        "m": ["30.00", "32.50"],
+        "k": ["7.00", ""],
+        "n": ["", ""],
+    }
+    text = (tmp_path / LIST).read_text()
+    assert [row.source_scores for row in OutputFolder(tmp_path, []).earlier] == [("30.00", "32.50"), ("7.00",), ()]
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("k.png"), "k", 1, "k_source*.png")
+    again = {row["name"]: [row[name] for name in names] for row in listed(tmp_path)}
+    assert again == {"m": ["30.00", "32.50"], "k": ["", ""], "n": ["", ""]}
+    (tmp_path / LIST).write_text(text.replace("blind_score_source1", "blind_score_source3"))
+    with pytest.raises(FileError, match="not a list"):
+        OutputFolder(tmp_path, [])
+
+
 def test_a_picture_is_written_with_its_sources_and_goes_with_them(tmp_path):
     path = tmp_path / "m.wav"
     (tmp_path / "k_spectrogram.png").write_text("mine")

@@ -51,6 +51,8 @@ def test_each_mixture_has_the_score_that_evaluate_blind_gives_it():
     seen.evaluate()
     score = vaebss.blind.evaluate(model, modality, mixtures)
     assert [seen.scores[name] for name in names(FEWEST)] == pytest.approx(score.each.tolist())
+    own = [row[~row.isnan()].tolist() for row in score.each_source]
+    assert [seen.source_scores[name] for name in names(FEWEST)] == [pytest.approx(each) for each in own]
     assert seen.lines == [score.summary]
 
 
@@ -63,6 +65,7 @@ def test_recordings_of_different_lengths_have_the_mean_score_of_their_windows():
         seen.add(model, modality, [name], 0.1 * sound.unsqueeze(0))
     seen.evaluate()
     assert seen.scores.keys() == {"long", "short"}
+    assert seen.source_scores == {}
 
 
 def test_long_recordings_are_evaluated_whole_up_to_so_many_windows(monkeypatch):
@@ -70,7 +73,7 @@ def test_long_recordings_are_evaluated_whole_up_to_so_many_windows(monkeypatch):
     seen, modality = SeenMixtures(), modality_of(model)
     for name, seconds in {"m0": 12, "m1": 11}.items():
         tones = torch.stack([torch.sin(2 * torch.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330)])
-        seen.add(model, modality, [name], 0.1 * tones.sum(0)[None, : 16_000 * seconds])
+        seen.add(model, modality, [name], 0.1 * tones.sum(0)[None, : 16_000 * seconds], whole=name == "m0")
     monkeypatch.setattr("vaebss.blind.MOST", 30)
     seen.add(model, modality, ["more"], torch.ones(1, 16_000 * 12))
     assert [name for name, _ in seen.recordings[model, modality]] == names(2)
@@ -78,6 +81,7 @@ def test_long_recordings_are_evaluated_whole_up_to_so_many_windows(monkeypatch):
     score = vaebss.blind.evaluate_recordings(model, modality, [each for _, each in seen.recordings[model, modality]])
     assert [seen.scores[name] for name in names(2)] == pytest.approx(score.each.tolist())
     assert seen.lines == [score.summary]
+    assert seen.source_scores == {"m0": pytest.approx(score.each_source[0][~score.each_source[0].isnan()].tolist())}
 
 
 def test_too_few_mixtures_have_no_score():

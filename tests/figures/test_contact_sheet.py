@@ -80,3 +80,20 @@ def test_scores_stand_above_the_columns_of_their_mixtures(tmp_path):
     edges = [float(gaps.min()), float(gaps.max())]
     expected = [edges[0] + (k + 0.5) * (edges[1] - edges[0]) / 3 for k in range(3)]
     assert pictures == pytest.approx(expected, abs=3)
+
+
+def test_scores_of_sources_stand_below_their_mixtures_where_they_fit(tmp_path):
+    sources = torch.rand(3, 2, 1, 28, 28)
+    made = ContactSheet()
+    made.draw_with(Images((1, 28, 28)).figure, lambda signal: 3)
+    made.add(["a", "b", "c"], sources.sum(1), sources, torch.full((3,), 2))
+    of_sources = {"a": [21.5, 20.0], "c": [30.0] * 40}
+    for name, own in {"with": of_sources, "without": {}}.items():
+        made.save(tmp_path / f"{name}.png", {"a": 1.0}, own)
+    with_scores, without = (
+        torch.from_numpy(np.array(Image.open(tmp_path / f"{name}.png").convert("L"))) for name in ("with", "without")
+    )
+    assert len(with_scores) - len(without) == TEXT
+    assert torch.equal(with_scores[: len(without)], without)
+    dark, pictures = (with_scores[len(without) :] < 128).any(0).nonzero().flatten(), made.blocks[0].centres
+    assert {int(min(range(3), key=lambda k: abs(pictures[k] - float(x)))) for x in dark} == {0}

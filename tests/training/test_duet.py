@@ -36,9 +36,9 @@ DUETS = {  # program and lowest pitch of each
 DECAY = 0.3  # seconds until a room's echoes are 60 dB down
 
 
-def line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator) -> Tensor:
+def line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator, seconds: int = SECONDS) -> Tensor:
     """A melody of notes from an eighth to a half at 100 beats a minute, (S,) at RATE, of root mean square 0.1."""
-    sound, place, step = torch.zeros(SECONDS * RATE), 0, int(rng.integers(0, 8))
+    sound, place, step = torch.zeros(seconds * RATE), 0, int(rng.integers(0, 8))
     while place < len(sound):
         step = int(np.clip(step + rng.integers(-2, 3), 0, 9))
         length = int(rng.choice([0.3, 0.6, 0.6, 1.2]) * RATE)

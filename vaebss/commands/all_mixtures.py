@@ -33,15 +33,16 @@ class AllMixtures:
         if self.sheet:
             self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
             self.sheet.add(names, part.signals, found.sources, found.count)
-        self.seen.add(separator.model, separator.modality, names, part.scored)
+        self.seen.add(separator.model, separator.modality, names, part.scored, part.whole)
         if self.table:
             self.table.add(names, part, found)
 
     def save(self, output: OutputFolder) -> None:
         """Estimate the quality, which goes on the list, and write the other files."""
         self.seen.evaluate()
-        output.add_scores(self.seen.scores)
+        scores, of_sources = self.seen.scores, self.seen.source_scores
+        output.add_scores(scores, of_sources)
         if self.sheet and self.sheet.seen:
-            output.save_of_all(SHEET, partial(self.sheet.save, scores=self.seen.scores))
+            output.save_of_all(SHEET, partial(self.sheet.save, scores=scores, of_sources=of_sources))
         if self.table:
             say(self.table.save(output))

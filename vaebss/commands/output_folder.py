@@ -1,10 +1,11 @@
 """The folder that separate.py writes to, with a list by which a later run knows which files it may replace."""
 
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 
@@ -16,6 +17,7 @@ from vaebss.paths import encodable
 LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold while they write the list
 SHEET = "contact_sheet.png"
 SPECTRA, AMOUNTS = "component_spectra.csv", "component_amounts.csv"
+UNKNOWN: Mapping[str, Sequence[float]] = MappingProxyType({})
 OF_ALL = (SHEET, SPECTRA, AMOUNTS)  # files of all mixtures
 
 
@@ -62,14 +64,21 @@ class OutputFolder:
         """Put a mixture, whose sources are written, on the list; arguments are those of `Row`."""
         self.check_new(name)
         files = encodable(picture), encodable(written)
-        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", *files)
+        row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", (), *files)
         self.rows[row.name] = row
 
-    def add_scores(self, scores: Mapping[str, float]) -> None:
-        """Put the estimated quality of mixtures in dB, by their names, on the list, if their sources are written."""
+    def add_scores(self, scores: Mapping[str, float], of_sources: Mapping[str, Sequence[float]] = UNKNOWN) -> None:
+        """Put the estimated quality of mixtures in dB, by their names, on the list, if their sources are written.
+
+        Args:
+            scores: Estimated quality of mixtures.
+            of_sources: Estimated quality of their sources. It is left out where their number is not that of the list.
+        """
         for name, score in scores.items():
             if row := self.rows.get(encodable(name)):
-                self.rows[row.name] = row._replace(blind_score=f"{score:.2f}")
+                own = [f"{each:.2f}" for each in of_sources.get(name, ())]
+                known = tuple(own) if len(own) == row.number else ()
+                self.rows[row.name] = row._replace(blind_score=f"{score:.2f}", source_scores=known)
 
     def place(self, name: str) -> Path:
         """Give the path of a file of that name, which is free, or held by an earlier result.

@@ -20,6 +20,7 @@ class SeenMixtures:
 
     Attributes:
         scores: Name of a mixture -> its estimated quality in dB.
+        source_scores: Name of a mixture -> the estimated quality of each of its sources in dB, if it is known.
         lines: One line for each separator with enough mixtures.
     """
 
@@ -27,17 +28,24 @@ class SeenMixtures:
         self.kept: dict[tuple[Separator, Modality], list[tuple[str, Tensor]]] = {}
         self.recordings: dict[tuple[Separator, Modality], list[tuple[str, Tensor]]] = {}
         self.scores: dict[str, float] = {}
+        self.source_scores: dict[str, list[float]] = {}
+        self.unordered: set[str] = set()  # mixtures whose sources may be in another order than those in their files
         self.lines: list[str] = []
 
-    def add(self, separator: "Separator", modality: "Modality", names: list[str], signals: "Tensor") -> None:
+    def add(
+        self, separator: "Separator", modality: "Modality", names: list[str], signals: "Tensor", whole: bool = True
+    ) -> None:
         """Keep the windows of mixtures (N, *S) if they are as large as those before, and those are not enough yet.
 
         At most `MOST` mixtures of each separator are kept, and no more than `LARGEST_PART` numbers, but at least one
         window. Recordings that are long enough to be evaluated by themselves are kept whole, see `first_recordings`.
+        Sources of mixtures that are cut into windows, or of which only a beginning is given (not `whole`), have no
+        scores of their own.
         """
         from vaebss.blind import MOST, first_recordings, is_recording
         from vaebss.modalities.image_files import LARGEST_PART
 
+        self.unordered |= set() if whole else set(names)
         kept = self.kept.setdefault((separator, modality), [])
         for name, signal in zip(names, signals, strict=True):
             windows = modality.split(signal.unsqueeze(0))
@@ -52,6 +60,7 @@ class SeenMixtures:
             if room <= 0 or len(kept) == MOST:
                 return
             kept.append((name, windows[:room]))
+            self.unordered |= {name} if len(windows) > 1 else set()
 
     def evaluate(self) -> None:
         """Estimate the quality of what was kept of each separator, where it is enough for an estimate."""
@@ -80,6 +89,8 @@ class SeenMixtures:
             return
         self.lines.append(score.summary)
         found: dict[str, list[float]] = {}
-        for name, decibels in zip(names, score.each.tolist(), strict=True):
+        for name, decibels, of_sources in zip(names, score.each.tolist(), score.each_source, strict=True):
             found.setdefault(name, []).append(decibels)
+            if name not in self.unordered:
+                self.source_scores[name] = of_sources[~of_sources.isnan()].tolist()
         self.scores |= {name: sum(each) / len(each) for name, each in found.items()}

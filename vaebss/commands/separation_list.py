@@ -12,7 +12,9 @@ from vaebss.paths import encodable
 
 LIST = "separations.csv"
 COLUMNS = ("file", "name", "count", "confidence", "blind_score", "picture", "written")
+SCORE = "blind_score_source{}"  # columns after blind_score, as many as the most scores of sources of a mixture
 NEWER = ("blind_score", "picture")  # columns that lists of earlier versions lack
+PLACE = COLUMNS.index("blind_score") + 1  # of the columns SCORE
 SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
 AND_RESIDUAL = "{source*,residual}"
 # In the column `written`: NAME_source*.png, * from 1, or NAME_{source*,residual}.png where there is a residual as well
@@ -32,6 +34,7 @@ class Row(NamedTuple):
         number: Number of its sources.
         confidence: Confidence of their masks.
         blind_score: Estimated quality in dB; empty where it is unknown.
+        source_scores: Estimated quality of each source in dB; none where it is unknown.
         picture: Name of the picture file of the mixture and its sources; empty where there is none.
         written: Names of their files, with * for their numbers from 1.
     """
@@ -41,6 +44,7 @@ class Row(NamedTuple):
     number: int
     confidence: str
     blind_score: str
+    source_scores: tuple[str, ...]
     picture: str
     written: str
 
@@ -57,6 +61,11 @@ def read_list(path: Path) -> list[Row]:
             columns, *rows = csv.reader(file, strict=True)
     except (ValueError, csv.Error) as error:
         raise FileError(foreign) from error
+    number = sum(name.startswith(SCORE.format("")) for name in columns)
+    scored = slice(PLACE, PLACE + number) if score_columns(number) == columns[PLACE : PLACE + number] else slice(0)
+    scores = [tuple(filter(None, row[scored])) for row in rows]
+    for row in (columns, *rows):
+        del row[scored]
     for place, name in enumerate(COLUMNS):
         if name in NEWER and name not in columns:
             columns.insert(place, name)
@@ -69,7 +78,15 @@ def read_list(path: Path) -> list[Row]:
         well = well and (not row[-2] or PICTURE.fullmatch(row[-2]))
         if not well or any(Path(name).name != name for name in row[-2:] if name):
             raise FileError(f"{foreign} (row {number} is malformed)")
-    return [Row(file, name, int(count), *rest) for file, name, count, *rest in rows]
+    return [
+        Row(file, name, int(count), confidence, score, own, picture, written)
+        for (file, name, count, confidence, score, picture, written), own in zip(rows, scores, strict=True)
+    ]
+
+
+def score_columns(number: int) -> list[str]:
+    """Return the names of the columns for the scores of so many sources."""
+    return [SCORE.format(k + 1) for k in range(number)]
 
 
 def listed_files(rows: Iterable[Row]) -> dict[str, int]:
@@ -96,5 +113,9 @@ def write_list(path: Path, rows: Iterable[Row]) -> None:
     """Write a list of rows, which replaces an earlier one once it is complete."""
     with atomic_write(path) as place, place.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+        rows = list(rows)
+        most = max((len(row.source_scores) for row in rows), default=0)
+        writer.writerow([*COLUMNS[:PLACE], *score_columns(most), *COLUMNS[PLACE:]])
+        for row in rows:
+            scores = [*row.source_scores, *[""] * (most - len(row.source_scores))]
+            writer.writerow([*row[:PLACE], *scores, *row[PLACE + 1 :]])

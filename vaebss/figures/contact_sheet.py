@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -20,8 +20,9 @@ from vaebss.paths import printable
 
 BLOCKS = 6  # blocks of mixtures on a contact sheet
 TEXT, SMALL = 18, 14  # size of its letters, pixels
+GAP = 6  # pixels between scores of neighbouring mixtures
 LETTERS = 14  # letters of a title in an inch
-UNKNOWN: Mapping[str, float] = MappingProxyType({})
+UNKNOWN: Mapping[str, Any] = MappingProxyType({})
 
 
 class Block(NamedTuple):
@@ -75,12 +76,15 @@ class ContactSheet:
             if len(self.waiting) == self.beside(mixture):
                 self._block()
 
-    def save(self, path: Path, scores: Mapping[str, float] = UNKNOWN) -> None:
+    def save(
+        self, path: Path, scores: Mapping[str, float] = UNKNOWN, of_sources: Mapping[str, Sequence[float]] = UNKNOWN
+    ) -> None:
         """Write the page to a file, unless no mixture was added.
 
         Args:
             path: Path of the file.
             scores: Estimated quality of mixtures in dB, by name, to write above them.
+            of_sources: Estimated quality of their sources in dB, by name, to write below them where it fits.
         """
         if self.waiting:
             self._block()
@@ -89,7 +93,8 @@ class ContactSheet:
         top, scored = 2 * TEXT, any(name in scores for block in self.blocks for name in block.names)
         images = [block.image for block in self.blocks]
         width, above = max(image.width for image in images), TEXT if scored else 0
-        height = sum(above + image.height for image in images)
+        below = TEXT if any(name in of_sources for block in self.blocks for name in block.names) else 0
+        height = sum(above + image.height + below for image in images)
         sheet = Image.new("RGB", (width, top + height), "white")
         line = f"mixtures: {self.shown} of {self.seen}" + (", with their estimated quality" if scored else "")
         pen = ImageDraw.Draw(sheet)
@@ -99,7 +104,12 @@ class ContactSheet:
                 if name in scores:
                     pen.text((centre, top), f"{scores[name]:.1f} dB", "black", font_size=SMALL, anchor="ma")
             sheet.paste(image, (0, top + above))
-            top += above + image.height
+            top += above + image.height + below
+            room = (centres[1] - centres[0] if len(centres) > 1 else image.width) - GAP
+            for name, centre in zip(names, centres, strict=True):
+                line = "  ".join(f"{score:.1f}" for score in of_sources.get(name, ()))
+                if pen.textlength(line, font_size=SMALL) <= room:
+                    pen.text((centre, top - below), line, "black", font_size=SMALL, anchor="ma")
         sheet.save(path)
 
     def _block(self) -> None:
