@@ -138,7 +138,7 @@ def test_the_gain_is_that_of_mixtures_where_estimates_differ_more_than_sources_d
     found = separate_signals(separator.separate, images, sources.sum(1))
     count = torch.full((NUMBER,), 2)
     scores = [
-        mixture_psnr_paper(estimates, sources, count, 0.5).mean()
+        mean_per_mixture(qualities(0.5)["psnr_paper"], estimates, sources, count).mean()
         for estimates in (found.sources, (sources.sum(1) / 2).unsqueeze(1).expand_as(sources))
     ]
     one, _ = blind.evidence_of(separator, images, sources.sum(1))
