@@ -32,6 +32,8 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, truncated, foreign, of a newer format, or would have to run code.
     """
+    if not str(path):
+        raise CheckpointError("the name of a checkpoint or of a shipped model is empty")
     if str(path) in catalogue.available():
         return catalogue.read_shipped(str(path))
     if shared.is_shared(path):

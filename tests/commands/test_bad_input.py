@@ -175,6 +175,14 @@ def test_the_home_of_nobody_is_a_line(command, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", [scoring, separate, export])
+def test_an_empty_name_is_no_default_model(command, tmp_path, monkeypatch, capsys):
+    """Such as of a variable of a shell that is not set."""
+    monkeypatch.chdir(tmp_path)
+    inputs = ["x.png"] if command is separate else []
+    assert "is empty" in run(command.main, [*inputs, "--ckpt="], capsys)
+
+
+@pytest.mark.parametrize("command", [scoring, separate, export])
 def test_results_in_the_home_of_nobody_are_a_line(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     inputs = ["x.png"] if command is separate else []

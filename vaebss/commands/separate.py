@@ -87,7 +87,7 @@ def separate(options: Any) -> int:
 
     from vaebss.commands.all_mixtures import AllMixtures
 
-    stated = load_model(options.ckpt, options) if options.ckpt else None
+    stated = None if options.ckpt is None else load_model(options.ckpt, options)
     out, notes, shared = expanded(options.out), Notes(), options.shard is not None
     with tempfile.TemporaryDirectory() as piped:
         files, errors = find_inputs(options.inputs, stated, Path(piped))
