@@ -248,7 +248,7 @@ def adapt(
     teacher = model if isinstance(model, Separator | None) else load(model)
     if axes is None and readings(np.shape(mixtures), lines=True) == ["NW"]:
         axes = "NW"
-    reader = modality_of(teacher or load(DEFAULT_MODELS["images"]), invert=invert, axes=axes)
+    reader = modality_of(teacher or load(DEFAULT_MODELS["images"]), invert=invert, axes=axes, background=0.0)
     images = reader.from_user(mixtures, None).signals
     if tile is not None:
         check_at_least(MIN_TILE, tile=tile)

@@ -10,6 +10,7 @@ import vaebss
 from vaebss.commands import separate
 from vaebss.data.corpora.open import open_corpus
 from vaebss.modalities.appearance import estimated_background, estimated_noise
+from vaebss.training import adapting
 from vaebss.training.adapting import corpus_of
 
 
@@ -107,6 +108,13 @@ def test_a_residual_is_replaced_by_a_later_run_and_one_of_somebody_else_never(tm
     assert separate.main(["m.png", "--ckpt", with_residual]) == 2
     assert "choose another --out" in capsys.readouterr().err
     assert residual.read_text() == "mine"
+
+
+def test_a_model_adapted_by_a_teacher_with_a_background_has_that_of_its_own_mixtures(model, monkeypatch):
+    monkeypatch.setattr(adapting, "adapt", lambda images, *_, **__: corpora.append(corpus_of(images)) or model)
+    corpora: list = []
+    vaebss.adapt(CLEAN["strokes"] / 2 + 0.3, model)
+    assert corpora[0].modality.options["background"] == pytest.approx(0.3, abs=1e-3)
 
 
 def test_mixtures_are_trained_on_without_their_background_and_the_model_knows_it(tmp_path, capsys):

@@ -155,6 +155,7 @@ class Images(Modality):
         white: float | None = None,
         axes: str | None = None,
         tiles: bool | None = None,
+        background: float | None = None,
     ) -> "Images":
         """Build the pictures that a separator sees of a user's own.
 
@@ -175,6 +176,7 @@ class Images(Modality):
         gain = separator.source_scale / (source_max or unit * separator.source_scale)
         own = {name: separator.modality[name] for name in ("voices", "background") if name in separator.modality}
         own["tiles"] = separator.modality.get("tiles", False) if tiles is None else tiles
+        own |= {} if background is None else {"background": background}
         return cls(separator.image_shape, gain, bool(invert), white, axes, **own)
 
     @property
