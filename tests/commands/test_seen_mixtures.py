@@ -73,7 +73,7 @@ def test_long_recordings_are_evaluated_whole_up_to_so_many_windows(monkeypatch):
     seen, modality = SeenMixtures(), modality_of(model)
     for name, seconds in {"m0": 12, "m1": 11}.items():
         tones = torch.stack([torch.sin(2 * torch.pi * hertz * (1 + time / 20) * time) for hertz in (220, 330)])
-        seen.add(model, modality, [name], 0.1 * tones.sum(0)[None, : 16_000 * seconds], whole=name == "m0")
+        seen.add(model, modality, [name], 0.1 * tones.sum(0)[None, : 16_000 * seconds], complete=name == "m0")
     monkeypatch.setattr("vaebss.blind.MOST", 30)
     seen.add(model, modality, ["more"], torch.ones(1, 16_000 * 12))
     assert [name for name, _ in seen.recordings[model, modality]] == names(2)

@@ -33,7 +33,7 @@ class AllMixtures:
         if self.sheet:
             self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
             self.sheet.add(names, part.signals, found.sources, found.count)
-        self.seen.add(separator.model, separator.modality, names, part.scored, part.whole)
+        self.seen.add(separator.model, separator.modality, names, part.scored, part.complete)
         if self.table:
             self.table.add(names, part, found)
 

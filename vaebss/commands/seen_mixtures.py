@@ -33,19 +33,19 @@ class SeenMixtures:
         self.lines: list[str] = []
 
     def add(
-        self, separator: "Separator", modality: "Modality", names: list[str], signals: "Tensor", whole: bool = True
+        self, separator: "Separator", modality: "Modality", names: list[str], signals: "Tensor", complete: bool = True
     ) -> None:
         """Keep the windows of mixtures (N, *S) if they are as large as those before, and those are not enough yet.
 
         At most `MOST` mixtures of each separator are kept, and no more than `LARGEST_PART` numbers, but at least one
         window. Recordings that are long enough to be evaluated by themselves are kept whole, see `first_recordings`.
-        Sources of mixtures that are cut into windows, or of which only a beginning is given (not `whole`), have no
+        Sources of mixtures that are cut into windows, or of which only a beginning is given (not `complete`), have no
         scores of their own.
         """
         from vaebss.blind import MOST, first_recordings, is_recording
         from vaebss.modalities.image_files import LARGEST_PART
 
-        self.unordered |= set() if whole else set(names)
+        self.unordered |= set() if complete else set(names)
         kept = self.kept.setdefault((separator, modality), [])
         for name, signal in zip(names, signals, strict=True):
             windows = modality.split(signal.unsqueeze(0))

@@ -23,7 +23,7 @@ class Part(ABC):
         signals: (N, *S), the mixtures as figures show them: perhaps only the beginning of each, or fewer pixels.
         suffix: Suffix of files that hold as much as this one does.
         rows: Whether the signals are rows of one array.
-        whole: Whether the signals are as long as the mixtures.
+        complete: Whether the signals are as long as the mixtures.
         scored: (N, *S), the mixtures from which the quality is estimated: as they are separated, or as `signals`.
         note: How the file was read where it might have been read otherwise; empty if not.
         steps: Number of steps of separating and writing; 0 if they take hardly any time.
@@ -36,7 +36,7 @@ class Part(ABC):
     signals: Tensor
     suffix: str
     rows: bool = False
-    whole: bool = True
+    complete: bool = True
     note: str = ""
     steps: int = 0
     step: ClassVar[str] = "window"

@@ -66,7 +66,7 @@ class Recording(Part):
         self.own_samples = resampling.number_of(self.samples, self.rate, own_rate)
         self.steps = PASSES * windows.number_of(self.own_samples, self.length)
         self.signals = whole(until(self._own(), SHOWN * own_rate)).unsqueeze(0)
-        self.whole = self.own_samples <= self.signals.shape[-1]
+        self.complete = self.own_samples <= self.signals.shape[-1]
 
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
         """Separate the recording, see `Part`; the sources (1, K, C, T') are those of `signals`."""
