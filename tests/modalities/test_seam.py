@@ -1,11 +1,13 @@
 """Laws of every modality: how signals are pictured, and how shares of pictures become signals again."""
 
+import copy
+
 import pytest
 import torch
 
 from vaebss import load
 from vaebss.modalities.audio import Audio
-from vaebss.modalities.images import Images, seen_by
+from vaebss.modalities.images import Images, brightest, seen_by
 from vaebss.modalities.modality import separate_signals
 from vaebss.separation import Separation
 
@@ -111,6 +113,18 @@ def test_brightness_does_not_change_what_is_seen(teacher, gain):
     mixtures = torch.rand(4, 3, 40, 40)
     plain, faint = seen_by(teacher, mixtures, 0.5), seen_by(teacher, gain * mixtures, gain * 0.5)
     torch.testing.assert_close(faint.picture(gain * mixtures), plain.picture(mixtures))
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_only_a_separator_that_knows_its_sources_brightness_undoes_the_darkening_of_smaller_pictures(teacher, bounded):
+    mixtures = torch.rand(4, 1, 84, 84, generator=torch.Generator().manual_seed(0))
+    separator = copy.deepcopy(teacher)
+    separator.bounded = bounded
+    seen = seen_by(separator, mixtures, 0.25).picture(mixtures)
+    averaged = Images((1, 28, 28)).picture(mixtures)
+    assert brightest(averaged) < 0.95 * brightest(mixtures)
+    expected = mixtures if bounded else averaged
+    assert brightest(seen) == pytest.approx(2 * brightest(expected), rel=1e-4)  # its sources reach 0.5, and these 0.25
 
 
 def test_grey_shares_are_those_of_every_channel():
