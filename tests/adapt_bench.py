@@ -3,6 +3,7 @@
 python tests/adapt_bench.py                              # some 25 minutes of one core without AMX
 python tests/adapt_bench.py --classes                    # each class of sources has a slot of its own
 python tests/adapt_bench.py --gains 0.4 1 --noise 0.02   # sources of unequal brightness, noise
+python tests/adapt_bench.py --epochs-per-bank 1          # a new bank before every epoch, instead of every fourth
 """
 
 # N mixtures, K slots
@@ -24,8 +25,11 @@ from vaebss.matching import match
 from vaebss.metrics.images import METRICS
 from vaebss.metrics.metric import mean_per_mixture
 from vaebss.models.separator import Separator
+from vaebss.training import adapting
 from vaebss.training.adapting import build_student, train_system
+from vaebss.training.presets import early_stopping
 
+ROUND = 4  # epochs from one bank to the next, by default
 KNOWN, OTHERS = 200, 300  # mixtures to adapt to, and to score
 
 
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the noise of every pixel")
     parser.add_argument("--size", type=int, default=28, help="side of a mixture in pixels")
     parser.add_argument("--steps", type=int, help="training steps; by default those of the schedule")
+    parser.add_argument("--epochs-per-bank", type=int, default=ROUND, choices=(1, 2, ROUND), help="of 20 epochs in all")
     parser.add_argument("--seed", type=int, default=0, help="seed of training")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -68,6 +73,9 @@ def main() -> None:
     teacher = vaebss.load("remix-k2")
     print(f"| remix-k2 | {row(*others, teacher)} | |", flush=True)
     system, data = build_student(known, teacher, options.seed, options.classes)
+    data.hparams.keep = [share for share in data.hparams.keep for _ in range(ROUND // options.epochs_per_bank)]
+    data.hparams.epochs_per_round = options.epochs_per_bank
+    adapting.early_stopping = lambda _, monitor: early_stopping(ROUND, monitor)  # as patient with any bank
     make: Any = data.banks
     began, epochs = time.process_time(), count()
 
