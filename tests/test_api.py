@@ -162,7 +162,8 @@ def test_a_separation_is_saved_and_drawn(separation, tmp_path):
     assert [path.name for path in paths] == ["00000_source1.png", "00000_source2.png", "00001_source1.png"]
     written = np.asarray(Image.open(paths[1])) / 255
     np.testing.assert_allclose(written, separation.sources[0, 1, 0], atol=0.5 / 255 + 1e-6)
-    assert [axes.get_ylabel() for axes in separation.plot().axes][:2] == ["mixture", "estimate 1"]
+    labels = [label.get_text() for label in separation.plot().axes[0].get_yticklabels()]
+    assert labels[:2] == ["mixture", "estimate 1"]
     assert separation[0]._repr_png_().startswith(b"\x89PNG")
 
 

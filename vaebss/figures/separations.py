@@ -41,8 +41,8 @@ def separation_figure(
     top = figure.axes[0]
     figure.set_figheight(figure.get_figheight() + (CAPTION if captions else 0))
     for number, caption in enumerate(captions):
-        place = (number + 0.5) / len(captions)
-        top.text(place, 1.05, caption, transform=top.transAxes, ha="center", va="bottom", fontsize=7)
+        place = ((number + 0.5) / len(captions), 1)
+        top.annotate(caption, place, (0, 3), "axes fraction", "offset points", ha="center", va="bottom", fontsize=7)
     return figure
 
 
