@@ -1,4 +1,5 @@
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pytorch_lightning import Trainer
 from vaebss import MNISTMixtures
 from vaebss.commands import fit
 from vaebss.data.corpora import image_sets
+from vaebss.training import presets
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -85,9 +87,24 @@ SHORT_RUN = (
 )
 
 
+def assert_same_weights(found: Path, expected: Path) -> None:
+    """Check that two checkpoints have the same weights, bit for bit."""
+    ours, theirs = (torch.load(path, weights_only=True)["state_dict"] for path in (found, expected))
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert torch.equal(ours[name], value), name
+
+
 @pytest.fixture(scope="session")
 def checkpoint(run_folder) -> Path:
     return run_folder / "lightning_logs" / "version_0" / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def small_students(monkeypatch) -> None:
+    """Students of user-supplied mixtures with few channels, and the smallest batches."""
+    monkeypatch.setattr(presets, "WIDTHS", {math.inf: (4, 6, 8)})
+    monkeypatch.setattr(presets, "PIXELS", 0)
 
 
 @pytest.fixture

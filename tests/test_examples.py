@@ -10,6 +10,7 @@ nbformat = pytest.importorskip("nbformat")
 
 SHOWN = {"first_hour_digits": (4, 0), "first_hour_own_mixtures": (1, 3)}  # pictures and sounds
 SHORT = {"VAEBSS_MINUTES": "0.1", "VAEBSS_STEPS": "20"}
+SMALL = "from vaebss.training import presets; presets.WIDTHS, presets.PIXELS = {1_000: (4, 6, 8)}, 0"  # of students
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -19,6 +20,7 @@ def test_a_notebook_runs(name, tmp_path, monkeypatch):
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     book = nbformat.read(REPOSITORY / "examples" / f"{name}.ipynb", 4)
+    book.cells.insert(0, nbformat.v4.new_code_cell(SMALL))
     nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = [output for output in shown if "image/png" in output.get("data", {})]

@@ -9,14 +9,10 @@ import time
 import children
 import pytest
 import torch
-from conftest import SHORT_RUN, script
+from conftest import SHORT_RUN, assert_same_weights, script
 
 from vaebss import CheckpointError
 from vaebss.commands import fit, remix, separate
-
-
-def weights(path):
-    return torch.load(path, weights_only=True)["state_dict"]
 
 
 def wait_for(condition, seconds: float = 300):
@@ -59,8 +55,7 @@ def test_a_killed_run_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
     assert torch.load(killed, weights_only=True)["epoch"] < 5
     assert fit.main(["--ckpt", str(killed), "--gpus", "0"]) == 0
     assert not (tmp_path / "lightning_logs" / "version_2").exists()
-    for name, value in weights(whole).items():
-        assert torch.equal(value, weights(killed)[name]), name
+    assert_same_weights(killed, whole)
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
@@ -106,8 +101,7 @@ def test_a_killed_chain_goes_on_as_if_never_stopped(checkpoint, tmp_path, monkey
     assert remix.main(["--ckpt", str(last), "--gpus", "0"]) == 0
     assert torch.load(last, weights_only=True)["global_step"] == 60
     assert torch.load(run / "bank.pt", weights_only=True)["round"] == 1
-    for name, value in weights(whole / "checkpoints" / "last.ckpt").items():
-        assert torch.equal(value, weights(last)[name]), name
+    assert_same_weights(last, whole / "checkpoints" / "last.ckpt")
 
 
 def test_an_error_is_one_line_and_comes_whole_where_it_is_asked_for(tmp_path, monkeypatch):

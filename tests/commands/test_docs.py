@@ -104,16 +104,17 @@ def test_a_documented_command_works(command, users_folder):
     options = [places.get(option, option) for option in options]
     own = any(word in command for word in ("mixtures my", "notes", "lines", "data.source", "spectra"))
     digits = [] if own or name == "separate" else ["--data.source", "bundled"]
-    if digits and name in ("fit", "remix"):
-        digits += ["--data.val_mixtures", "16", "--data.batch_size", "16"]
-    short = [] if name == "fit" and "--ckpt" in options else [*SHORT[name], *digits]  # a resumed run has its own
+    few = ["--data.val_mixtures", "16", "--data.batch_size", "16"]
+    few = few if name in ("fit", "remix") and "--data.mixtures" not in options else []
+    resumed = name == "fit" and "--ckpt" in options  # with options of its own
+    short = [] if resumed else [*SHORT[name], *digits, *few]
     assert import_module(f"vaebss.commands.{name}").main([*options, *short]) == 0
 
 
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name
 )
-def test_documented_python_works(page, users_folder, monkeypatch):
+def test_documented_python_works(page, users_folder, small_students, monkeypatch):
     monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     known = {"vaebss": vaebss, "mixtures": np.random.default_rng(0).random((20, 16, 16)) / 2}
     known["model"] = vaebss.load("vae-k2")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, SHORT_RUN
+from conftest import REPOSITORY, SHORT_RUN, assert_same_weights
 from pytorch_lightning import Callback
 
 from vaebss import hardware
@@ -194,8 +194,7 @@ def test_a_run_stopped_between_epochs_goes_on_as_if_never_stopped(here):
     assert torch.load(last(here, 1), weights_only=True)["epoch"] == 1
     assert fit.main(["--ckpt", str(last(here, 1)), "--gpus=0"]) == 0
     assert not last(here, 2).exists()
-    for name, value in weights(last(here)).items():
-        assert torch.equal(value, weights(last(here, 1))[name]), name
+    assert_same_weights(last(here, 1), last(here))
 
 
 def test_init_starts_a_new_run_from_weights(checkpoint, here):
@@ -223,8 +222,7 @@ def test_a_removed_option_says_what_replaces_it_and_changes_nothing(here, capsys
     assert "--seed_everything" in printed
     assert fit.main(RUN) == 0
     assert "no longer options" not in capsys.readouterr().out
-    for name, value in weights(last(here, 1)).items():
-        assert torch.equal(value, weights(last(here))[name]), name
+    assert_same_weights(last(here), last(here, 1))
 
 
 def test_a_run_begun_with_a_removed_option_goes_on(checkpoint, here, capsys):

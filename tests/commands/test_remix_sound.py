@@ -10,8 +10,9 @@ import yaml
 
 from vaebss import Masker, load
 from vaebss.commands import remix, separate, test
+from vaebss.data import remixes
 from vaebss.data.bank import Bank
-from vaebss.data.corpora import notes
+from vaebss.data.corpora import lines, notes
 from vaebss.data.remixes import Remixes
 from vaebss.modalities.registry import modality_of
 
@@ -91,6 +92,8 @@ def test_a_student_of_lines_begins_with_notes_and_goes_on_with_lines(trained, mo
     folder, checkpoint = trained
     monkeypatch.chdir(folder)
     monkeypatch.setattr(notes, "RANGES", FEW)
+    for module, number in ((remixes, "LINES"), (lines, "LINES"), (lines, "HELD_OUT")):
+        monkeypatch.setattr(module, number, 100)
     banks = []
     monkeypatch.setattr(Bank, "save", lambda bank, path: banks.append(bank))
     options = ["--teacher", str(checkpoint), "--data.source", "lines", "--data.instruments", "4", "--gpus", "0"]

@@ -12,7 +12,6 @@ from vaebss.commands import fit, remix, separate
 from vaebss.modalities.brightness import with_channels
 from vaebss.modalities.image_files import read_held
 from vaebss.modalities.images import Images
-from vaebss.training import presets
 
 CHANNELS = (2, 4, 5, 64)
 SHORT = ("--gpus=0", "--trainer.max_epochs=1", "--data.epoch_size=16", "--data.batch_size=8")
@@ -32,9 +31,8 @@ def mixtures(channels: int, *size: int, number: int = 20) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_a_model_adapts_to_pictures_and_separates_them(channels, monkeypatch):
+def test_a_model_adapts_to_pictures_and_separates_them(channels, small_students):
     array = mixtures(channels, 16, 16)
-    monkeypatch.setitem(presets.WIDTHS, 40, (4, 6, 8))
     model = vaebss.adapt(array, axes="NCHW", steps=20)
     assert model.image_shape == (channels, 16, 16)
     found = vaebss.separate(array, model, axes="NCHW")

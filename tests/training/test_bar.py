@@ -20,7 +20,8 @@ from vaebss.training import adapting
 def test_adapting_says_nothing_but_its_progress(capfd):
     """In a process of its own, as Lightning says some things only once, and pytest hides others."""
     code = "import torch, vaebss\nmixtures = torch.zeros(10, 1, 16, 16)\nmixtures[..., 4:9, 4:9] += 0.5\n"
-    code += "mixtures[..., 7:12, 6:9] += 0.5\nvaebss.adapt(mixtures, steps=20)"
+    code += "mixtures[..., 7:12, 6:9] += 0.5\nfrom vaebss.training import presets\n"
+    code += "presets.WIDTHS, presets.PIXELS = {16: (4, 6, 8)}, 0\nvaebss.adapt(mixtures, steps=20)"
     environment = {**os.environ, "PYTHONPATH": str(Path(vaebss.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
     said = "".join(capfd.readouterr()).replace("\r", "\n").splitlines()
@@ -37,7 +38,7 @@ def test_the_bar_shows_a_loss_once_it_is_known(tmp_path, monkeypatch, capsys):
     assert "nan" not in out
 
 
-def test_adapting_has_our_own_bar_also_where_rich_is_installed(monkeypatch, capsys):
+def test_adapting_has_our_own_bar_also_where_rich_is_installed(small_students, monkeypatch, capsys):
     def rich_bar():
         raise RecursionError("rich prints into itself in a notebook")
 

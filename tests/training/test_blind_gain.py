@@ -44,7 +44,7 @@ def test_the_blind_gain_of_held_out_mixtures_is_logged():
 
 
 @pytest.mark.parametrize(("number", "monitor"), [(200, BLIND_GAIN), (20, CONFIDENCE)])
-def test_adapting_ends_by_it(number, monitor, monkeypatch):
+def test_adapting_ends_by_it(number, monitor, small_students, monkeypatch):
     stopping, made = [], adapting.early_stopping
     monkeypatch.setattr(adapting, "early_stopping", lambda *args: stopping.append(made(*args)) or stopping[-1])
     adapting.adapt(mixtures(number), vaebss.VAE(hidden_dims=(16, 8)).eval(), steps=20, progress=False)

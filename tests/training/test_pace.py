@@ -1,6 +1,5 @@
 """A number of steps, stated or chosen for a time, and what follows from it."""
 
-import math
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +13,7 @@ import vaebss
 from vaebss.commands import fit, remix, teacher, terminal
 from vaebss.data.mixtures import EVALUATION_BATCH
 from vaebss.data.remixes import NUM_MIXTURES, Remixes
-from vaebss.training import adapting, pace, presets
+from vaebss.training import adapting, pace
 from vaebss.training.banks import BankMaker, TooLittleTimeError
 from vaebss.training.student import RemixSeparator
 from vaebss.training.vae import VAEBSS
@@ -128,12 +127,10 @@ def test_a_script_begins_before_its_imports(monkeypatch):
     assert terminal.start("fit") - began < 0.2
 
 
-def test_adapting_takes_about_the_minutes_that_it_may(monkeypatch, capsys):
+def test_adapting_takes_about_the_minutes_that_it_may(small_students, monkeypatch, capsys):
     mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     teacher = vaebss.VAE(hidden_dims=(16, 8)).eval()
     monkeypatch.setattr(adapting, "early_stopping", lambda *_: Callback())  # it would end the run before
-    monkeypatch.setattr(presets, "WIDTHS", {math.inf: (4, 6, 8)})
-    monkeypatch.setattr(presets, "PIXELS", 0)  # the smallest batches
     began = time.monotonic()
     student = adapting.adapt(mixtures, teacher, progress=False, minutes=0.15)
     assert 3 < time.monotonic() - began < 27

@@ -1,5 +1,6 @@
 """True sources are read by scores and examples alone: everything else works on batches whose sources cannot be read."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,12 +66,14 @@ def test_a_run_of_fit_reads_no_true_source(unwatched):
 
 
 def test_a_run_of_remix_and_its_teacher_read_no_true_source(unwatched):
+    Path("teacher.yaml").write_text("{model: {hidden_dims: [32, 16]}, data: {epoch_size: 512}}")
     rounds = ["--data.keep=[0.5,0.5]", "--data.epochs_per_round=1", "--data.num_mixtures=32", "--data.consistent=true"]
     short = [option for option in SHORT if "hidden_dims" not in option]
-    assert remix.main([*short, *rounds, "--teacher_epochs=1", "--model.widths=[4,6,8]"]) == 0
+    trained = ["--teacher=teacher.yaml", "--teacher_epochs=1", "--model.widths=[4,6,8]"]
+    assert remix.main([*short, *rounds, *trained]) == 0
 
 
-def test_adapting_reads_no_true_source(untouchable):
+def test_adapting_reads_no_true_source(untouchable, small_students):
     mixtures = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     adapting.adapt(mixtures, VAE(hidden_dims=(16, 8)).eval(), steps=20, progress=False)
 
