@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures
 from vaebss.data.remixes import Remixes
 from vaebss.errors import check_at_least
+from vaebss.models.separator import Separator
 from vaebss.training.banks import BankMaker, TooLittleTimeError
 
 TRIAL_STEPS = 1_000  # at most,
@@ -105,14 +106,16 @@ def steps_until(
     trial, watch = copy.deepcopy(model), Stopwatch(TRIAL_SHARE * (end - time.monotonic()))
     trying = trainer(max_epochs=1, callbacks=[watch], enable_progress_bar=False, num_sanity_val_steps=0)
     set_steps(data, TRIAL_STEPS, trying, epochs=1)
-    banks: Any = getattr(data, "banks", None)
+    later, banks = 0.0, getattr(data, "banks", None)
     with torch.random.fork_rng():
         if isinstance(banks, BankMaker):
             banks.end = end
         trying.fit(trial, data)
         if isinstance(banks, BankMaker):
             banks.end = None
-        left = end - time.monotonic() - (epochs + 1) * watch.rest - later_banks(trial, data, trying)
+            student: Any = trial.model
+            later = later_banks(data, student.to(trying.strategy.root_device))
+        left = end - time.monotonic() - (epochs + 1) * watch.rest - later
     steps = trying.strategy.broadcast(int(left / watch.step) // epochs * epochs)
     if steps < epochs:
         raise TooLittleTimeError(
@@ -134,15 +137,13 @@ def shorten_banks(end: float, data: Remixes) -> int:
     """
     banks: Any = data.banks
     student, teacher = banks.student, banks.teacher()  # which may have to be trained first
-    seconds = banks.seconds(teacher) + (len(data.hparams.keep) - 1) * banks.seconds(student.to(teacher.device))
+    seconds = banks.seconds(teacher) + later_banks(data, student.to(teacher.device))
     share = min(1.0, BANKS_SHARE * (end - time.monotonic()) / seconds)
     data.hparams.num_mixtures = max(EVALUATION_BATCH, int(share * data.hparams.num_mixtures))
     return data.hparams.num_mixtures
 
 
-def later_banks(model: Any, data: MNISTMixtures, trainer: Trainer) -> float:
-    """Return how many seconds the banks after the first will take, which the student makes."""
-    banks = getattr(data, "banks", None)
-    if not isinstance(banks, BankMaker) or len(data.hparams.keep) == 1:
-        return 0.0
-    return (len(data.hparams.keep) - 1) * banks.seconds(model.model.to(trainer.strategy.root_device))
+def later_banks(data: Any, student: Separator) -> float:
+    """Return how many seconds the banks of remixes after the first will take, which the student makes."""
+    number = len(data.hparams.keep) - 1
+    return number * data.banks.seconds(student) if number else 0.0
