@@ -237,7 +237,7 @@ def test_silence_is_a_sound_like_any_other(tmp_path):
     assert torch.equal(part.signals, torch.zeros(1, 1, 100))
 
 
-@pytest.mark.parametrize("content", ["nothing", "garbage", "no samples", "nan", "not there"])
+@pytest.mark.parametrize("content", ["nothing", "garbage", "no samples", "nan", "too loud", "not there"])
 def test_files_without_sound_are_refused_in_one_line(tmp_path, content):
     soundfile = pytest.importorskip("soundfile")
     path = tmp_path / "sound.wav"
@@ -250,6 +250,8 @@ def test_files_without_sound_are_refused_in_one_line(tmp_path, content):
             soundfile.write(path, torch.zeros(0).numpy(), 16_000)
         case "nan":
             Audio().write(torch.full((100,), torch.nan), path)
+        case "too loud":
+            Audio().write(torch.full((100,), 1e30), path)
     with pytest.raises(FileError, match=r"^\S*sound.wav [^\n]*$"):
         list(Audio().read(path))
 

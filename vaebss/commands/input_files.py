@@ -50,14 +50,16 @@ def find_inputs(inputs: list[str], model: "Separator | None", piped: Path) -> tu
 
 def _other_model(name: str) -> str:
     """Return the end of an error about an input that the stated model cannot separate: the model that can, if any."""
-    from vaebss.modalities.files import find
+    from vaebss.modalities.files import find, is_table
     from vaebss.modalities.registry import SUFFIXES, kind_of
 
     try:
-        kind = kind_of(find(name, suffixes=SUFFIXES)[0])
+        path = find(name, suffixes=SUFFIXES)[0]
     except FileError:
         return ""
-    return f"; for these files leave out --ckpt, or name a model such as {DEFAULT_MODELS[kind]}"
+    if is_table(path):
+        return f"; for these lines train a model: fit.py --data.mixtures {name}"
+    return f"; for these files leave out --ckpt, or name a model such as {DEFAULT_MODELS[kind_of(path)]}"
 
 
 def read_stdin(folder: Path) -> Path:

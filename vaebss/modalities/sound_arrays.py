@@ -17,6 +17,7 @@ SCALES = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}  # of whole number
 ARRAYS = (*SCALES, "uint8", "float16", "float32", "float64")
 KNOWN = 'shape (T,) or (B, T), with channels="first" (C, T) or (B, C, T), with channels="last" (T, C) or (B, T, C)'
 SHORT = 64  # samples: fewer of them are rather channels
+LOUDEST = 1e15  # sample whose energy, summed over hours, is still finite in single precision
 
 
 def as_sounds(signals: Any, channels: Channels | None = None) -> UserSignals:
@@ -37,14 +38,19 @@ def as_sounds(signals: Any, channels: Channels | None = None) -> UserSignals:
         raise ValueError(f"sounds must have {KNOWN}, not {tuple(sounds.shape)}")
     batch = batch.unsqueeze(1) if channels is None else batch.mT if channels == "last" else batch
     _check_layout(tuple(sounds.shape), batch, channels)
-    if not torch.isfinite(batch).all():
-        raise ValueError("sounds must be finite, and these hold NaN or infinity")
+    check_samples(batch)
 
     def arranged(parts: Tensor) -> Tensor:
         laid_out = parts.squeeze(2) if channels is None else parts.mT if channels == "last" else parts
         return laid_out[0] if single else laid_out
 
     return UserSignals(batch.contiguous(), arranged, not single)
+
+
+def check_samples(sound: Tensor) -> None:
+    """Raise a ValueError if a sample of a sound is NaN, infinite, or so large that its energy would be infinite."""
+    if not (largest := float(sound.abs().max())) <= LOUDEST:
+        raise ValueError(f"samples should be up to 1, and must be finite and up to {LOUDEST:g}, not {largest:g}")
 
 
 def whole_rate(rate: Any) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from vaebss.errors import FileError
 from vaebss.modalities.blocks import BLOCK
 from vaebss.modalities.files import check_no_pipe
+from vaebss.modalities.sound_arrays import check_samples
 
 STDERR = 2  # its number as a file
 SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24"}
@@ -55,8 +56,7 @@ def blocks(path: str | Path) -> Iterator[Tensor]:
     with _opened(path) as file:
         while len(samples := _read(file)):
             sound, empty = torch.from_numpy(samples).T, False
-            if not torch.isfinite(sound).all():
-                raise FileError(f"{path} holds NaN or infinity")
+            check_samples(sound)
             yield sound
     if empty:
         raise FileError(f"{path} is empty")
