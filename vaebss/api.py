@@ -17,7 +17,7 @@ from vaebss.modalities.appearance import above, unit_of
 from vaebss.modalities.arrays import readings
 from vaebss.modalities.modality import Channels
 from vaebss.modalities.registry import UNSTATED, modality_of
-from vaebss.modalities.tiles import MIN_TILE, crops, not_blank
+from vaebss.modalities.tiles import MIN_TILE, not_blank, square_crops
 from vaebss.models.separator import Separator
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
 from vaebss.separating import (
@@ -252,7 +252,7 @@ def adapt(
     images = reader.from_user(mixtures, None).signals
     if tile is not None:
         check_at_least(MIN_TILE, tile=tile)
-        images = crops(images, (min(tile, images.shape[2]), tile))
+        images = square_crops(images, tile)
         images = images[not_blank(images)]
     if teacher is None and images.shape[2] > 1:
         if (name := default_teacher(num_sources)) is None:

@@ -20,7 +20,7 @@ from vaebss.modalities.brightness import as_brightness, opaque, white_of
 from vaebss.modalities.files import arrays_in, chosen, is_array, is_table, reading
 from vaebss.modalities.image_frames import frames_of
 from vaebss.modalities.tables import Table, read_table, write_table
-from vaebss.modalities.tiles import crops
+from vaebss.modalities.tiles import square_crops
 from vaebss.pictures import MODES, save_image
 
 LARGEST_PART = 2**26  # numbers
@@ -68,7 +68,7 @@ def read_mixtures(files: Iterable[Path], tile: int | None = None, **options: Any
     parts: list[Tensor] = []
     for file in files:
         for part in read_images(file, **options):
-            part = crops(part, (min(tile, part.shape[2]), tile)) if tile else part
+            part = square_crops(part, tile) if tile else part
             if parts and part.shape[1:] != parts[0].shape[1:]:
                 shape, expected = tuple(part.shape[1:]), tuple(parts[0].shape[1:])
                 raise FileError(f"{file} has images of shape {shape}, where those before have {expected}")

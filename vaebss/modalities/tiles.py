@@ -151,6 +151,11 @@ def crops(pictures: Tensor, size: Sequence[int]) -> Tensor:
     return tiles.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
+def square_crops(pictures: Tensor, side: int) -> Tensor:
+    """Cut pictures (N, C, H, W) into square tiles of `side` pixels, see `crops`; tiles are no higher than pictures."""
+    return crops(pictures, (min(side, pictures.shape[2]), side))
+
+
 def not_blank(tiles: Tensor) -> Tensor:
     """Return which tiles (N, C, h, w) show something, (N,): more than a hundredth of the mean variance."""
     variances = tiles.float().flatten(1).var(1)
