@@ -19,7 +19,7 @@ from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
 from vaebss.separation import Separation
 
-LOOKED_AT = 1_000  # pictures of an array that are examined, from the first on
+FIRST_SIGNALS = 1_000  # signals of an array, from the first on, that tell how all look
 
 log = logging.getLogger("vaebss")
 
@@ -35,7 +35,7 @@ def read(
         read_by: Function that reads the array by a modality.
     """
     given = read_by(modality_of(separator, **options))
-    look = as_they_look(separator, options, lambda _: [given.signals[:LOOKED_AT]])
+    look = as_they_look(separator, options, lambda _: [given.signals[:FIRST_SIGNALS]])
     modality = told(look)
     return modality, read_by(modality) if look.inverted else given
 
@@ -104,7 +104,7 @@ def told(look: Look) -> Modality:
 
 def warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) -> None:
     """Log one line if the first signals (N, *S) look unlike the mixtures that a shipped model was trained on."""
-    if line := unlike(separator, modality, signals[:LOOKED_AT]):
+    if line := unlike(separator, modality, signals[:FIRST_SIGNALS]):
         log.warning("%s", line)
 
 

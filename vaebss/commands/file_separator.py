@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
-LOOKED_AT = 20  # files, or mixtures of a file, that are compared with a model's training mixtures
+COMPARED = 20  # files, or mixtures of a file, that are compared with a model's training mixtures
 OF_PICTURES = ("source_max", "invert", "white", "axes", "tiles")
 
 
@@ -185,10 +185,10 @@ def unlike_training(model: "Separator", modality: "Modality", files: list[Path])
     from vaebss.modalities.modality import parts_of
 
     found: list[Tensor] = []
-    for path in files[: 1 if modality.audible else LOOKED_AT]:
+    for path in files[: 1 if modality.audible else COMPARED]:
         with suppress(FileError, ImportError):
             for part in islice(parts_of(modality, path), 1):
-                windows = modality.split(part.signals[:LOOKED_AT])
+                windows = modality.split(part.signals[:COMPARED])
                 found += [windows] if not found or windows.shape[1:] == found[0].shape[1:] else []
     return unlike(model, modality, torch.cat(found)) if found else ""
 

@@ -12,7 +12,7 @@ from vaebss.version import __version__
 
 LICENCE = "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"
 NOTES = 1_000  # pairs that score a model of sound
-LOOKED_AT = 1_000  # training mixtures that tell how all look
+LOOK_SIZE = 1_000  # training mixtures that tell how all look
 BUNDLED = {"source": "bundled", "test_mixtures": 500}  # for a quick check that nothing has changed
 OF_MIXTURES = ("source", "num_mixed", "source_scale", "window", "bands", "pooled", "compression", "add", "level")
 
@@ -107,7 +107,7 @@ def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
     """Return what training mixtures of a checkpoint's contents look like, see `likeness`."""
     from vaebss.likeness import look_of
 
-    drawn: dict[str, Any] = {"batch_size": LOOKED_AT, "epoch_size": LOOKED_AT}
+    drawn: dict[str, Any] = {"batch_size": LOOK_SIZE, "epoch_size": LOOK_SIZE}
     digits = catalogue.kind_of(checkpoint) == catalogue.IMAGES
     drawn |= {"source": "bundled"} if digits else {"root": options.root, "soundfont": options.soundfont}
     return look_of(next(iter(mixtures_of(checkpoint, "fit", **drawn).train_dataloader()))["mixture"])
