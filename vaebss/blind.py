@@ -104,13 +104,12 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
         return evaluate_recordings(separator, modality, list(mixtures))
     evidence, heard = evidence_of(separator, modality, mixtures)
     check_several(evidence.found.count)
-    gain, decibels = evidence.gain(), evidence.decibels()
-    each = torch.full(heard.shape, decibels).masked_scatter(heard, evidence.each())
+    each = torch.full(heard.shape, evidence.decibels).masked_scatter(heard, evidence.each)
     each_source = torch.full((len(mixtures), evidence.slots), math.nan)
     if len(heard) == len(mixtures):
         each_source[heard] = evidence.each_source()
     each = each.unflatten(0, (len(mixtures), -1)).mean(1)
-    return _score(gain, decibels, each, each_source, modality.metrics[0])
+    return _score(evidence.gain, evidence.decibels, each, each_source, modality.metrics[0])
 
 
 def evaluate_recordings(separator: Separator, modality: Modality, recordings: Sequence[Tensor]) -> BlindScore:
@@ -127,14 +126,20 @@ def evaluate_recordings(separator: Separator, modality: Modality, recordings: Se
     quality = quality_of(separator, modality)
     evidence = [RecordingEvidence(separator, modality, recording.unsqueeze(0), quality) for recording in recordings]
     check_several(torch.cat([one.found.count for one in evidence]))
-    gains, each = torch.tensor([one.gain() for one in evidence]), torch.cat([one.each() for one in evidence])
+    gains, each = torch.tensor([one.gain for one in evidence]), torch.cat([one.each for one in evidence])
     each_source = torch.cat([one.each_source() for one in evidence])
     return _score(float(gains.mean()), float(each.mean()), each, each_source, modality.metrics[0])
 
 
 def is_recording(modality: Modality, mixture: Tensor) -> bool:
     """Return whether a mixture (*S) is a recording that is long enough to be remixed with itself, and not silent."""
-    return len(modality.split(mixture.unsqueeze(0))) >= FEWEST and bool(mixture.any())
+    return windows_of(modality, mixture) > 0
+
+
+def windows_of(modality: Modality, mixture: Tensor) -> int:
+    """Return the number of windows of a mixture (*S) if it is a recording, see `is_recording`, else 0."""
+    number = len(modality.split(mixture.unsqueeze(0)))
+    return number if number >= FEWEST and mixture.any() else 0
 
 
 def check_several(count: Tensor) -> None:
@@ -154,7 +159,7 @@ def _score(gain: float, decibels: float, each: Tensor, each_source: Tensor, metr
 
 def gain_of(separator: Separator, modality: Modality, mixtures: Tensor) -> float:
     """Return the gain alone, in dB, which takes three passes over the mixtures; see `evaluate`."""
-    return evidence_of(separator, modality, mixtures)[0].gain()
+    return evidence_of(separator, modality, mixtures)[0].gain
 
 
 def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "tuple[Evidence, Tensor]":
@@ -207,9 +212,15 @@ def summary_of(
 
 def first_recordings(modality: Modality, recordings: Sequence[Tensor]) -> list[Tensor]:
     """Return the first recordings that are long enough, as many as have `MOST` windows together, but at least one."""
-    long = [recording for recording in recordings if is_recording(modality, recording)]
-    windows = torch.tensor([len(modality.split(recording.unsqueeze(0))) for recording in long])
-    return long[: max(1, int((windows.cumsum(0) <= MOST).sum()))]
+    long: list[Tensor] = []
+    windows = 0
+    for recording in recordings:
+        number = windows_of(modality, recording)
+        windows += number
+        if long and windows > MOST:
+            break
+        long += [recording] if number else []
+    return long
 
 
 def evenly_spread(number: int, most: int = MOST) -> Tensor:

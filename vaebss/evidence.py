@@ -116,8 +116,9 @@ class Evidence:
         share = parts.sum(1) / _column(count, parts.ndim - 1)
         return mean_per_mixture(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
 
+    @cached_property
     def gain(self) -> float:
-        """Estimate the gain over an equal share in dB.
+        """The estimated gain over an equal share in dB.
 
         Where masks are less sharp than those of the mixtures, remixes are harder than mixtures, such as two letters
         instead of a letter and a shape. The gain is raised by that much.
@@ -166,9 +167,10 @@ class Evidence:
         """Return, beside each mixture, others that differ from it, (N, `number`, *S) in all."""
         return torch.stack([self.mixtures.roll(k, 0) for k in range(number)], 1)
 
+    @cached_property
     def decibels(self) -> float:
-        """Estimate the mean score in dB."""
-        return self.baseline() + self.gain()
+        """The estimated mean score in dB."""
+        return self.baseline() + self.gain
 
     def agreement(self) -> Tensor:
         """Measure how little the estimates change with the place of the mixture, (N,), in dB."""
@@ -195,17 +197,18 @@ class Evidence:
             number.index_add_(0, remixes.owner[there], torch.ones(int(there.sum())))
         return torch.where(number > 0, sums / number.clamp(min=1), sums.sum() / number.sum())
 
+    @cached_property
     def each(self) -> Tensor:
-        """Estimate the scores of single mixtures in dB, (N,): by the order of three signs of quality, or of four.
+        """The estimated scores of single mixtures in dB, (N,), by the order of three signs of quality, or of four.
 
         Where a separator of pictures fails, errors are larger the more its estimates differ.
         """
         cycle, weights = self.cycle(), dict(WEIGHTS)
         signs = {"confidence": self.found.confidence, "moved": self.agreement(), "cycle": cycle}
         if not self.modality.audible:
-            signs["likeness"], weights["likeness"] = self.likeness(), ALIKE * min(1, max(0, 1 - self.gain() / GAINED))
+            signs["likeness"], weights["likeness"] = self.likeness(), ALIKE * min(1, max(0, 1 - self.gain / GAINED))
         order = standard(sum((weights[name] * standard(ranks(sign)) for name, sign in signs.items()), torch.zeros(1)))
-        return self.decibels() + EACH * cycle.std() * order
+        return self.decibels + EACH * cycle.std() * order
 
     def each_source(self) -> Tensor:
         """Estimate the scores of single sources in dB, (N, K); NaN for slots that are not active.
@@ -214,7 +217,7 @@ class Evidence:
         mixture. Two sources of a picture have the same score, because their errors are the same.
         """
         agreement = by_source(self.quality(self.moved_estimates, self.found.sources), self.found.active)
-        return self.each().unsqueeze(1) + from_mean(agreement)
+        return self.each.unsqueeze(1) + from_mean(agreement)
 
 
 class RecordingEvidence(Evidence):
@@ -237,14 +240,15 @@ class RecordingEvidence(Evidence):
         step = self.mixtures.shape[-1] // (number + 1)
         return torch.stack([self.mixtures.roll(k * step, -1) for k in range(number)], 1)
 
+    @cached_property
     def gain(self) -> float:
-        """Estimate the gain in dB: no more than the separation agrees with that of windows which begin elsewhere.
+        """The estimated gain in dB, no more than the separation agrees with that of windows which begin elsewhere.
 
         Where voices are found wrongly, remixes of them may be easy, but other windows give other voices. A rule, such
         as low bands for one voice and high ones for the other, separates any remix of what it has cut. It cannot
         separate two sounds of one voice: then nothing is gained.
         """
-        gain = min(super().gain(), float(self.agreement()) - self.baseline())
+        gain = min(super().gain, float(self.agreement()) - self.baseline())
         return min(gain, 0.0) if self.modality.audible and not self.modality.voices and self.alone < ALONE else gain
 
     @cached_property
@@ -270,14 +274,15 @@ class RecordingEvidence(Evidence):
         scores = self.quality(match(moved, voices, torch.tensor([voices.shape[1]])), voices)
         return scores.reshape(1, voices.shape[1], -1).mean(2)
 
+    @cached_property
     def each(self) -> Tensor:
-        return torch.tensor([self.decibels()])
+        return torch.tensor([self.decibels])
 
     def each_source(self) -> Tensor:
         """Estimate the scores of the voices in dB, (1, K): they differ as their agreement does."""
         active = self.found.active
         agreement = torch.full(active.shape, math.nan).masked_scatter(active, self._agreement.float())
-        return self.each().unsqueeze(1) + from_mean(agreement)
+        return self.each.unsqueeze(1) + from_mean(agreement)
 
 
 def answers_to(remixes: Remixes) -> Tensor:
