@@ -16,7 +16,7 @@ from vaebss.errors import check_at_least
 from vaebss.modalities.appearance import above, unit_of
 from vaebss.modalities.arrays import readings
 from vaebss.modalities.modality import Channels
-from vaebss.modalities.registry import UNSTATED, modality_of
+from vaebss.modalities.registry import PictureOptions, modality_of
 from vaebss.modalities.tiles import MIN_TILE, not_blank, square_crops
 from vaebss.models.separator import Separator
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
@@ -138,15 +138,15 @@ def separate(
         raise ValueError(f"channels must be 'first' or 'last', not {channels!r}")
     stated = model if isinstance(model, Separator | None) else load(model)
     refinement = {"refine_steps": refine_steps, "restarts": restarts}
-    look = {"source_max": source_max, "invert": invert, "white": white, "axes": axes, "tiles": tiles}
+    options = PictureOptions(source_max, invert, white, axes, tiles)
     if isinstance(signals, str | Path) or are_paths(signals):
         if sample_rate is not None or channels is not None:
             raise ValueError("sample_rate and channels are options for arrays: leave them out for files")
         if isinstance(signals, str | Path):
-            return separate_files([one_file(signals, stated)], stated, look, refinement, blind_score)[0]
-        return separate_files(files_of(signals, stated), stated, look, refinement, blind_score)
+            return separate_files([one_file(signals, stated)], stated, options, refinement, blind_score)[0]
+        return separate_files(files_of(signals, stated), stated, options, refinement, blind_score)
     separator = stated or default_model("images" if sample_rate is None else "audio")
-    modality, given = read(separator, look, lambda modality: modality.from_user(signals, sample_rate, channels))
+    modality, given = read(separator, options, lambda modality: modality.from_user(signals, sample_rate, channels))
     warn_if_unlike(separator, modality, given.signals)
     return separated(separator, modality, given, refinement, blind_score)
 
@@ -185,8 +185,8 @@ def evaluate_blind(
         ('fails', torch.Size([20]))
     """
     separator = model if isinstance(model, Separator) else load(model)
-    look = UNSTATED | {"axes": axes}
-    modality, given = read(separator, look, lambda modality: modality.from_user(mixtures, sample_rate))
+    options = PictureOptions(axes=axes)
+    modality, given = read(separator, options, lambda modality: modality.from_user(mixtures, sample_rate))
     return evaluate(separator, modality, given.signals)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from vaebss.errors import FileError
 from vaebss.likeness import unlike
 from vaebss.modalities.files import each_array, find
 from vaebss.modalities.modality import Modality, UserSignals, separate_signals
-from vaebss.modalities.registry import SUFFIXES, Look, as_they_look, kind_of, modality_of, modality_of_files
+from vaebss.modalities.registry import (
+    SUFFIXES,
+    Look,
+    PictureOptions,
+    as_they_look,
+    kind_of,
+    modality_of,
+    modality_of_files,
+)
 from vaebss.models.separator import Separator
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
@@ -25,16 +34,16 @@ log = logging.getLogger("vaebss")
 
 
 def read(
-    separator: Separator, options: dict[str, Any], read_by: Callable[[Modality], UserSignals]
+    separator: Separator, options: PictureOptions, read_by: Callable[[Modality], UserSignals]
 ) -> tuple[Modality, UserSignals]:
     """Read a user's array by the modality that its appearance and the stated options lead to.
 
     Args:
         separator: Separator of the signals.
-        options: Options of `modality_of` by name; None for those that the user has not stated.
+        options: Options that the user has stated.
         read_by: Function that reads the array by a modality.
     """
-    given = read_by(modality_of(separator, **options))
+    given = read_by(modality_of(separator, **asdict(options)))
     look = as_they_look(separator, options, lambda _: [given.signals[:FIRST_SIGNALS]])
     modality = told(look)
     return modality, read_by(modality) if look.inverted else given
@@ -70,7 +79,7 @@ def one_file(path: str | Path, model: Separator | None) -> Path:
 def separate_files(
     paths: list[Path],
     stated: Separator | None,
-    look: dict[str, Any],
+    options: PictureOptions,
     refinement: dict[str, int],
     blind_score: bool,
 ) -> list[Separation]:
@@ -80,7 +89,7 @@ def separate_files(
     for kind in kinds:
         group = [path for path in paths if kind_of(path) == kind]
         separator = stated or default_model(kind)
-        modality = told(modality_of_files(separator, group, **(look if kind == kinds[0] else {})))
+        modality = told(modality_of_files(separator, group, options if kind == kinds[0] else PictureOptions()))
         for path in group:
             given = modality.opened(path)
             if path == group[0]:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from vaebss.modalities.modality import Modality
     from vaebss.modalities.part import Part
+    from vaebss.modalities.registry import PictureOptions
     from vaebss.models.separator import Separator
     from vaebss.separation import Separation
 
 COMPARED = 20  # files, or mixtures of a file, that are compared with a model's training mixtures
-OF_PICTURES = ("source_max", "invert", "white", "axes", "tiles")
 
 
 class Notes:
@@ -142,7 +142,7 @@ def separators(
     Yields:
         Each file, kind by kind, with its separator before it, and the name that its sources are written under after it.
     """
-    from vaebss.modalities.registry import kind_of
+    from vaebss.modalities.registry import PictureOptions, kind_of
 
     names, renamed = source_names(files)
     if renamed:
@@ -153,18 +153,18 @@ def separators(
         if not stated:
             say(f"Model: {DEFAULT_MODELS[kind]} (--ckpt)")
         model = stated or load_model(DEFAULT_MODELS[kind], options)
-        of_pictures = {name: options[name] for name in OF_PICTURES if kind == kinds[0]}
-        separator = separator_of([path for path, _ in group], model, options, of_pictures, notes)
+        of_pictures = {field.name: options[field.name] for field in fields(PictureOptions) if kind == kinds[0]}
+        separator = separator_of([path for path, _ in group], model, options, PictureOptions(**of_pictures), notes)
         yield from ((separator, *each) for each in group)
 
 
 def separator_of(
-    files: list[Path], model: "Separator", options: Any, of_pictures: dict[str, Any], notes: Notes
+    files: list[Path], model: "Separator", options: Any, of_pictures: "PictureOptions", notes: Notes
 ) -> FileSeparator:
     """Return the separator of files of one kind by a model, and tell what is assumed about them."""
     from vaebss.modalities.registry import modality_of_files
 
-    look = modality_of_files(model, files, **of_pictures)
+    look = modality_of_files(model, files, of_pictures)
     if look.assumed:
         say(f"{look.assumed} (--invert, --source-max)")
     if model.look and (line := unlike_training(model, look.modality, files)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,27 @@ from vaebss.modalities.modality import MODALITIES, Modality, parts_of
 from vaebss.models.separator import Separator
 
 SUFFIXES = Images.suffixes + Audio.suffixes  # of all files that the package itself can read
-UNSTATED = {"source_max": None, "invert": None, "white": None, "axes": None, "tiles": None}
 FIRST_FILES = 100  # whose first pictures tell how all look
 ALIKE = 0.01  # relative difference of brightness that is none
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What a user states about pictures; None stands for what is not stated.
+
+    Attributes:
+        source_max: Brightest value of a single source, with white as 1.
+        invert: Whether sources are dark on a white background.
+        white: Number that stands for white in arrays.
+        axes: Axes of arrays, see `arrays.axes_of`.
+        tiles: Whether pictures larger than the model's are cut into tiles.
+    """
+
+    source_max: float | None = None
+    invert: bool | None = None
+    white: float | None = None
+    axes: str | None = None
+    tiles: bool | None = None
 
 
 def kind_of(path: Path) -> str:
@@ -61,40 +80,40 @@ class Look(NamedTuple):
     inverted: bool = False
 
 
-def as_they_look(separator: Separator, options: dict[str, Any], first: Callable[[Modality], Iterable[Tensor]]) -> Look:
+def as_they_look(separator: Separator, options: PictureOptions, first: Callable[[Modality], Iterable[Tensor]]) -> Look:
     """Examine the appearance of a user's mixtures, and derive the options that the user has not stated.
 
     A separator that is not `bounded` was trained on a user's own mixtures, and takes others to be as bright as those.
 
     Args:
         separator: Separator that `vaebss.load` returned.
-        options: Options of `modality_of` by name; None for those that the user has not stated.
+        options: Options that the user has stated.
         first: Function that reads some of the mixtures by a modality; it is only called if they have to be examined.
     """
-    modality = modality_of(separator, **options)
+    modality = modality_of(separator, **asdict(options))
     unknown = ["invert", "source_max"] if separator.bounded else ["invert"]
-    unknown = [name for name in unknown if options[name] is None]
-    if not (unknown and (looks := modality.look(first(modality), options["invert"]))):
+    unknown = [name for name in unknown if getattr(options, name) is None]
+    if not (unknown and (looks := modality.look(first(modality), options.invert))):
         return Look(modality)
-    seen = options | {name: looks[name] for name in unknown}
-    ground = "dark on white" if seen["invert"] else "bright on black"
-    scale = seen["source_max"] or separator.source_scale
+    seen = replace(options, **{name: looks[name] for name in unknown})
+    ground = "dark on white" if seen.invert else "bright on black"
+    scale = seen.source_max or separator.source_scale
     other = abs(scale / separator.source_scale - 1) > ALIKE
-    line = f"Taken as {ground}, single sources as up to {scale:.2g}" if separator.bounded or seen["invert"] else ""
-    unusual = any({"invert": seen["invert"], "source_max": other}[name] for name in unknown)
-    inverted = bool(seen["invert"]) and not options["invert"]
-    return Look(modality_of(separator, **seen), line, unusual, inverted)
+    line = f"Taken as {ground}, single sources as up to {scale:.2g}" if separator.bounded or seen.invert else ""
+    unusual = any({"invert": seen.invert, "source_max": other}[name] for name in unknown)
+    inverted = bool(seen.invert) and not options.invert
+    return Look(modality_of(separator, **asdict(seen)), line, unusual, inverted)
 
 
-def modality_of_files(separator: Separator, files: Sequence[Path], **options: Any) -> Look:
-    """Examine a user's files of one kind, see `as_they_look`; options that are left out are not stated."""
+def modality_of_files(separator: Separator, files: Sequence[Path], options: PictureOptions = PictureOptions()) -> Look:
+    """Examine a user's files of one kind, see `as_they_look`."""
 
     def first(modality: Modality) -> Iterator[Tensor]:
         for path in files[:FIRST_FILES]:
             with suppress(FileError):  # which is told of when its turn comes
                 yield next(parts_of(modality, path)).signals
 
-    return as_they_look(separator, UNSTATED | options, first)
+    return as_they_look(separator, options, first)
 
 
 def check_modality(separator: Separator) -> None:
