@@ -310,6 +310,11 @@ def remix_plan(found: Separation, voices: bool, seed: int) -> Tensor:
     """Draw which estimates are added up, (R, M), as numbers of slots among all N K; -1 where a remix has fewer.
 
     They come from slots of one number; where each slot is a voice of its own, from one slot after the other.
+
+    Args:
+        found: Separation of N mixtures into K slots.
+        voices: Whether each slot is a voice of its own.
+        seed: Random seed.
     """
     random, (number, slots) = generator(seed), found.active.shape
     loudest = found.sources.flatten(2).square().sum(2).argmax(1)

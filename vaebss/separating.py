@@ -83,7 +83,19 @@ def separate_files(
     refinement: dict[str, int],
     blind_score: bool,
 ) -> list[Separation]:
-    """Separate each file. Files of one kind share a model and the options that follow from their appearance."""
+    """Separate each file. Files of one kind share a model and the options that follow from their appearance.
+
+    Args:
+        paths: Files.
+        stated: Model of all files; by default each kind has its default model.
+        options: Options that the user has stated about pictures. Files of the first kind take them.
+        refinement: Options of the model's `separate`.
+        blind_score: Whether to estimate the quality of each mixture.
+
+    Raises:
+        FileError: A file cannot be read, or holds no mixtures for its model.
+        ValueError: The options do not suit the model.
+    """
     found: dict[Path, Separation] = {}
     kinds = sorted(set(map(kind_of, paths)), reverse=True)  # images first
     for kind in kinds:
@@ -120,7 +132,15 @@ def warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) ->
 def separated(
     separator: Separator, modality: Modality, given: UserSignals, refinement: dict[str, int], blind_score: bool
 ) -> Separation:
-    """Separate signals and return the sources in the user's shape."""
+    """Separate signals and return the sources in the user's shape.
+
+    Args:
+        separator: Separator of the signals.
+        modality: How it sees them.
+        given: The signals, and the way back to the user's shape.
+        refinement: Options of the separator's `separate`.
+        blind_score: Whether to estimate the quality of each mixture, which needs twenty mixtures or windows.
+    """
     score = evaluate(separator, modality, given.signals) if blind_score else None
     found = separate_signals(separator.separate, modality, given.signals, **refinement)
     sources, residual = given.restore(found.sources), given.residual

@@ -32,6 +32,7 @@ class MCR(Separator):
         num_components: N, spectra of the library, whose number is known too.
         image_shape: (1, 1, L) of a mixture.
         source_scale: Highest point of a source.
+        exponent: Exponent with which sources add up to their mixture.
         seed: Random seed of the start.
     """
 

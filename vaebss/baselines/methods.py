@@ -53,13 +53,25 @@ def seen(name: str, setting: Setting) -> Setting:
 
 
 def estimator(name: str, setting: Setting, models: Models) -> Estimator:
-    """Return the function by which a method separates a batch."""
+    """Return the function by which a method separates a batch.
+
+    Args:
+        name: Name of the method, see `methods_of`.
+        setting: Setting of the comparison.
+        models: Separators by the names of their methods, for methods that have one.
+    """
     answer = methods_of(setting.modality.kind)[name].answer
     return partial(answer, setting, models) if answer else lambda batch: models[name].separate(batch["mixture"])
 
 
 def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | None:
-    """Train or load a method's separator; return None if it has none of its own."""
+    """Train or load a method's separator; return None if it has none of its own.
+
+    Args:
+        name: Name of the method, see `methods_of`.
+        setting: Setting of the comparison, which says whether shipped models are loaded.
+        data: Mixtures to train on.
+    """
     seed_everything(setting.seed, verbose=False)
     learn = methods_of(setting.modality.kind)[name].learn
     if learn and setting.shipped:

@@ -25,5 +25,12 @@ def published_slots(kind: str) -> list[int]:
 
 
 def published(kind: str, method: str, num_sources: int, num_mixed: int) -> dict[str, float]:
-    """Return the published scores of a method by metric; empty if there are none."""
+    """Return the published scores of a method by metric; empty if there are none.
+
+    Args:
+        kind: Kind of the modality, such as "images".
+        method: Name of the method.
+        num_sources: Number of slots K of the method.
+        num_mixed: Number of sources M of each mixture.
+    """
     return PUBLISHED.get(kind, {}).get(method, {}).get(str(num_sources), {}) if num_mixed == MIXED else {}

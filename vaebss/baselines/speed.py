@@ -75,7 +75,13 @@ def operations(workload: Callable[[int, torch.device], Workload], batch_size: in
 
 
 def take_turns(workloads: dict[str, Workload], rounds: int, say: Callable[[str], object]) -> dict[str, list]:
-    """Run every workload once a round, in an order that is reversed each time; return their rates by name."""
+    """Run every workload once a round, in an order that is reversed each time; return their rates by name.
+
+    Args:
+        workloads: Workloads by name.
+        rounds: Number of rounds.
+        say: Function that is told in one line of each round that is done.
+    """
     rates: dict[str, list[float]] = {name: [] for name in workloads}
     for number in range(rounds):
         names = list(workloads) if number % 2 == 0 else list(workloads)[::-1]
@@ -86,7 +92,13 @@ def take_turns(workloads: dict[str, Workload], rounds: int, say: Callable[[str],
 
 
 def ratio(rates: dict[str, list[float]], name: str, other: str) -> dict[str, float]:
-    """Return the median and quartiles of the ratios within each round."""
+    """Return the median and the quartiles, over rounds, of the ratio of the rates of two workloads.
+
+    Args:
+        rates: Rates in each round by the name of the workload.
+        name: Workload whose rates are divided.
+        other: Workload whose rates they are divided by.
+    """
     ratios = sorted(a / b for a, b in zip(rates[name], rates[other], strict=True))
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     return {"median": middle, "lower_quartile": low, "upper_quartile": high}

@@ -44,7 +44,14 @@ class NaiveMixtures(Dataset[Tensor]):
 
 
 def naive(corpus: Digits, steps: int, device: torch.device, batch_size: int = PAPER_BATCH) -> Workload:
-    """Return a workload that trains the paper's network in the usual PyTorch loop, in single precision."""
+    """Return a workload that trains the paper's network in the usual PyTorch loop, in single precision.
+
+    Args:
+        corpus: Digits that are mixed in pairs.
+        steps: Number of training steps in a turn.
+        device: Device that computes.
+        batch_size: Number of mixtures in a step.
+    """
     model = VAE().train().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
 
@@ -117,12 +124,15 @@ def trained(
 
 
 def fitting(corpus: Digits, steps: int, device: torch.device, batch_size: int = FIT_BATCH) -> Workload:
-    """Return a workload that trains the paper's network as `scripts/fit.py` does."""
+    """Return a workload that trains the paper's network as `scripts/fit.py` does, with the arguments of `naive`."""
     return trained(VAEBSS, partial(MNISTMixtures, source=corpus), steps, batch_size, device)
 
 
 def remixing(corpus: Digits, steps: int, device: torch.device, batch_size: int = REMIX_BATCH) -> Workload:
-    """Return a workload that trains the mask network as `scripts/remix.py` does, on true digits: they cost as much."""
+    """Return a workload that trains the mask network as `scripts/remix.py` does, with the arguments of `naive`.
+
+    It trains on true digits, which cost as much as estimates.
+    """
     bank = Bank(corpus.splits.train.half() * corpus.scale, (2, 2), 0)
 
     def data(**options: Any) -> Remixes:
@@ -134,7 +144,15 @@ def remixing(corpus: Digits, steps: int, device: torch.device, batch_size: int =
 
 
 def separating(corpus: Digits, name: str, mixtures: int, device: torch.device, refine_steps: int = 0) -> Workload:
-    """Return a workload that separates mixtures with a shipped model."""
+    """Return a workload that separates mixtures with a shipped model.
+
+    Args:
+        corpus: Digits that are mixed in pairs.
+        name: Name of the model.
+        mixtures: Number of mixtures in a turn.
+        device: Device that computes.
+        refine_steps: Number of steps of refinement.
+    """
     model = load(name).to(device)
     plan = draw_plan(len(corpus.splits.train), mixtures, (2, 2), 0)
     mixture = corpus.dataset("train")[plan]["mixture"].to(device)

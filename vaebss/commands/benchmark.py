@@ -15,7 +15,11 @@ from vaebss.paths import expanded
 
 
 def run(args: list[str]) -> None:
-    """Run the benchmark with the options; print a table and write benchmark.json."""
+    """Run the benchmark with the options; print a table and write benchmark.json.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
     about = "Measure how fast this machine's CPU, or one GPU, trains, separates and adapts, on pairs of digits."
     parser = OneLineErrors(prog=program("benchmark"), description=about)
     parser.add_argument("--rounds", type=int, default=3, help="Number of turns of every workload.")

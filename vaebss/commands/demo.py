@@ -22,7 +22,11 @@ def parse(args: list[str]) -> Any:
 
 
 def run(args: list[str]) -> None:
-    """Serve the page with the options, until it is stopped."""
+    """Serve the page with the options, until it is stopped.
+
+    Raises:
+        ValueError: gradio is not installed, or there is no model to show.
+    """
     options = parse(args)
     try:
         import gradio  # noqa: F401  # pyright: ignore[reportMissingImports]

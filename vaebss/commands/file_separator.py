@@ -90,7 +90,11 @@ class FileSeparator:
             self.notes.add(path, "no source was found, so that none is written")
 
     def separate_part(self, path: Path, part: "Part") -> "Separation":
-        """Return the separation of a part of a file; sources come first and add up to the mixtures."""
+        """Return the separation of a part of a file; sources come first and add up to the mixtures.
+
+        Raises:
+            FileError: The part cannot be read, or the model cannot separate it.
+        """
 
         def answer(pictures: "Tensor") -> "Separation":
             options: dict[str, Any] = self.refinement
@@ -138,6 +142,12 @@ def separators(
     options: Any, stated: "Separator | None", files: list[Path], notes: Notes
 ) -> Iterator[tuple[FileSeparator, Path, str]]:
     """Choose what separates each file: the model that is stated, else the default model of the file's kind.
+
+    Args:
+        options: Options of the command.
+        stated: Model that the user has stated, if any.
+        files: Files to separate.
+        notes: Notes for the user about files, which the separators add to.
 
     Yields:
         Each file, kind by kind, with its separator before it, and the name that its sources are written under after it.

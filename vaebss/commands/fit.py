@@ -99,7 +99,11 @@ def warn(run: Run, teacher: str | None) -> None:
 
 
 def take_weights(model: Any, initial: Any, name: str, advice: str = "") -> None:
-    """Copy the weights of `initial`, which must have the same architecture; `name` and `advice` are in the error."""
+    """Copy the weights of `initial`, which must have the same architecture; `name` and `advice` are in the error.
+
+    Raises:
+        ValueError: The architectures differ.
+    """
     try:
         model.model.load_state_dict(initial.state_dict())
     except RuntimeError as error:
@@ -107,7 +111,14 @@ def take_weights(model: Any, initial: Any, name: str, advice: str = "") -> None:
 
 
 def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
-    """Return a VAE without its least used slots if fewer slots are wanted."""
+    """Return a VAE without its least used slots if fewer slots are wanted.
+
+    Args:
+        model: Trained VAE.
+        slots: Number of slots to keep at most.
+        data: Data whose first validation batch tells how much each slot is used.
+        run: Run that prints which slots are kept.
+    """
     if slots >= model.num_sources:
         return model
     used = pruning.usage(model, next(iter(data.val_dataloader()))["mixture"])

@@ -108,7 +108,7 @@ class Run:
         return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
 
     def say(self, line: str) -> None:
-        """Print, on one process only."""
+        """Print a line, on one process only."""
         if self.trainer.is_global_zero:
             print(line, flush=True)
 
@@ -126,7 +126,17 @@ class Run:
         self.say(f"Precision: {self.trainer.precision} (--trainer.precision)")
 
     def fit(self, model: LightningModule, data: MNISTMixtures, begun: str | None) -> None:
-        """Train, from a checkpoint if one is given, then say where the result is and what can be done with it."""
+        """Train, then print where the result is and what can be done with it.
+
+        Args:
+            model: Module to train.
+            data: Data to train on.
+            begun: Path of a checkpoint of this run, from which it goes on; None begins it.
+
+        Raises:
+            CheckpointError: The checkpoint does not hold the state of this run.
+            ConnectionError: Another process of this run has ended.
+        """
         try:
             self.trainer.fit(model, data, ckpt_path=begun, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM, once it has shut down

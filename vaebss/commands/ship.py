@@ -36,7 +36,11 @@ def parse(args: list[str]) -> Any:
 
 
 def ship(options: Any) -> None:
-    """Pack a checkpoint's weights, or the mean of several's, score what is left, and put it into the package."""
+    """Pack a checkpoint's weights, or the mean of several's, score what is left, and put it into the package.
+
+    Raises:
+        ValueError: A checkpoint cannot be read, or no test mixtures are known for its kind of signals.
+    """
     from vaebss.checkpoints import FORMATS, mean, read  # only now, so that options are refused at once
     from vaebss.hardware import commit
     from vaebss.pretrained.weights import packed, restored

@@ -37,7 +37,11 @@ def load_or_train(cli: Any, run: Run) -> Separator:
 
 
 def train_teacher(cli: Any, run: Run) -> Separator:
-    """Train a VAE with as many slots in a folder of its own; a training that was stopped there is resumed."""
+    """Train a VAE with as many slots in a folder of its own; a training that was stopped there is resumed.
+
+    Raises:
+        ValueError: The teacher's options are unsuitable; the message names their file.
+    """
     folder = run.folder / "teacher"
     run.say(f"Training a teacher into {short(folder)}")
     try:

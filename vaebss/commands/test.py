@@ -37,7 +37,11 @@ KNOWN = "The bundled digits are MNIST training digits, which this model was trai
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Parse the options, with the checkpoint's data options as defaults; return them and the checkpoint."""
+    """Parse the options, with the checkpoint's data options as defaults; return them and the checkpoint.
+
+    Raises:
+        ValueError: The checkpoint cannot be read, or names a corpus of the user's own that --data.source does not.
+    """
     parser = OneLineErrors(prog=program("test"), description="Score a checkpoint on fixed test mixtures.")
     parser.add_argument("--ckpt", required=True, type=str, help="Checkpoint, or name of a shipped model.")
     parser.add_argument(
@@ -63,6 +67,9 @@ def test(options: Any, checkpoint: dict[str, Any]) -> None:
     """Score as the options say; prints a table and writes results.json and separations.png.
 
     Where the true sources are unknown, it prints an estimate of the score and writes nothing.
+
+    Raises:
+        ValueError: The model lacks an option, or --data.source_scale is not that of the model.
     """
     model = build(checkpoint, options.ckpt).to(one_device(options.gpus))
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}

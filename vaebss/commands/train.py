@@ -155,7 +155,11 @@ class TrainCLI(LightningCLI):
         return {}
 
     def resume(self, begun: dict[str, Any]) -> None:
-        """Take over what the run chose when it began, from its own options, so that it is not done again."""
+        """Take over what the run chose when it began, from its own options, so that it is not done again.
+
+        Raises:
+            ValueError: An --init is stated that the run did not begin with.
+        """
         if self.config.init not in (None, begun.get("init")):
             raise ValueError("--ckpt resumes a run and --init starts one: give one of them")
         self.config.init = None

@@ -71,7 +71,14 @@ def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *add
 
 
 class FixedPlan(DistributedSampler):
-    """The batches of one fixed plan, shared out among devices; they are small enough that each device gets one."""
+    """The batches of one fixed plan, shared out among devices; they are small enough that each device gets one.
+
+    Args:
+        plan: Numbers of each mixture's sources, (R, M) int64, see `draw_plan`.
+        batch_size: Most mixtures in a batch.
+        num_replicas: Number of devices.
+        rank: Number of this device, from 0.
+    """
 
     def __init__(self, plan: Tensor, batch_size: int, num_replicas: int = 1, rank: int = 0):
         super().__init__(range(len(plan)), num_replicas, rank, shuffle=False)  # type: ignore[arg-type]
@@ -89,6 +96,17 @@ class FreshPlan(DistributedSampler):
     """Batches of a plan drawn anew each epoch; or of a given one, in an order shuffled each time through.
 
     With several devices, a step's batches together are those that one device with a larger batch would see.
+
+    Args:
+        num_signals: N, the number of signals that mixtures are drawn from.
+        epoch_size: Number of mixtures in an epoch, rounded down to whole batches.
+        counts: Fewest and most sources of a mixture.
+        seed: Random seed.
+        batch_size: Number of mixtures in a batch, on each device.
+        plan: Plan (R, M) int64 to go through instead of drawing one.
+        num_replicas: Number of devices.
+        rank: Number of this device, from 0.
+        distinct: Whether no mixture holds a signal twice.
     """
 
     def __init__(

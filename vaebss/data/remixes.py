@@ -110,7 +110,11 @@ class Remixes(MNISTMixtures):
         return self.corpus.given and not self.modality.audible and self.image_shape[1] > 1
 
     def train_dataloader(self) -> DataLoader:
-        """Return a loader of remixes of the bank of this epoch's round. Call it anew for each epoch."""
+        """Return a loader of remixes of the bank of this epoch's round. Call it anew for each epoch.
+
+        Raises:
+            ValueError: There is no maker of banks, or a remix has more sources than the model has slots.
+        """
         (epoch, seen), hparams = self._begun, self.hparams
         if self.banks is None:
             raise ValueError("remixes need a bank: set the data module's `banks`")

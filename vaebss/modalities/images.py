@@ -167,6 +167,7 @@ class Images(Modality):
             axes: Axes of arrays of pictures, see `arrays.axes_of`.
             tiles: Whether pictures larger than the separator's are cut into tiles; by default if it was trained on
                 tiles.
+            background: Brightness that is subtracted from pictures; by default the separator's own.
 
         Raises:
             ValueError: A number is not above 0.
@@ -196,7 +197,11 @@ class Images(Modality):
         return {"kind": self.kind} | own | ({"background": self.background} if self.background else {})
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
-        """Read pictures as `as_images` does; they have no sample rate."""
+        """Read pictures as `as_images` does.
+
+        Raises:
+            ValueError: They are no pictures, or a sample rate or an axis of channels is stated, which sounds have.
+        """
         if sample_rate is not None:
             raise ValueError("sample_rate is an option for sounds, and this model separates pictures")
         if channels is not None:
@@ -307,7 +312,11 @@ class Images(Modality):
         return {"axes": self.axes, "lines": self.of_lines, "channels": self.shape[0]}
 
     def opened(self, path: Path) -> UserSignals:
-        """Read the pictures of a file of one size, (N, C, h, w); sources are laid out as the file has its pictures."""
+        """Read the pictures of a file of one size, (N, C, h, w); sources are laid out as the file has its pictures.
+
+        Raises:
+            FileError: The file cannot be read, or holds pictures of different sizes.
+        """
         with reading(path):
             parts = list(self._held(path))
         if len({images.shape[1:] for images, _ in parts}) > 1:

@@ -232,7 +232,11 @@ class Modality(ABC):
         return ""
 
     def write(self, signal: Tensor, path: Path) -> None:
-        """Write one signal (*S) as a file of the kind that its name says."""
+        """Write one signal (*S) as a file of the kind that its name says.
+
+        Raises:
+            FileError: Signals of this kind cannot be written, or the file cannot.
+        """
         raise FileError(f"{path}: {self.plural} cannot be written to files")
 
 

@@ -22,7 +22,7 @@ ALIKE = 0.01  # relative difference of brightness that is none
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What a user states about pictures; None stands for what is not stated.
+    """The options of pictures, as a user has stated them; None stands for an option that is not stated.
 
     Attributes:
         source_max: Brightest value of a single source, with white as 1.

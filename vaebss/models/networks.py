@@ -35,6 +35,12 @@ class Encoder(nn.Sequential):
     """The encoder of all K posteriors of a mixture: (B, C, H, W) -> (B, K, 2 D), means before log-variances.
 
     Neri et al. 2021, section III, use five hidden layers of 700, 600, 500, 400 and 300 units for MNIST.
+
+    Args:
+        image_shape: (C, H, W).
+        hidden_dims: Widths of the hidden layers.
+        num_sources: K.
+        latent_dim: D.
     """
 
     def __init__(self, image_shape: Sequence[int], hidden_dims: Sequence[int], num_sources: int, latent_dim: int):

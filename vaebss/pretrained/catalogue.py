@@ -112,7 +112,14 @@ def ship(
 def write(
     checkpoint: dict[str, Any], facts: dict[str, Any], weights_path: Path, card_path: Path, bits: int = 16
 ) -> Path:
-    """Write a model's weights and its card, which also holds `facts`: both files or neither; return the weights' path.
+    """Write a model's weights and its card, both files or neither; return the weights' path.
+
+    Args:
+        checkpoint: Contents of a checkpoint, see `checkpoints.read`.
+        facts: Further entries of the card.
+        weights_path: Path of the safetensors file.
+        card_path: Path of the JSON file.
+        bits: Number of bits of the weights, 16 or 8, see `weights.packed`.
 
     Raises:
         OSError: The disk is full.

@@ -89,6 +89,13 @@ def build_student(
     """Build a student and the remixes that it learns from.
 
     The student starts from the teacher's weights if both have the same sizes, else from random ones.
+
+    Args:
+        mixtures: Mixtures (N, C, H, W) of any unit and background.
+        teacher: Separator that makes the first bank; the student has as many slots.
+        seed: Random seed.
+        source_classes: Whether mixtures hold one source of each of several classes.
+        tiles: Whether the mixtures are tiles of larger pictures.
     """
     corpus = corpus_of(mixtures, tiles=tiles)
     options = schedule(tuple(mixtures.shape[1:]))
@@ -119,7 +126,13 @@ def corpus_of(mixtures: Tensor, max_pixels: int | None = None, tiles: bool = Fal
 
 
 def build_vae(mixtures: Tensor, num_sources: int, seed: int = 0) -> tuple[VAEBSS, MNISTMixtures]:
-    """Build a VAE and its data for lines (N, C, 1, W)."""
+    """Build a VAE and its data for lines.
+
+    Args:
+        mixtures: Lines (N, C, 1, W) of any unit and background.
+        num_sources: Number of slots K.
+        seed: Random seed.
+    """
     corpus = corpus_of(mixtures, PIXELS)
     options = vae_options(corpus.mixtures, corpus.source_scale, num_sources)["model"]
     data = MNISTMixtures(source=corpus, seed=seed)

@@ -73,7 +73,12 @@ class Digits(Singles):
         return {}
 
     def signals(self) -> Splits:
-        """Load the set; the source "auto" becomes the name of the set that was found."""
+        """Load the set; the source "auto" becomes the name of the set that was found.
+
+        Raises:
+            DataError: The set cannot be loaded, see `load_digits`.
+            ValueError: Its images have another shape than digits, or are fewer than `train_size`.
+        """
         images = load_digits(self.source, self.root)  # type: ignore[arg-type]
         self.source = images.source
         if (shape := tuple(images.train.shape[1:])) != SHAPE:

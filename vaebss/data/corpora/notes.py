@@ -133,7 +133,11 @@ def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
 
 
 def bundled_font() -> Path:
-    """Return the path of the SoundFont that comes with pretty_midi, if that is installed."""
+    """Return the path of the SoundFont that comes with pretty_midi.
+
+    Raises:
+        DataError: pretty_midi is not installed.
+    """
     found = find_spec("pretty_midi")
     if found is None or found.origin is None:
         raise DataError("the default SoundFont comes with pretty_midi: pip install 'vaebss[audio]'")
