@@ -13,9 +13,9 @@ from conftest import prepared
 
 import vaebss
 from vaebss import checkpoints
-from vaebss.commands import fit, remix
+from vaebss.commands import export, fit, remix
 from vaebss.commands.ship import BUNDLED, scores
-from vaebss.data.corpora import notes
+from vaebss.data.corpora import lines, notes
 from vaebss.models.separator import Separator
 from vaebss.pretrained import catalogue
 
@@ -144,13 +144,16 @@ def test_two_threads_get_the_answers_of_one(model):
 
 
 @pytest.mark.parametrize("model", EXPORTED, indirect=True)
-def test_onnxruntime_gives_its_answers(model, tmp_path):
+def test_onnxruntime_gives_its_answers(model, request, tmp_path, capsys):
+    """The example that the command prints runs, too."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from vaebss.models import onnx
 
     mixture = mixtures_of(model, 5)
-    assert onnx.export(model, tmp_path / "model.onnx") < onnx.TOLERANCE
+    assert export.main(["--ckpt", request.node.callspec.params["model"], "--out", str(tmp_path / "model.onnx")]) == 0
+    exec(capsys.readouterr().out.split("To use it:")[1], {})  # noqa: S102  # what users do
+    assert capsys.readouterr().out.startswith(str((5, model.num_sources, *model.image_shape)))
     sources, active = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"mixture": mixture.numpy()})
     found = model.separate(mixture)
     torch.testing.assert_close(torch.from_numpy(sources), found.sources, atol=onnx.TOLERANCE, rtol=0)
@@ -178,6 +181,8 @@ def test_a_model_of_sound_separates_notes_of_another_font(name, tmp_path, monkey
     assert card["command"]
     assert card["licence_of_the_data"].startswith("FluidR3")
     monkeypatch.setattr(notes, "RANGES", {0: (40, 80), 40: (60, 80), 73: (60, 84)})
+    for number in ("LINES", "HELD_OUT"):
+        monkeypatch.setattr(lines, number, 100)
     today = scores(checkpoints.read(name), root=str(tmp_path), test_mixtures=40)
     assert today["masked"]["si_sdr"] > 8
 

@@ -102,8 +102,8 @@ def test_none_starts_from_nothing(file, option, typed, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_adapt_answers_a_separator_of_the_mixtures_own_size(channels, monkeypatch):
-    quickly(monkeypatch)
+def test_adapt_answers_a_separator_of_the_mixtures_own_size(channels, small_students, monkeypatch):
+    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     given = (255 * mixtures(20, 18, channels)).byte()
     model = vaebss.adapt(given)
     assert model.image_shape == (channels, 18, 18)
@@ -112,18 +112,13 @@ def test_adapt_answers_a_separator_of_the_mixtures_own_size(channels, monkeypatc
     torch.testing.assert_close(sources.sum(1), given / 255, atol=1e-5, rtol=0)
 
 
-def test_adapting_is_reproducible_and_leaves_random_numbers_alone(monkeypatch):
-    quickly(monkeypatch)
+def test_adapting_is_reproducible_and_leaves_random_numbers_alone(small_students, monkeypatch):
+    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     given, teacher = mixtures(20, 16), load("remix-k2")
     before = torch.random.get_rng_state()
     first, second = (vaebss.adapt(given, teacher, seed=3).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def quickly(monkeypatch) -> None:
-    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
-    monkeypatch.setattr(presets, "PIXELS", 0)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +151,10 @@ def test_a_time_that_is_too_short_is_refused_without_options_of_commands():
         vaebss.adapt(mixtures(20, 16), teacher, minutes=1e-5)
 
 
-def test_pictures_brighter_than_the_teacher_knows_get_no_advice_that_adapt_does_not_take(monkeypatch, recwarn):
-    quickly(monkeypatch)
+def test_pictures_brighter_than_the_teacher_knows_get_no_advice_that_adapt_does_not_take(
+    small_students, monkeypatch, recwarn
+):
+    monkeypatch.setattr(presets, "STEPS", {math.inf: 4})
     given, teacher = mixtures(20, 28), vaebss.VAE(hidden_dims=(16, 8)).eval()
     given[0, 0, 0] = 1.9
     vaebss.adapt(given, teacher)
@@ -305,13 +302,14 @@ def test_lines_of_a_table_are_adapted_to_and_come_back_with_their_axis(tmp_path,
     assert all(table == read_table(Path("spectra.csv"))[1] for table in tables)
 
 
-def test_adapt_trains_a_vae_for_lines_of_any_unit():
+def test_adapt_trains_a_vae_for_lines_of_any_unit(monkeypatch):
+    monkeypatch.setattr(adapting, "VAE_EPOCHS_OF_LINES", 2)
     given = UNIT * spectra(20, 0).sum(1).flatten(1)
-    model = vaebss.adapt(given, num_sources=3, steps=20)
+    model = vaebss.adapt(given, num_sources=3, steps=4)
     assert (model.image_shape, model.num_sources, type(model)) == ((1, 1, 256), 3, vaebss.VAE)
     assert all(
         torch.equal(*each)
-        for each in zip(model.parameters(), vaebss.adapt(given, num_sources=3, steps=20).parameters(), strict=True)
+        for each in zip(model.parameters(), vaebss.adapt(given, num_sources=3, steps=4).parameters(), strict=True)
     )
     sources = vaebss.separate(given, model).sources
     torch.testing.assert_close(sources.sum(1), given, atol=1e-4 * UNIT, rtol=0)

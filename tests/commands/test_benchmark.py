@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from vaebss.baselines import speed
+from vaebss.baselines import speed, workloads
 from vaebss.baselines.speed import ADAPT, FIT, NAIVE, REFINED, REMIX, ratio, take_turns
 from vaebss.commands import benchmark as benchmarking
 
@@ -60,6 +60,8 @@ def test_waiting_is_not_computing():
 def test_a_short_benchmark_is_one_table_and_a_file(gpus, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(speed, "SEPARATED", {"vae-k2": 100, "remix-k2": 4})
     monkeypatch.setattr(speed, "REFINED_MIXTURES", 4)
+    for module in (speed, workloads):
+        monkeypatch.setattr(module, "WARM_STEPS", 1)
     assert benchmarking.main([gpus, "--rounds=1", "--steps=2", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "benchmark.json").read_text())
     rates = figures["mixtures_per_second"]

@@ -14,6 +14,7 @@ from pytorch_lightning.trainer.connectors import signal_connector
 
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
+from vaebss.data import mixtures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.metrics.images import METRICS
 from vaebss.training.banks import BankMaker
@@ -97,7 +98,8 @@ def test_a_stopped_student_goes_on_from_that_very_step(whole, tmp_path, checkpoi
 def test_a_run_that_is_stopped_while_it_validates_has_its_epoch(tmp_path, monkeypatch):
     """The second batch of validation follows too, so that the run is as one that was not stopped there."""
     monkeypatch.chdir(tmp_path)
-    options, moments = [*RUN, "--data.val_mixtures=501"], [0]
+    options, moments = [*RUN, "--data.val_mixtures=33"], [0]
+    monkeypatch.setattr(mixtures, "EVALUATION_BATCH", 32)
 
     def send(self, trainer, module, batch, index, *_):
         if index in moments:

@@ -56,5 +56,5 @@ def flatten(options: dict[str, Any], whole: Iterable[str] = (), prefix: str = ""
 
 
 def dumped(parser: ArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:
-    """Return options as a checkpoint has them, by their full names; links between them are left out."""
-    return flatten(yaml.safe_load(parser.dump(options, skip_link_targets=True)), known)
+    """Return parsed options as a checkpoint has them, by their full names; links between them are left out."""
+    return flatten(yaml.safe_load(parser.dump(options, skip_link_targets=True, skip_validation=True)), known)

@@ -40,7 +40,7 @@ def rows_figure(rows: Rows) -> Figure:
     width = max(min(width, row_height * pixels / height), 4.0)
     figure = Figure(figsize=(width + 1, row_height * len(rows)), layout="constrained", dpi=DPI)
     pitch = height * row_height / (row_height - BETWEEN)
-    axes = figure.subplots()  # one for all rows: six of their own take 1.5 times as long
+    axes = _bare(figure.subplots())  # one for all rows: six of their own take 1.5 times as long
     for row, strip in enumerate(strips.values()):
         _show(axes, strip, brightest or 1, (0, pixels, row * pitch + height, row * pitch))
     axes.set(xlim=(0, pixels), ylim=((len(rows) - 1) * pitch + height, 0))
@@ -61,7 +61,7 @@ def _upright(strips: Rows, brightest: float) -> Figure:
     width = max(HIGHEST * pixels / height + 0.2, 1.0)
     figure = Figure(figsize=(width * len(strips), HIGHEST), layout="constrained", dpi=DPI)
     for axes, (label, strip) in zip(figure.subplots(1, len(strips), squeeze=False)[0], strips.items(), strict=True):
-        _show(axes, strip, brightest, (0, pixels, height, 0))
+        _show(_bare(axes), strip, brightest, (0, pixels, height, 0))
         axes.set_title(label, fontsize=9)
     return figure
 
@@ -69,8 +69,13 @@ def _upright(strips: Rows, brightest: float) -> Figure:
 def _show(axes: Any, strip: Tensor, brightest: float, extent: tuple[float, float, float, float]) -> None:
     shown = (strip / brightest).clamp(0, 1).squeeze(-1)
     axes.imshow(shown, "gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+
+
+def _bare(axes: Any) -> Any:
+    """Return axes without ticks and frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    return axes
 
 
 def curves_figure(rows: Rows) -> Figure:

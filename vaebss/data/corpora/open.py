@@ -163,7 +163,8 @@ def is_class(source: str | None) -> bool:
 
 def applicable(kind: type[Corpus], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that apply to a kind of data: the arguments of its class and of its bases."""
-    return {name: value for name, value in options.items() if name in parameters(kind)}
+    known = parameters(kind)
+    return {name: value for name, value in options.items() if name in known}
 
 
 def parameters(kind: type[Corpus]) -> set[str]:
