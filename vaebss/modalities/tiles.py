@@ -121,7 +121,8 @@ def linked(pairs: np.ndarray, products: np.ndarray) -> Tensor:
     slots = ways.shape[1]
     surer = np.take_along_axis(products, ways[..., None], 2).sum((1, 2)) - products.sum((1, 2)) / slots
     number = int(pairs.max()) + 1
-    costs = coo_array((2 - surer / max(surer.max(), 1e-12), (pairs[:, 0], pairs[:, 1])), shape=(number, number))
+    places = tuple(pairs.astype(np.int32).T)  # SciPy 1.11 finds no tree of arrays with indices of 64 bits
+    costs = coo_array((2 - surer / max(surer.max(), 1e-12), places), shape=(number, number))
     walk, before = breadth_first_order(minimum_spanning_tree(costs), 0, directed=False)
     way = {(one, other): own for (one, other), own in zip(pairs.tolist(), ways, strict=True)}
     way |= {(other, one): own.argsort() for (one, other), own in way.items()}
