@@ -3,13 +3,13 @@
 python tests/adapt_bench.py                              # some 25 minutes of one core without AMX
 python tests/adapt_bench.py --classes                    # each class of sources has a slot of its own
 python tests/adapt_bench.py --gains 0.4 1 --noise 0.02   # sources of unequal brightness, noise
-python tests/adapt_bench.py --epochs-per-bank 1          # a new bank before every epoch, instead of every fourth
+python tests/adapt_bench.py --renew                      # a new bank before every epoch, instead of every fourth
 """
 
 # N mixtures, K slots
 
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, BooleanOptionalAction
 from itertools import count
 from typing import Any
 
@@ -25,11 +25,8 @@ from vaebss.matching import match
 from vaebss.metrics.images import METRICS
 from vaebss.metrics.metric import mean_per_mixture
 from vaebss.models.separator import Separator
-from vaebss.training import adapting
 from vaebss.training.adapting import build_student, train_system
-from vaebss.training.presets import early_stopping
 
-ROUND = 4  # epochs from one bank to the next, by default
 KNOWN, OTHERS = 200, 300  # mixtures to adapt to, and to score
 
 
@@ -54,14 +51,14 @@ def row(sources: Tensor, mixtures: Tensor, model: Separator) -> str:
 
 
 def main() -> None:
-    """Print a row of scores before training and after each epoch."""
+    """Print a row of scores before training and after each round of four epochs."""
     parser = ArgumentParser()
     parser.add_argument("--classes", action="store_true", help="each class of sources has a slot of its own")
     parser.add_argument("--gains", type=float, nargs=2, help="least and most gain of a source")
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the noise of every pixel")
     parser.add_argument("--size", type=int, default=28, help="side of a mixture in pixels")
     parser.add_argument("--steps", type=int, help="training steps; by default those of the schedule")
-    parser.add_argument("--epochs-per-bank", type=int, default=ROUND, choices=(1, 2, ROUND), help="of 20 epochs in all")
+    parser.add_argument("--renew", action=BooleanOptionalAction, help="a new bank before every epoch")
     parser.add_argument("--seed", type=int, default=0, help="seed of training")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -73,14 +70,13 @@ def main() -> None:
     teacher = vaebss.load("remix-k2")
     print(f"| remix-k2 | {row(*others, teacher)} | |", flush=True)
     system, data = build_student(known, teacher, options.seed, options.classes)
-    data.hparams.keep = [share for share in data.hparams.keep for _ in range(ROUND // options.epochs_per_bank)]
-    data.hparams.epochs_per_round = options.epochs_per_bank
-    adapting.early_stopping = lambda _, monitor: early_stopping(ROUND, monitor)  # as patient with any bank
+    if options.renew is not None:
+        data.hparams.renew = options.renew
     make: Any = data.banks
     began, epochs = time.process_time(), count()
 
     def told(number: int) -> Bank:
-        if (epoch := next(epochs)) > 0:
+        if (epoch := next(epochs)) > 0 and epoch % data.hparams.epochs_per_round == 0:
             print(f"| {epoch} | {row(*others, system.model)} | {time.process_time() - began:.0f} |", flush=True)
         return make(number)
 

@@ -189,6 +189,17 @@ def test_a_student_begins_as_its_teacher_where_it_is_of_the_same_size(changed):
     assert all(same) == (changed is None)
 
 
+@pytest.mark.parametrize("file", [(28, 1)], indirect=True)
+def test_a_run_that_renews_its_banks_ends_after_eight_epochs_without_gain(file, tmp_path):
+    short = ["--gpus=0", "--data.epoch_size=24", "--data.keep=[0.8,0.9]", "--data.renew=true"]
+    assert remix.main(["--data.mixtures", str(file), *short]) == 0
+    folder = tmp_path / "lightning_logs" / "version_0"
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (last["epoch"], Bank.load(folder / "bank.pt").round) == (7, 7)
+    assert last["datamodule_hyper_parameters"]["renew"]
+    assert [state["patience"] for state in last["callbacks"].values() if "patience" in state] == [8]
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (1, 96, 96), (1, 1, 300)])
 def test_there_is_a_schedule_for_every_size(shape):
     schedule = presets.schedule(shape)

@@ -1,9 +1,11 @@
 """remix.py in process."""
 
+import pytest
 import torch
 
 import vaebss
 from vaebss.commands import remix
+from vaebss.training.banks import BankMaker
 
 REMIX_RUN = [
     "--gpus=0",
@@ -45,6 +47,22 @@ def test_a_run_that_others_began_is_resumed_with_the_options_in_its_own_folder(h
     assert remix.main([*REMIX_RUN, *short, "--init", str(first / "checkpoints" / "last.ckpt")]) == 0
     assert remix.main(["--config", str(run / "config.yaml"), "--ckpt", str(run / "checkpoints" / "last.ckpt")]) == 0
     assert "Nothing is left to train" in capsys.readouterr().out
+
+
+def test_a_run_with_renewed_banks_is_resumed_bit_for_bit(here, checkpoint, monkeypatch):
+    short = [*REMIX_RUN, "--data.renew=true", "--trainer.limit_train_batches=2", f"--teacher={checkpoint}"]
+    first, second = (here / "lightning_logs" / f"version_{number}" for number in (0, 1))
+    assert remix.main(short) == 0
+    make = BankMaker.make
+    with monkeypatch.context() as patch:
+        patch.setattr(BankMaker, "make", lambda self, of, number: make(self, of, {0: 0, 1: 1}[number]))
+        with pytest.raises(KeyError):
+            remix.main(short)
+    assert torch.load(second / "bank.pt", weights_only=True)["round"] == 1
+    assert remix.main(["--ckpt", str(second / "checkpoints" / "last.ckpt")]) == 0
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (first, second)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert torch.load(second / "bank.pt", weights_only=True)["round"] == 5
 
 
 def test_more_slots_than_the_first_weights_have_need_a_teacher_that_fills_them(here, checkpoint, capsys):

@@ -150,6 +150,8 @@ def test_banks_are_shortened_to_a_third_of_the_time(monkeypatch):
     assert pace.shorten_banks(now + 360, data) == 20 * EVALUATION_BATCH  # 60 s of 360 are less than a third
     assert pace.shorten_banks(now + 90, data) == pytest.approx(10 * EVALUATION_BATCH, rel=0.1)
     assert pace.shorten_banks(now, data) == data.hparams.num_mixtures == EVALUATION_BATCH
+    data.hparams.num_mixtures, data.hparams.renew = 20 * EVALUATION_BATCH, True  # 18 banks
+    assert pace.shorten_banks(now + 540, data) == pytest.approx(10 * EVALUATION_BATCH, rel=0.1)
 
 
 def test_minutes_choose_the_length_of_a_bank_that_is_not_stated(here, checkpoint, fast_trials, capsys):

@@ -196,6 +196,13 @@ def test_every_round_has_a_bank_of_its_own(tmp_path):
     assert len(maker.bank.sources) > 60  # of nearly every slot of every mixture
 
 
+def test_a_renewed_bank_is_made_before_every_epoch_with_the_share_of_its_round(monkeypatch):
+    made = []
+    monkeypatch.setattr(banks, "make_bank", lambda *given: made.append(given[1:3]) or make_bank(*given))
+    train(Remixes(source="bundled", keep=(0.5, 1.0), renew=True, **SMALL), student())
+    assert made == [(0.5, 0), (0.5, 1), (1.0, 2), (1.0, 3)]
+
+
 def test_remixes_hold_targets_and_no_true_source():
     data, batches = Remixes(source="bundled", keep=(1.0,), **SMALL), []
     data.on_after_batch_transfer = lambda batch, _: batches.append(batch) or batch

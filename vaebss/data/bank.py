@@ -21,7 +21,7 @@ class Bank:
     Attributes:
         sources: (N, *S) float16, in the mixtures' scale.
         counts: Fewest and most sources of a remix, as the separator estimated them in the mixtures.
-        round: Number of the bank's round, from 0.
+        round: Number of the bank, from 0.
         voices: (N,) int64, the slot that each source was found in, if slots are voices.
         instruments: (N,) int64, the pseudo-instrument of each source, if lines are composed from notes.
     """
@@ -49,7 +49,7 @@ def make_bank(separation: Separation, share: float, number: int, voices: bool = 
     Args:
         separation: Separation of all training mixtures.
         share: Share of the mixtures to keep, above 0 and at most 1.
-        number: Number of the bank's round.
+        number: Number of the bank.
         voices: Whether slots are voices.
 
     Raises:

@@ -31,7 +31,8 @@ class Remixes(MNISTMixtures):
         num_mixtures: Length of the fixed list of training mixtures that make the banks.
         keep: Shares of the mixtures, the most confident ones, that make the bank of each round; there are as many
             rounds as shares.
-        epochs_per_round: Epochs that a student learns from one bank.
+        epochs_per_round: Epochs of a round, in which a student learns from one bank unless banks are renewed.
+        renew: Renewal of the bank before every epoch of a round, which takes time.
         refine_steps: Steps of refinement of the teacher's latents, if it has any, for the first bank.
         restarts: Number of further starts of that refinement.
         num_remixed: Number of pseudo-sources in a remix, or a range such as [1, 3]; by default as many as were found in
@@ -53,7 +54,7 @@ class Remixes(MNISTMixtures):
         options: Options of MNISTMixtures.
 
     Attributes:
-        banks: Returns the bank of a round, counted from 0; it is set before training, see `training.banks.BankMaker`.
+        banks: Returns a bank by its number, from 0; it is set before training, see `training.banks.BankMaker`.
 
     Examples:
         >>> from vaebss import Remixes
@@ -67,6 +68,7 @@ class Remixes(MNISTMixtures):
         num_mixtures: int = NUM_MIXTURES,
         keep: tuple[float, ...] = (0.7, 0.5, 0.6, 0.7),
         epochs_per_round: int = 6,
+        renew: bool = False,
         refine_steps: int = 20,
         restarts: int = 0,
         num_remixed: int | list[int] | None = None,
@@ -84,7 +86,7 @@ class Remixes(MNISTMixtures):
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
-        own["source_classes"] = source_classes
+        own |= {"source_classes": source_classes, "renew": renew}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
@@ -109,8 +111,22 @@ class Remixes(MNISTMixtures):
         """True if the mixtures are pictures, and not lines, that exist already: their sources may be of classes."""
         return self.corpus.given and not self.modality.audible and self.image_shape[1] > 1
 
+    @property
+    def epochs_per_bank(self) -> int:
+        """Number of epochs that a student learns from one bank."""
+        return 1 if self.hparams.renew else self.hparams.epochs_per_round
+
+    @property
+    def num_banks(self) -> int:
+        """Number of banks of all rounds."""
+        return len(self.hparams.keep) * self.hparams.epochs_per_round // self.epochs_per_bank
+
+    def share_of(self, number: int) -> float:
+        """Return the share of the mixtures that a bank keeps, by the bank's number from 0."""
+        return self.hparams.keep[number * self.epochs_per_bank // self.hparams.epochs_per_round]
+
     def train_dataloader(self) -> DataLoader:
-        """Return a loader of remixes of the bank of this epoch's round. Call it anew for each epoch.
+        """Return a loader of remixes of this epoch's bank. Call it anew for each epoch.
 
         Raises:
             ValueError: There is no maker of banks, or a remix has more sources than the model has slots.
@@ -118,7 +134,7 @@ class Remixes(MNISTMixtures):
         (epoch, seen), hparams = self._begun, self.hparams
         if self.banks is None:
             raise ValueError("remixes need a bank: set the data module's `banks`")
-        bank = self.banks(min(epoch // hparams.epochs_per_round, len(hparams.keep) - 1))
+        bank = self.banks(min(epoch // self.epochs_per_bank, self.num_banks - 1))
         bank = replace(bank, counts=self.remix_counts or bank.counts)
         trainer: Any = self.trainer
         if bank.counts[1] > (slots := trainer.lightning_module.model.num_sources):
@@ -137,7 +153,7 @@ class Remixes(MNISTMixtures):
         return draw_voices(bank.voices, self.hparams.epoch_size, bank.counts, self.hparams.seed, TRAIN, epoch)
 
     def mixed_for(self, number: int) -> Corpus:
-        """Return the corpus whose mixtures make the bank of a round, counted from 0."""
+        """Return the corpus whose mixtures make a bank, by the bank's number from 0."""
         if self.hparams.instruments and number == 0 and isinstance(self.corpus, Lines):
             return self.corpus.single_notes
         return self.corpus

@@ -39,7 +39,7 @@ class TooLittleTimeError(ValueError):
 
 
 class BankMaker:
-    """The maker of the bank of each round: the first by the teacher, later ones by the student.
+    """The maker of the banks of a run: the first by the teacher, later ones by the student.
 
     Args:
         data: Data module of the mixtures, with the options of the banks.
@@ -64,7 +64,7 @@ class BankMaker:
         self.end: float | None = None
 
     def __call__(self, number: int) -> Bank:
-        """Return the bank of a round, counted from 0: from memory, from its file, or made now."""
+        """Return a bank by its number, from 0: from memory, from its file, or made now."""
         if self.bank is None and self.path and self.path.is_file():
             self.bank = Bank.load(self.path)
         if self.bank is None or self.bank.round != number:
@@ -96,7 +96,7 @@ class BankMaker:
         if self.tell and not number and self.data.takes_classes and (line := source_classes.advice(found, voices)):
             self.tell(line)
         found = self._linked(found, seen, corpus) if voices else found
-        bank = make_bank(found, hparams.keep[number], number, voices)
+        bank = make_bank(found, self.data.share_of(number), number, voices)
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
         energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1).mean(1)

@@ -145,5 +145,5 @@ def shorten_banks(end: float, data: Remixes) -> int:
 
 def later_banks(data: Any, student: Separator) -> float:
     """Return how many seconds the banks of remixes after the first will take, which the student makes."""
-    number = len(data.hparams.keep) - 1
+    number = data.num_banks - 1
     return number * data.banks.seconds(student) if number else 0.0
