@@ -42,6 +42,8 @@ def repository(tmp_path) -> Path:
 
 def test_what_tests_look_at_is_killed_and_what_none_runs_survives(repository, monkeypatch):
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # options that only the tests here may know
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each mutant would load them all
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_cov.plugin")
     asked = ["--root", repository, "--tests", "tests/test_tiny.py", "--number", "100", "vaebss"]
     command = [sys.executable, Path(mutants.__file__), *map(str, asked)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)

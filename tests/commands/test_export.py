@@ -29,15 +29,16 @@ def student(tmp_path):
     return model, path
 
 
-@pytest.mark.parametrize("kind", ["exported", "student"])
-def test_onnxruntime_gives_the_same_answers_for_any_number_of_mixtures(kind, request):
+@pytest.mark.parametrize(("kind", "sizes"), [("exported", [(28, 28)]), ("student", [(28, 28), (33, 38), (25, 27)])])
+def test_onnxruntime_gives_the_same_answers_for_any_number_of_mixtures_and_any_size(kind, sizes, request):
     model, path = request.getfixturevalue(kind)
     session = onnxruntime.InferenceSession(path)
-    mixture = torch.rand(7, 1, 28, 28) / 2
-    sources, active = session.run(None, {"mixture": mixture.numpy()})
-    separation = model.separate(mixture)
-    np.testing.assert_allclose(sources, separation.sources, atol=1e-4)
-    np.testing.assert_array_equal(active, separation.active)
+    for size in sizes:
+        mixture = torch.rand(7, 1, *size) / 2
+        sources, active = session.run(None, {"mixture": mixture.numpy()})
+        separation = model.separate(mixture)
+        np.testing.assert_allclose(sources, separation.sources, atol=1e-4)
+        np.testing.assert_array_equal(active, separation.active)
 
 
 def test_a_link_and_a_file_of_before_stay_where_the_export_fails(tmp_path, monkeypatch, checkpoint, exported, capsys):

@@ -111,8 +111,8 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
     torch.testing.assert_close(found.confidence, whole.confidence)
     torch.testing.assert_close(found.sources, whole.sources, atol=1e-6, rtol=0)
     written = np.stack([soundfile.read(path, always_2d=True)[0].T for path in paths])
-    assert written == pytest.approx(restore(whole.sources).numpy(), abs=1e-6)
-    assert written.sum(0) == pytest.approx(sound.numpy(), abs=1e-5)
+    np.testing.assert_allclose(written, restore(whole.sources).numpy(), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(written.sum(0), sound.numpy(), atol=1e-5, rtol=0)
 
 
 def test_random_restarts_are_those_of_the_whole(tmp_path, small_blocks, monkeypatch):
@@ -178,8 +178,8 @@ def test_a_constant_offset_changes_no_source_but_by_its_equal_part(tmp_path, off
     assert found.count.tolist() == [2]
     part.save(found, 0, [tmp_path / "1.wav", tmp_path / "2.wav"])
     written = np.stack([soundfile.read(tmp_path / name)[0].T for name in ("1.wav", "2.wav")])
-    assert written == pytest.approx((plain + offsets / 2).numpy(), abs=1e-4)
-    assert written.sum(0) == pytest.approx((sound + offsets).numpy(), abs=1e-5)
+    np.testing.assert_allclose(written, (plain + offsets / 2).numpy(), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(written.sum(0), (sound + offsets).numpy(), atol=1e-5, rtol=0)
 
     taken, restore, *_ = Audio().from_user(sound + offsets, rate, "first")
     found = restore(separate_signals(model.separate, Audio(), taken).sources_first().sources)
@@ -202,7 +202,7 @@ def test_an_offset_goes_to_the_sources_that_are_written(tmp_path):
     found = part.separated(answer)
     assert found.count.tolist() == [1]
     part.save(found, 0, [tmp_path / "1.wav"])
-    assert soundfile.read(tmp_path / "1.wav")[0] == pytest.approx(sound[0].numpy(), abs=1e-5)
+    np.testing.assert_allclose(soundfile.read(tmp_path / "1.wav")[0], sound[0].numpy(), atol=1e-5, rtol=0)
 
 
 def test_a_flac_that_does_not_say_how_long_it_is_is_read(tmp_path):
