@@ -3,7 +3,7 @@
 Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
 """
 
-# N windows, K slots, M moments, H bands, V voices, F coefficients, P ways to hand out slots to voices
+# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices
 
 import math
 import warnings
@@ -26,20 +26,41 @@ SOUNDING = 0.4  # of an even share of a slot's energy, from which on it sounds i
 ENOUGH = 10  # differences for each coefficient
 SHRINKAGE = 0.02  # share of its mean that is added to each variance within slots
 FAINT = 1e-4  # share of a spectrum's energy in a band, below which nothing is heard
+FAINT_FRAME = 1e-3  # share of a slot's energy in a frame, below which nothing is heard
 ROUNDS = 10
+STARTS = 12  # windows of which the slots are taken as first estimates of the voices
 TOGETHER = 0.75  # of windows have no more sources than there are voices
 AGREEMENT = 3.0  # weight of what windows share to how slots sound; from 1.5 to 6 scores of duets hardly differ
 MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how they sound alone
 
 
 def energies(parts: Tensor, modality: Modality) -> Tensor:
-    """Measure energies (N, K, M, H) of the rows of pictures of parts of windows (N, K, *C, T), for `orders`.
+    """Measure energies (N, K, H, T) of the pixels of pictures of parts of windows (N, K, *C, L)."""
+    return modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent).mean(1).unflatten(0, parts.shape[:2])
 
-    M is the number of moments, successive stretches of a window: `MOMENTS`, or fewer in pictures of few columns.
+
+def moments(energies: Tensor) -> Tensor:
+    """Average energies (N, K, H, T) over the frames of each of M successive stretches, moments: (N, K, M, H).
+
+    M is `MOMENTS`, or fewer in pictures of few frames.
     """
-    powers = modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent).mean(1)
-    moments = powers.tensor_split(min(MOMENTS, powers.shape[2]), 2)
-    return torch.stack([moment.mean(2) for moment in moments], 1).unflatten(0, parts.shape[:2])
+    stretches = energies.tensor_split(min(MOMENTS, energies.shape[3]), 3)
+    return torch.stack([stretch.mean(3) for stretch in stretches], 2)
+
+
+def fading(energies: Tensor) -> Tensor:
+    """Measure how fast the sound in each slot fades: the median change of its log energy from frame to frame, (N, K).
+
+    Notes of plucked and struck instruments fade, and those of bowed and blown instruments are sustained. The median
+    hardly depends on when notes begin.
+
+    Args:
+        energies: Energies of the pixels of each slot, (N, K, H, T), 0 or more.
+    """
+    frames = energies.sum(2)
+    shares = frames / frames.sum(2, keepdim=True).clamp(min=1e-12)
+    changes = (shares + FAINT_FRAME).log().diff(dim=2)
+    return changes.median(2).values if changes.shape[2] else frames.new_zeros(frames.shape[:2])
 
 
 def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor:
@@ -76,40 +97,46 @@ def orders_of(groups: Iterable[Tensor], active: Tensor, modality: Modality, shif
         modality: Modality that pictures the parts.
         shifts: See `agreement`.
     """
-    measured: list[Tensor] = []
+    measured: list[tuple[Tensor, Tensor]] = []
 
     def parts() -> Iterator[Tensor]:
         for group in groups:
-            measured.append(energies(group, modality))
+            pixels = energies(group, modality)
+            measured.append((moments(pixels), fading(pixels)))
             yield from group
 
     agreed = agreement(parts(), shifts)
-    return orders(torch.cat(measured), active, agreed)
+    spectra, faded = (torch.cat(each) for each in zip(*measured, strict=True))
+    return orders(spectra, active, agreed, faded)
 
 
-def orders(energies: Tensor, active: Tensor, agreement: Tensor | None = None) -> Tensor:
+def orders(spectra: Tensor, active: Tensor, agreement: Tensor | None = None, fading: Tensor | None = None) -> Tensor:
     """Return, for each window, the order of slots in which its sources match those of the other windows.
 
-    There are as many voices as sources are together in a quarter of the windows. k-means estimates the timbre of each.
-    Then the slots of each window are assigned to the voices. An assignment gains by slots that are like their voice,
-    louder ones counting for more, and by slots that agree with those of the neighbouring windows (the Viterbi algorithm
-    finds the best sequence). The timbres are estimated anew from the assignment, and so on.
+    There are as many voices as sources are together in a quarter of the windows. Each has a timbre, the mean of the
+    features of its slots. The slots of each window are assigned to the voices, see `assigned`. An assignment gains by
+    slots that are like their voice, louder ones counting for more, and by slots that agree with those of the
+    neighbouring windows.
 
     Args:
-        energies: Energies of the bands of each slot in each moment of each window, (N, K, M, H), 0 or more.
+        spectra: Energies of the bands of each slot in each moment of each window, (N, K, M, H), 0 or more.
         active: Mask of the slots that hold a source, (N, K) bool.
         agreement: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
             do not follow each other.
+        fading: How fast the sound in each slot fades, (N, K), see `fading`; None if it is unknown.
 
     Returns:
         (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
     """
-    energies, active = energies.cpu(), active.cpu()
-    loudness, voices = energies.sum((2, 3)), voices_of(active)
+    spectra, active = spectra.cpu(), active.cpu()
+    loudness, voices = spectra.sum((2, 3)), voices_of(active)
     heard = (loudness > 0) & active
     if int(heard.sum()) <= voices:
-        return torch.arange(energies.shape[1]).expand(len(energies), -1)
-    sounds = _timbres_of_slots(energies, heard)
+        return torch.arange(spectra.shape[1]).expand(len(spectra), -1)
+    sounds = _timbres_of_slots(spectra, heard)
+    if fading is not None:
+        faded = _standardised(fading.cpu().numpy()[..., None], heard.numpy())
+        sounds = _scaled(np.concatenate([sounds, faded], 2), heard.numpy())
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
     return assigned(sounds, weights, voices, None if agreement is None else agreement.cpu().numpy())
 
@@ -122,6 +149,10 @@ def voices_of(active: Tensor) -> int:
 def assigned(sounds: np.ndarray, weights: np.ndarray, voices: int, agreed: np.ndarray | None = None) -> Tensor:
     """Cluster sources into voices, and hand out the slots of each window to them, see `orders`.
 
+    Voices are estimated from the slots that are handed out to them, and slots are handed out by these voices, in turn.
+    What comes out depends on the start. It is begun with voices found by k-means, with the slots of single windows as
+    voices, and with what windows share alone; the assignment that gains most is returned.
+
     Args:
         sounds: Features of each slot of each window, (N, K, F).
         weights: Weight of each slot, (N, K), 0 where it holds no source.
@@ -132,13 +163,38 @@ def assigned(sounds: np.ndarray, weights: np.ndarray, voices: int, agreed: np.nd
         (N, K) int64, see `orders`.
     """
     own = weights > 0
-    order = _handed_out(sounds, weights, clustered(sounds[own], voices, weights[own]).cluster_centers_, agreed)
+    starts = [clustered(sounds[own], voices, weights[own]).cluster_centers_]
+    starts += _voices_of_windows(sounds, weights, voices)
+    if agreed is not None:
+        starts.append(np.zeros((voices, sounds.shape[2])))  # all voices are alike: only what windows share counts
+    best, most = np.zeros(weights.shape, int), -math.inf
+    for start in starts:
+        order, gain = _settled(sounds, weights, start, agreed)
+        if gain > most and not math.isclose(gain, most, rel_tol=1e-6):  # of equals the first, whatever the rounding
+            best, most = order, gain
+    return torch.from_numpy(best)
+
+
+def _voices_of_windows(sounds: np.ndarray, weights: np.ndarray, voices: int) -> Iterator[np.ndarray]:
+    """Yield the features (V, F) of the V loudest slots of a few windows in which so many are heard."""
+    full = ((weights > 0).sum(1) >= voices).nonzero()[0]
+    for window in full[np.linspace(0, len(full) - 1, min(STARTS, len(full))).astype(int)]:
+        yield sounds[window, (-weights[window]).argsort(kind="stable")[:voices]]
+
+
+def _settled(
+    sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreed: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """Hand out slots and estimate the features (V, F) of the voices in turn; return the last order and its gain."""
+    order, gain = _handed_out(sounds, weights, centres, agreed)
     for _ in range(ROUNDS):
-        first = np.arange(len(order))[:, None], order[:, :voices]
+        first = np.arange(len(order))[:, None], order[:, : len(centres)]
         weighed = weights[first][..., None]
-        centres = (sounds[first] * weighed).sum(0) / weighed.sum(0).clip(1e-12)
-        order = _handed_out(sounds, weights, centres, agreed)
-    return torch.from_numpy(order)
+        before, centres = gain, (sounds[first] * weighed).sum(0) / weighed.sum(0).clip(1e-12)
+        order, gain = _handed_out(sounds, weights, centres, agreed)
+        if math.isclose(gain, before):
+            break
+    return order, gain
 
 
 def timbres(energies: Tensor, number: int) -> Tensor:
@@ -175,9 +231,14 @@ def _timbres_of_slots(energies: Tensor, heard: Tensor) -> np.ndarray:
     if len(within) < ENOUGH * FINER or not within.any(0).all():
         return _standardised(outlines[..., :COEFFICIENTS], heard.numpy())
     values, directions = np.linalg.eigh(within.T @ within / len(within))
-    own = heard.numpy()[..., None]
     sounds = (outlines - outlines[heard.numpy()].mean(0)) @ directions / np.sqrt(values + SHRINKAGE * values.mean())
-    return own * sounds * math.sqrt(COEFFICIENTS / ((own * sounds) ** 2).sum(2).sum() * own.sum())
+    return _scaled(sounds, heard.numpy())
+
+
+def _scaled(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Scale features to a mean square sum of `COEFFICIENTS` over the sounds that are heard; all others become 0."""
+    own = sounds * heard[..., None]
+    return own * math.sqrt(COEFFICIENTS * heard.sum() / max((own**2).sum(), 1e-12))
 
 
 def _outlines(energies: Tensor, number: int = COEFFICIENTS) -> np.ndarray:
@@ -207,16 +268,20 @@ def clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None
 
 def _handed_out(
     sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreement: np.ndarray | None
-) -> np.ndarray:
-    """Return the order of each window's slots, (N, K): first one slot for each voice, then the slots that are left."""
+) -> tuple[np.ndarray, float]:
+    """Return the order of each window's slots, (N, K), first one for each voice, then those that are left; its gain."""
     slots, voices = weights.shape[1], len(centres)
     unlike = ((sounds[:, :, None] - centres) ** 2).sum(3)
-    gains = weights[:, :, None] * (1 + unlike.max() - unlike)
+    gains = weights[:, :, None] * (1 + 4 * (sounds**2).sum(2).max() - unlike)  # no voice is farther from any slot
     if agreement is None or math.perm(slots, voices) > MOST_WAYS:
-        chosen = [linear_sum_assignment(gain.T, maximize=True)[1] for gain in gains]
+        agreement = np.zeros((len(sounds) - 1, slots, slots))
+        chosen = np.array([linear_sum_assignment(gain.T, maximize=True)[1] for gain in gains])
     else:
         chosen = best_sequence(gains, AGREEMENT * agreement)
-    return np.array([[*own, *(slot for slot in range(slots) if slot not in own)] for own in chosen])
+    places = np.arange(len(chosen))[:, None]
+    shared = agreement[places[:-1], chosen[:-1], chosen[1:]].sum()
+    gain = gains[places, chosen, np.arange(voices)].sum() + AGREEMENT * shared
+    return np.array([[*own, *(slot for slot in range(slots) if slot not in own)] for own in chosen]), float(gain)
 
 
 def best_sequence(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:

@@ -99,8 +99,8 @@ class BankMaker:
         bank = make_bank(found, self.data.share_of(number), number, voices)
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
-        energies = slot_linking.energies(bank.sources.unsqueeze(1), seen).squeeze(1).mean(1)
-        return replace(bank, instruments=slot_linking.timbres(energies, hparams.instruments))
+        spectra = slot_linking.energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
+        return replace(bank, instruments=slot_linking.timbres(spectra, hparams.instruments))
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
         """Give each class of pictures its slot, or each voice of recordings in all windows, which may overlap."""
