@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--root", default="./data", help="Folder for rendered notes.")
     parser.add_argument("--pairs", type=int, default=1_000, help="Pairs of notes of each font.")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         fonts = [(Notes(options.root, font), options.pairs) for font in options.fonts]
         for corpus, pairs in [*fonts, (piano(Path(folder)), 200)]:
             corpus.prepare()

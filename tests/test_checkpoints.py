@@ -203,3 +203,12 @@ def test_lightnings_own_call_refuses_another_module(checkpoint, tmp_path, monkey
         RemixSeparator.load_from_checkpoint(checkpoint)
     torch.save(tiny("VAEBSS") | {"datamodule_hyper_parameters": {"_instantiator": "trap.make"}}, "named.ckpt")
     assert MNISTMixtures.load_from_checkpoint("named.ckpt", source="bundled").hparams.source == "bundled"
+
+
+def test_a_model_that_is_loaded_in_inference_mode_refines_and_trains():
+    with torch.inference_mode():
+        model = vaebss.load("vae-k2")
+        mixture = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)) / 2
+        refined = model.separate(mixture, refine_steps=2).sources
+    torch.testing.assert_close(refined, vaebss.load("vae-k2").separate(mixture.clone(), refine_steps=2).sources)
+    assert all(torch.isfinite(weight.sum()) and not weight.is_inference() for weight in model.parameters())

@@ -177,6 +177,7 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
     return shared.write(facts, folder, bits)
 
 
+@torch.inference_mode(False)  # weights that are created in inference mode could be neither refined with nor trained
 def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
     """Return the model of a checkpoint that `read` returned, on the CPU and in eval mode.
 
