@@ -24,8 +24,17 @@ class Conditions:
     noise: float = 0.0
 
     def mixed(self, sources: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sources (B, M, *S) as loud as they are in the mixture, by a plan (B, M), and the mixture (B,
-        *S)."""
+        """Add sources up to mixtures, with the gains and the noise of these conditions.
+
+        Args:
+            sources: Sources before gains, (B, M, *S).
+            plan: Numbers of the sources of each mixture, (B, M) int64, see `plans.draw_plan`. Gains and noise are drawn
+                from these numbers, so that the same mixture always gets the same ones.
+
+        Returns:
+            The sources as loud as they are in the mixtures, (B, M, *S), and the mixtures, (B, *S). Mixtures with noise
+            are clipped at 0.
+        """
         draws = [generator(*(row + 1).tolist()) for row in plan]
         low, high = self.gains
         gains = torch.stack([low + (high - low) * torch.rand(plan.shape[1], generator=draw) for draw in draws])

@@ -192,7 +192,17 @@ class Given(Corpus):
         return "test" in self.truth
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
-        """Return the numbers of the first `number` mixtures, or of all, (N, 1)."""
+        """Return a plan of one mixture in each row, in the order of the split.
+
+        Args:
+            split: Name of the split.
+            number: Most mixtures; None for all.
+            counts: Ignored, because mixtures are not drawn.
+            address: Ignored, because nothing is drawn.
+
+        Returns:
+            Numbers of mixtures, (N, 1) int64.
+        """
         there = len(getattr(self.splits, split))
         return torch.arange(there if number is None else min(number, there)).unsqueeze(1)
 
@@ -202,10 +212,15 @@ class Given(Corpus):
 
 
 def tenth_apart(signals: Tensor, name: str, kind: str) -> Splits:
-    """Split single signals (N, *S): a tenth, drawn at random, validates, another tests, the others train.
+    """Split single signals at random: a tenth validates, a tenth tests, and the others train.
+
+    Args:
+        signals: Signals (N, *S).
+        name: Name of the data, for the error.
+        kind: Word for one signal, such as "note", for the error.
 
     Raises:
-        ValueError: There are fewer than ten.
+        ValueError: There are fewer than ten signals.
     """
     held_out = len(signals) // TENTH
     if not held_out:
@@ -216,10 +231,15 @@ def tenth_apart(signals: Tensor, name: str, kind: str) -> Splits:
 
 
 def first(signals: Tensor, number: int | None, name: str) -> Tensor:
-    """Return the first `number` training signals (N, *S), or all where it is None.
+    """Return the first training signals.
+
+    Args:
+        signals: Training signals (N, *S).
+        number: Number of signals; None for all.
+        name: Name of the data, for the error.
 
     Raises:
-        ValueError: There are not as many.
+        ValueError: There are fewer than `number` signals.
     """
     if number is not None and number > len(signals):
         raise ValueError(f"data.train_size is {number}, but {name} has only {len(signals)}")

@@ -9,9 +9,16 @@ GOLDEN = (0.618034, 0.754878, 0.819173, 0.856675)  # multiples of these spread e
 
 
 def detuned(signals: Tensor, plan: Tensor, semitones: float) -> Tensor:
-    """Return signals (B, T) played slower, linearly interpolated, and so lower by at most `semitones`.
+    """Detune signals downwards by playing them more slowly, with linear interpolation.
 
-    By how much follows from what is mixed, a plan (B, M), so that the same mixture always sounds the same.
+    Args:
+        signals: Signals (B, T).
+        plan: Integers (B, M) of -1 or more, such as the numbers of the sources. The amount of detuning follows from
+            them, so that the same mixture always sounds the same.
+        semitones: Largest amount, in semitones. Amounts are spread evenly between 0 and this number.
+
+    Returns:
+        Signals of the same shape; their ends are cut off.
     """
     spread = torch.tensor(GOLDEN[: plan.shape[1]], dtype=torch.float64)
     shares = (((plan + 1) * spread).sum(1, keepdim=True) % 1).to(signals.device)

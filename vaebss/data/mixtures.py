@@ -229,10 +229,14 @@ class MNISTMixtures(LightningDataModule):
 
 
 def counts_of(num_mixed: int | Sequence[int], named: str = "num_mixed") -> tuple[int, int]:
-    """Return the fewest and most sources of a mixture that an option states, which is `named` in errors.
+    """Return the smallest and the largest number of sources in a mixture.
+
+    Args:
+        num_mixed: One number, or a range of two numbers.
+        named: Name of the option, without `data.`, for the error.
 
     Raises:
-        ValueError: The option is neither a number from 1 nor a range of two.
+        ValueError: The option is neither a number from 1 nor a range of two such numbers.
     """
     counts = (num_mixed, num_mixed) if isinstance(num_mixed, int) else tuple(num_mixed)
     if len(counts) != 2 or not 1 <= counts[0] <= counts[1]:

@@ -126,7 +126,12 @@ class FreshPlan(DistributedSampler):
         self.plan, self.seen, self.distinct = plan, 0, distinct
 
     def set_epoch(self, epoch: int, seen: int = 0) -> None:
-        """Set the next epoch, and how many of its batches a resumed run has seen."""
+        """Set the next epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            seen: Number of its batches on this device that a resumed run has seen already; these are left out.
+        """
         super().set_epoch(epoch)
         self.seen = seen
 

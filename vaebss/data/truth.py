@@ -25,10 +25,15 @@ PAIRED = "Sources are paired by equal names, else by the numbers in their names,
 
 
 def paired(path: str | Path, mixtures: str | Path, suffixes: tuple[str, ...] = KINDS) -> list[Path]:
-    """Return the files of sources in the order of the mixtures' files that they belong to.
+    """Return the files of true sources in the order of the files of their mixtures.
 
     Names pair them where both sides have the same, each once: names without suffix first, then the numbers in names
     (`01.png` belongs to `mixture_1.png`). Otherwise they stay in the order of their names.
+
+    Args:
+        path: File or folder of true sources.
+        mixtures: File or folder of the mixtures.
+        suffixes: Suffixes of files that are looked for.
 
     Raises:
         FileError: The path holds no such files.

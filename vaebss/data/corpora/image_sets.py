@@ -49,10 +49,14 @@ class MissingError(DataError):
 
 
 def read_set(source: str, root: Path) -> tuple[Tensor, Tensor]:
-    """Return the training and the test images (N, H, W) uint8 of a set, which is fetched into `root` if it is missing.
+    """Return the training and the test images of a set, each (N, H, W) uint8.
+
+    Args:
+        source: Name of the set, a key of `IMAGE_SETS`.
+        root: Folder of data sets. A set that it lacks is downloaded into it.
 
     Raises:
-        MissingError: The set is neither in `root` nor can it be fetched.
+        MissingError: The set is neither in `root` nor can it be downloaded.
         DataError: Files are damaged or cannot be read.
     """
     files = IMAGE_SETS[source]

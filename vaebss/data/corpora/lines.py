@@ -50,6 +50,16 @@ class Lines(Notes):
 
 
 def lines_of(notes: NoteSplits, split: str, number: int, address: int) -> Any:
-    """Compose `number` lines of the notes of a split, (number, T) float16; `address` seeds them."""
+    """Compose lines of the notes of one split.
+
+    Args:
+        notes: Notes of all splits, with their programs.
+        split: Name of the split, such as "train".
+        number: Number of lines.
+        address: Number from which, with a fixed seed, the random numbers are drawn.
+
+    Returns:
+        Lines, (number, T) float16, at the sample rate `RATE`.
+    """
     programs = notes.labels[split][:, 0]
     return compose_lines(getattr(notes, split), programs, number, RATE, generator(FIXED_SEED, address), REACH, ROOMS)

@@ -114,9 +114,16 @@ def cut(sound: Tensor) -> Tensor:
 
 
 def distinct(sounds: Tensor, pitches: Tensor) -> Tensor:
-    """Return which of the notes (N, T) are neither silent nor like an earlier one of the same pitch, (N,) bool.
+    """Return which notes are neither silent nor like an earlier note of the same pitch.
 
-    Programs share recordings, to be filtered, detuned or begun otherwise; then they correlate, at some lag.
+    Programs of a font share recordings, and filter, detune or start them differently. Such notes correlate at some lag.
+
+    Args:
+        sounds: Notes (N, T) with a root mean square of 1; silent ones are 0.
+        pitches: MIDI pitch of each note, (N,).
+
+    Returns:
+        (N,) bool.
     """
     new = torch.zeros(len(sounds), dtype=torch.bool)
     audible, length = sounds.any(1), sounds.shape[1]

@@ -135,11 +135,18 @@ class Kind(NamedTuple):
 
 
 def kind_of(source: str, mixtures: str | None) -> tuple[Kind, list[Path]]:
-    """Return which kind of data options name, and its files.
+    """Return the kind of data that options name, and its files.
+
+    Args:
+        source: The option `data.source`: the name of a data set, or the path of pictures or notes to be mixed.
+        mixtures: The option `data.mixtures`: the path of the user's mixtures; None if mixtures are drawn.
+
+    Returns:
+        The kind, and the paths of the user's files; the list is empty for data sets.
 
     Raises:
-        ValueError: They name nothing that is known.
-        FileError: There are no such files, or some of sound and some of pictures.
+        ValueError: The options name nothing that is known.
+        FileError: There are no such files, or sounds and pictures are in one folder.
     """
     if mixtures is None and source in SETS:
         return RENDERED.get(source, DIGITS), []
@@ -162,7 +169,12 @@ def is_class(source: str | None) -> bool:
 
 
 def applicable(kind: type[Corpus], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that apply to a kind of data: the arguments of its class and of its bases."""
+    """Return the options that apply to a kind of data: the arguments of its class and of its bases.
+
+    Args:
+        kind: Class of the corpus.
+        options: Values of options by their names without `data.`.
+    """
     known = parameters(kind)
     return {name: value for name, value in options.items() if name in known}
 
@@ -174,7 +186,12 @@ def parameters(kind: type[Corpus]) -> set[str]:
 
 
 def unused(corpus: Corpus, options: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ from their defaults and have no meaning for the kind of data that was opened."""
+    """Return the names of options that were changed but have no meaning for a corpus.
+
+    Args:
+        corpus: The corpus that was opened. A corpus without `contents` uses no options, and the answer is empty.
+        options: Values of options by their names without `data.`; an option is changed if it differs from its default.
+    """
     if corpus.contents is None:
         return []
     known = parameters(type(corpus)) | {"source", "mixtures", *OF_ALL}

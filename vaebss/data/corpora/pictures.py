@@ -159,9 +159,18 @@ class GivenPictures(Given):
 def viewed(
     pictures: Tensor, max_pixels: int | None, unit: float = 1.0, background: float = 0.0, tiles: bool = False
 ) -> Images:
-    """Return how a separator of their own size sees pictures (N, C, H, W), of `max_pixels` pixels at most.
+    """Return the modality through which a separator of their own size sees pictures.
 
-    Pictures that are `tiles` of larger ones and are not shrunk have a modality that cuts larger ones into such tiles.
+    Args:
+        pictures: Pictures (N, C, H, W).
+        max_pixels: Most pixels H x W that the separator sees; None for the size of the pictures.
+        unit: Number that the pictures were divided by when they were read.
+        background: Brightness that was subtracted when they were read.
+        tiles: Whether the pictures are tiles of larger ones. If they are not shrunk, the modality then cuts larger
+            pictures into such tiles.
+
+    Raises:
+        ValueError: `max_pixels` is less than 1.
     """
     if max_pixels is not None:
         check_at_least(1, data__max_pixels=max_pixels)

@@ -137,7 +137,18 @@ class GivenRecordings(Given):
         return Splits(train, val, self.windows)
 
     def plan(self, split: Split, number: int | None, counts: tuple[int, int], *address: int) -> Tensor | None:
-        """Return `number` windows at most, spread evenly over a split, or None where each epoch draws new ones."""
+        """Return a plan of one window for each mixture, or None for training, where each epoch draws new windows.
+
+        Args:
+            split: Name of the split.
+            number: Number of windows, spread evenly over the split; fewer if the split has fewer. None for new ones
+                each epoch.
+            counts: Ignored, because each recording is a mixture already.
+            address: Ignored, because nothing is drawn.
+
+        Returns:
+            Numbers of windows, (N, 1) int64, or None.
+        """
         there = len(getattr(self.splits, split))
         if number is None:
             return None
@@ -190,12 +201,25 @@ def read_windows(
 
 
 def read_sounds(files: Iterable[Path], audio: Audio) -> list[Tensor]:
-    """Read the sounds of files: (T',) each, at the rate of `audio`, mono."""
+    """Read sound files as one channel each, (T',), at the sample rate of a modality.
+
+    Args:
+        files: Paths of sound files of any rate and number of channels, which are averaged.
+        audio: Modality that reads them.
+    """
     return [audio.sound(file).mean(0) for file in files]
 
 
 def read_notes(files: Iterable[Path], audio: Audio) -> Tensor:
-    """Read single notes, each cut at its onset, see `notes.cut`: (N, T) of root mean square 1, none silent."""
+    """Read single notes, each cut at its onset (see `notes.cut`) to one length.
+
+    Args:
+        files: Paths of sound files with one note each.
+        audio: Modality that reads them.
+
+    Returns:
+        Notes (N, T) with a root mean square of 1. Silent files are left out.
+    """
     notes = torch.stack([cut(sound) for sound in read_sounds(files, audio)])
     return notes[notes.any(1)]
 

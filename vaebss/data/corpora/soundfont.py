@@ -71,6 +71,11 @@ class SoundFont:
         """Return the numbers of the recordings that a note is played from.
 
         Recordings that overlap in the file have one number, and so have both sides of a stereo recording.
+
+        Args:
+            program: MIDI program, from 0 to 127.
+            pitch: MIDI pitch; 60 is middle C.
+            velocity: MIDI velocity, from 1 to 127.
         """
         return {int(self._stretches[zone[SAMPLE]]) for zone in self._zones(program, pitch, velocity)}
 
