@@ -142,7 +142,12 @@ class Masker(Separator):
     def grown(self, slots: int, counting: bool = False) -> "Masker":
         """Return a copy with more slots, and perhaps with a head that counts.
 
-        The weights that there are stay, those of new slots, of numbers above K and of a new head are drawn at random.
+        All existing weights are copied. The weights of new slots, of numbers above K and of a new head are drawn at
+        random.
+
+        Args:
+            slots: Number of slots of the copy, K or more.
+            counting: Whether the copy gets a head that counts sources. A head that is there stays in any case.
         """
         more, state = self.untrained(num_sources=slots, counting=self.counting or counting), self.state_dict()
         for layer, part in product(("masks", "counts") if self.counting else ("masks",), ("weight", "bias")):

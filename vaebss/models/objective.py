@@ -88,17 +88,31 @@ class ELBO:
         return Bound(distortion, kl_divergence(posterior, self.prior(posterior.mean)))
 
     def log_joint(self, mixture: Tensor, latents: Tensor, total: Tensor, beta: float) -> Tensor:
-        """Return log p(x | z) + beta log p(z), which refinement maximises: (..., K, D) -> (...), in nats.
+        """Return log p(x | z) + beta log p(z), which refinement maximises, in nats.
 
-        The mixture (B, C, H, W) is broadcast over leading dimensions that only the latents and `total`, the sum of the
-        estimates (..., C, H, W), have.
+        Args:
+            mixture: (B, C, H, W). It is broadcast over leading dimensions that only `latents` and `total` have.
+            latents: Latents of all slots, (..., B, K, D).
+            total: Sum of the sources that are decoded from the latents, (..., B, C, H, W).
+            beta: Weight of the prior, 0 or more.
+
+        Returns:
+            (..., B). If the model is not variational, the term of the prior is left out.
         """
         mixture = mixture.expand_as(total)
         fit = self.log_likelihood(mixture.flatten(0, -4), total.flatten(0, -4)).view(total.shape[:-3])
         return fit + beta * self.prior(latents).log_prob(latents).sum(-1) if self.variational else fit
 
     def log_likelihood(self, mixture: Tensor, estimate: Tensor) -> Tensor:
-        """Return log p(x | Z), summed over pixels: non-negative (B, C, H, W) twice -> (B,) in nats per mixture."""
+        """Return log p(x | Z) of each mixture in nats, summed over pixels.
+
+        Args:
+            mixture: Mixtures (B, C, H, W), 0 or more.
+            estimate: Their reconstructions, of the same shape.
+
+        Returns:
+            (B,).
+        """
         return self._likelihood(mixture, estimate, self.likelihood_scale).flatten(1).sum(1)
 
     def prior(self, latents: Tensor) -> Independent:
@@ -108,7 +122,13 @@ class ELBO:
 
 
 def warmed_up(beta: float, step: int, warmup_steps: int) -> float:
-    """Return beta at a step: it rises linearly from 0 over the first `warmup_steps` optimiser steps."""
+    """Return the weight of the rate at a step, which rises linearly from 0.
+
+    Args:
+        beta: Final weight.
+        step: Number of optimiser steps so far.
+        warmup_steps: Step at which the final weight is reached; 0 for no warm-up.
+    """
     return beta if step >= warmup_steps else beta * step / warmup_steps
 
 

@@ -73,6 +73,14 @@ def ascend(
 
 
 def best(objective: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-    """Return, for each mixture, the one of S starts with the largest objective: (S, B, K, D) -> (B, K, D)."""
+    """Return, for each mixture, the start with the highest objective.
+
+    Args:
+        objective: Function of latents (S, B, K, D) that returns a value for each start and mixture, (S, B).
+        latents: Latents of S starts, (S, B, K, D).
+
+    Returns:
+        (B, K, D).
+    """
     winner = objective(latents).argmax(0)
     return latents[winner, torch.arange(latents.shape[1], device=latents.device)]
