@@ -26,7 +26,17 @@ Ceiling = Callable[[Tensor, Tensor], Tensor]  # mixture (B, C, H, W), sources (B
 
 
 def answer(ceiling: Ceiling, modality: Modality, source_scale: float, batch: Batch) -> Separation:
-    """Return a ceiling's separation of a batch, from the pictures of its mixtures and sources; confidence is 0."""
+    """Return the separation of a batch by an upper bound, which uses the true sources.
+
+    Args:
+        ceiling: Function of the pictures of mixtures and of their true sources that returns estimates.
+        modality: Modality of the mixtures.
+        source_scale: Brightest pixel of a source; infinity if it is unknown.
+        batch: Batch with true sources.
+
+    Returns:
+        Separation whose confidence is 0.
+    """
     signals = batch["sources"]
     sources = modality.picture(signals.flatten(0, 1)).unflatten(0, signals.shape[:2])
     estimates = ceiling(batch["mixture"], sources)

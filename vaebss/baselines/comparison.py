@@ -148,7 +148,12 @@ class ComparisonPlan:
         self.mixtures.setup()
 
     def setting(self, method: str, num_sources: int) -> Setting:
-        """Return the setting of a method with K slots, as the method sees it."""
+        """Return the setting of a method, with the modality that the method uses.
+
+        Args:
+            method: Name of the method.
+            num_sources: Number of slots K.
+        """
         steps = self.budget // self.mixtures.hparams.batch_size
         drawn = num_sources, steps, self.mixtures.hparams.source_scale, self.seed, self.device, self.mixtures.modality
         return seen(method, Setting(*drawn, self.model, self.begin_with, self.shipped))

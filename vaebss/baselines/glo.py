@@ -90,7 +90,15 @@ class GLO(Separator):
         return within_ball(torch.randn(shape, generator=generator(self.seed, *address))).to(self.device)
 
     def error(self, latents: Tensor, mixture: Tensor) -> Tensor:
-        """Return the squared error of the summed sources, over all pixels: (B, K, D), (B, C, H, W) -> (B,)."""
+        """Return the squared error of the summed sources, over all pixels.
+
+        Args:
+            latents: Latents of all slots, (B, K, D).
+            mixture: Mixtures (B, C, H, W).
+
+        Returns:
+            (B,).
+        """
         return (add_up(self.decoder(latents), self.exponent) - mixture).flatten(1).square().sum(1)
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:

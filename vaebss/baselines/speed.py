@@ -33,6 +33,10 @@ def busy(workload: Workload, device: torch.device) -> float:
     """Return the share of time, from 0 to 1, in which the device computes what the workload asks for.
 
     On a GPU it is the time of all kernels, on a CPU that of all operators without the Python code between them.
+
+    Args:
+        workload: Function that trains or separates for some steps.
+        device: Device on which the workload runs.
     """
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     watch = Watch(activities=activities)
@@ -67,7 +71,14 @@ def peak(device: torch.device) -> float:
 
 
 def operations(workload: Callable[[int, torch.device], Workload], batch_size: int) -> float:
-    """Return the floating-point operations of a training step for each of its mixtures, matrices and kernels alone."""
+    """Return the floating-point operations of a training step for each of its mixtures.
+
+    Only products of matrices and convolutions are counted.
+
+    Args:
+        workload: Function that returns a workload for a number of steps and a device.
+        batch_size: Number of mixtures in a step.
+    """
     counter, steps = FlopCounterMode(display=False), 2
     with counter:
         workload(steps, torch.device("cpu"))()
@@ -156,7 +167,16 @@ def measure_speed(
 
 
 def minutes(rates: dict[str, float], schedule: dict[str, Any], epochs: int) -> dict[str, float]:
-    """Return the minutes that default runs take at these rates (mixtures per second), without evaluation."""
+    """Return the minutes that default runs take, without evaluation.
+
+    Args:
+        rates: Measured speed of each workload by its name, in mixtures per second.
+        schedule: Options of `Remixes` with which a model is adapted.
+        epochs: Number of epochs of `fit.py`.
+
+    Returns:
+        Minutes by the names "minutes_to_fit", "minutes_to_remix" and "minutes_to_adapt".
+    """
     by_default = Remixes().hparams
     fit = epochs * 30_000 / rates[FIT]
     number, later = by_default.num_mixtures, len(by_default.keep) - 1

@@ -124,14 +124,27 @@ def trained(
 
 
 def fitting(corpus: Digits, steps: int, device: torch.device, batch_size: int = FIT_BATCH) -> Workload:
-    """Return a workload that trains the paper's network as `scripts/fit.py` does, with the arguments of `naive`."""
+    """Return a workload that trains the paper's network as `scripts/fit.py` does.
+
+    Args:
+        corpus: Digits that are mixed.
+        steps: Number of training steps.
+        device: Device on which to train.
+        batch_size: Number of mixtures in a step.
+    """
     return trained(VAEBSS, partial(MNISTMixtures, source=corpus), steps, batch_size, device)
 
 
 def remixing(corpus: Digits, steps: int, device: torch.device, batch_size: int = REMIX_BATCH) -> Workload:
-    """Return a workload that trains the mask network as `scripts/remix.py` does, with the arguments of `naive`.
+    """Return a workload that trains the mask network as `scripts/remix.py` does.
 
     It trains on true digits, which cost as much as estimates.
+
+    Args:
+        corpus: Digits that are remixed.
+        steps: Number of training steps.
+        device: Device on which to train.
+        batch_size: Number of remixes in a step.
     """
     bank = Bank(corpus.splits.train.half() * corpus.scale, (2, 2), 0)
 

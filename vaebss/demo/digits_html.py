@@ -34,7 +34,12 @@ Column = Sequence[tuple[Tensor, str, str]]  # pictures (C, H, W) from 0 to 1, ea
 
 
 def picture_url(picture: Tensor, largest: int | None = None) -> str:
-    """Return a picture (C, H, W) from 0 to 1 as a PNG in a data URL, reduced to sides of `largest` pixels at most."""
+    """Return a picture as a PNG in a data URL.
+
+    Args:
+        picture: Picture (C, H, W) from 0 to 1, grey or colour.
+        largest: Most pixels of a side, to which a larger picture is reduced; None for any size.
+    """
     pixels = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).squeeze(-1).numpy()
     image, file = Image.fromarray(pixels), io.BytesIO()
     if largest:
@@ -83,7 +88,12 @@ def as_digit(drawing: np.ndarray) -> Tensor:
 
 
 def digits_apart(model: Separator, digits: Tensor) -> str:
-    """Return HTML with the mixture of digits (M, 1, 28, 28), each estimate above its true source, and scores."""
+    """Return HTML with a mixture of digits, each estimate above its true source, and scores.
+
+    Args:
+        model: Model that separates the mixture.
+        digits: Digits (M, 1, 28, 28) from 0 to 1; without any, the page says that nothing was drawn.
+    """
     if not len(digits):
         return NOTHING
     there, scale = len(digits), model.source_scale
@@ -139,7 +149,14 @@ def source_name(number: int) -> str:
 
 
 def shown(lines: Sequence[str], columns: Sequence[Column], notes: Sequence[str], kind: str = "drawn") -> str:
-    """Return lines, columns of pictures of a class `kind`, and notes, as HTML; lines and notes are HTML already."""
+    """Return HTML of columns of pictures, with lines above and notes below them.
+
+    Args:
+        lines: Lines of HTML.
+        columns: Columns, each with pictures (C, H, W) from 0 to 1, their captions and their file names.
+        notes: Notes in HTML.
+        kind: CSS class of the columns.
+    """
     media = "".join(f"<div>{''.join(_captioned(*each) for each in column)}</div>" for column in columns)
     return block(lines, media, notes, f' class="{kind}" style="--columns: {max(3, len(columns))}"')
 

@@ -17,7 +17,14 @@ def data_url(content: bytes, kind: str) -> str:
 
 
 def block(lines: Sequence[str], media: str, notes: Sequence[str] = (), attributes: str = "") -> str:
-    """Return HTML with lines above and notes below pictures or players; all of them are HTML already."""
+    """Return HTML with lines above and notes below pictures or players.
+
+    Args:
+        lines: Lines of HTML.
+        media: HTML of the pictures or players.
+        notes: Notes in HTML.
+        attributes: Attributes of the element that holds the media, with a leading space.
+    """
     above, below = ("".join(f"<p>{line}</p>" for line in some) for some in (lines, notes))
     return f"{above}<div{attributes}>{media}</div>{below}"
 

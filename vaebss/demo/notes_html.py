@@ -85,9 +85,15 @@ class NoteLibrary:
 
 
 def notes_apart(model: Separator, sources: Tensor, by: str = "") -> tuple[str, str]:
-    """Return HTML with the mixture of notes (1, N, T), estimates, true sources and score; and HTML of spectrograms.
+    """Separate a mixture of notes whose true sources are known.
 
-    `by` is a line of HTML about the model.
+    Args:
+        model: Model that separates the mixture.
+        sources: Notes (1, M, T) at the model's sample rate, which are added up.
+        by: Line of HTML about the model; none if empty.
+
+    Returns:
+        HTML with players of the mixture, estimates and true sources, and the score; and HTML of their spectrograms.
     """
     modality, mixture, there = modality_of(model), sources.sum(1), sources.shape[1]
     found = _found(model, modality, mixture)
@@ -101,9 +107,16 @@ def notes_apart(model: Separator, sources: Tensor, by: str = "") -> tuple[str, s
 
 
 def sound_apart(model: Separator, path: str | Path, by: str = "") -> tuple[str, str]:
-    """Return HTML with the sound of a file and the sources that are found in it; and HTML of their spectrograms.
+    """Separate the sound of a file.
 
-    `by` is a line of HTML about the model.
+    Args:
+        model: Model that separates the sound.
+        path: Path of a sound file. Its channels are averaged.
+        by: Line of HTML about the model; none if empty.
+
+    Returns:
+        HTML with players of the sound and of the sources that were found, or with what is wrong with the file; and HTML
+        of their spectrograms, which is empty for a file that cannot be separated.
     """
     path, modality = Path(path), modality_of(model)
     try:
@@ -126,7 +139,14 @@ def _found(model: Separator, modality: Modality, signals: Tensor) -> Separation:
 
 
 def shown(line: str, tracks: Sequence[Track], modality: Modality, notes: Sequence[str] = ()) -> tuple[str, str]:
-    """Return HTML of a line above and notes below players of signals, in one scale; and HTML of their spectrograms."""
+    """Return HTML of players of signals, and HTML of their spectrograms.
+
+    Args:
+        line: Line of HTML above the players.
+        tracks: Labels and signals (T,), which are scaled together so that the loudest has a peak of 1.
+        modality: Modality of the signals, which draws the spectrograms.
+        notes: Notes in HTML below the players.
+    """
     loudest = max(float(signal.abs().max()) for _, signal in tracks) or 1.0
     urls = [(label, sound_url(signal / loudest, modality.options["rate"])) for label, signal in tracks]
     players = "".join(

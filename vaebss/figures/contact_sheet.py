@@ -65,7 +65,14 @@ class ContactSheet:
         self.draw, self.beside = draw, beside
 
     def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
-        """Add mixtures (N, *S) with their estimates (N, K, *S), of which the first `count` (N,) are drawn."""
+        """Add mixtures with their estimates.
+
+        Args:
+            names: Names of the mixtures.
+            mixtures: Mixtures (N, *S).
+            estimates: Estimates of their sources (N, K, *S), active ones first.
+            count: Number of estimates that are drawn for each mixture, (N,).
+        """
         self.seen += len(names)
         for name, mixture, found, number in zip(names, mixtures, estimates, count.tolist(), strict=True):
             if self.waiting and self.waiting[0][1].shape != mixture.shape:

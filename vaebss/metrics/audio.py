@@ -22,20 +22,46 @@ LEAST = 1e-15  # least energy that is divided by; the energy of a whole estimate
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the signal-to-distortion ratio of each estimate (..., T) to its own source (..., T), (...)."""
+    """Return the scale-invariant signal-to-distortion ratio of each estimate to its own source, in dB.
+
+    Args:
+        estimates: Estimates (..., T), matched with their sources.
+        sources: True sources (..., T).
+
+    Returns:
+        (...), float64 in [-100, 100].
+    """
     estimates, sources = _unit(estimates), _unit(sources)
     target = (estimates * sources).sum(-1).square()
     return _decibels(target, (estimates.square().sum(-1) - target).clamp(min=0))
 
 
 def si_sir(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the signal-to-interference ratio; it is 100 for a single source."""
+    """Return the scale-invariant signal-to-interference ratio in dB; it is 100 for a single source.
+
+    Args:
+        estimates: Estimates (B, M, T), matched with their sources.
+        sources: All true sources of each mixture, (B, M, T).
+
+    Returns:
+        (B, M), float64 in [-100, 100].
+    """
     target, interference, _ = _energies(estimates, sources)
     return _decibels(target, interference)
 
 
 def si_sar(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the signal-to-artefacts ratio. It does not depend on which source the signal comes from."""
+    """Return the scale-invariant signal-to-artefacts ratio in dB.
+
+    It does not depend on which source the signal comes from.
+
+    Args:
+        estimates: Estimates (B, M, T).
+        sources: All true sources of each mixture, (B, M, T).
+
+    Returns:
+        (B, M), float64 in [-100, 100].
+    """
     target, interference, artefacts = _energies(estimates, sources)
     return _decibels(target + interference, artefacts)
 

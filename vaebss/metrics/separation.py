@@ -47,7 +47,14 @@ class SeparationMetrics(Metric):
         self.add_state("confusion", confusion, dist_reduce_fx="sum")
 
     def update(self, estimates: Tensor, active: Tensor, sources: Tensor, count: Tensor) -> None:
-        """Add a batch: estimates (B, K, *S), active (B, K), sources (B, M, *S), true count (B,)."""
+        """Add the scores of a batch.
+
+        Args:
+            estimates: Estimates of the sources, (B, K, *S), in any order of slots.
+            active: Which slots hold a source, (B, K) bool.
+            sources: True sources (B, M, *S), 0 beyond `count`.
+            count: True number of sources, (B,) int64.
+        """
         here = present(count, sources.shape[1])
         matched, truth = match(estimates.float(), sources.float(), count), sources.float()
         counts = count.unsqueeze(1).expand_as(here)[here]

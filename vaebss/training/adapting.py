@@ -114,9 +114,14 @@ def build_student(
 
 
 def corpus_of(mixtures: Tensor, max_pixels: int | None = None, tiles: bool = False) -> GivenPictures:
-    """Return a corpus of mixtures (N, C, H, W) of any unit and background, perhaps tiles of larger ones.
+    """Return a corpus of mixtures of any unit and background.
 
-    See `modalities.appearance` for the unit and the background.
+    See `modalities.appearance` for the estimates of the unit and of the background.
+
+    Args:
+        mixtures: Mixtures (N, C, H, W), 0 or more.
+        max_pixels: Most pixels H x W that a separator sees; None for all.
+        tiles: Whether the mixtures are tiles of larger pictures.
     """
     mixtures, background = on_black(mixtures)
     unit = unit_of(mixtures)
@@ -148,9 +153,16 @@ def epochs_of(data: MNISTMixtures) -> int:
 
 
 def train_system(system: System, data: MNISTMixtures, progress: bool = True, steps: int | None = None) -> Separator:
-    """Train a student for all rounds of its data, or a VAE; return its model on the CPU and in eval mode.
+    """Train a student for all rounds of its data, or a VAE.
 
-    A number of `steps` replaces the data's `epoch_size`.
+    Args:
+        system: Student or VAE.
+        data: Data module of the mixtures; `Remixes` for a student.
+        progress: Whether to show a progress bar.
+        steps: Number of steps, which replaces the data's `epoch_size`; None keeps it.
+
+    Returns:
+        The trained model, on the CPU and in eval mode.
     """
     stopping: list[Callback] = []
     if isinstance(data, Remixes):

@@ -77,6 +77,10 @@ class BankMaker:
     def make(self, separator: Separator, number: int) -> Bank:
         """Separate the list of training mixtures, and keep the most confident estimates.
 
+        Args:
+            separator: Separator that makes the estimates.
+            number: Number of the bank, from 0.
+
         Raises:
             TooLittleTimeError: It would take longer than until `end`.
             ValueError: No source was found.

@@ -16,7 +16,13 @@ SCORE = "hp_metric"  # TensorBoard's name
 
 
 def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
-    """Show a figure in every logger that can take one: TensorBoard, W&B, MLflow; beside a CSV file it is a PNG."""
+    """Log a figure to every logger that takes figures: TensorBoard, W&B, MLflow, and as a PNG beside a CSV file.
+
+    Args:
+        trainer: Trainer with the loggers and the step.
+        tag: Name of the figure, such as "separations".
+        figure: The figure.
+    """
     step = trainer.global_step
     for logger in _loggers(trainer):
         match type(logger).__name__:  # the packages of some may not be there
@@ -32,9 +38,13 @@ def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
 
 
 def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
-    """Log a sound (T,), no louder than full scale, with its rate in Hz, to every logger that plays sounds.
+    """Log a sound to every logger that takes sounds: TensorBoard, W&B, and as a WAV beside a CSV file.
 
-    TensorBoard and W&B play it; beside a CSV file it is a WAV.
+    Args:
+        trainer: Trainer with the loggers and the step.
+        tag: Name of the sound.
+        sound: Samples (T,), of any device. A sound that is louder than full scale, 1, is scaled down to it.
+        rate: Sample rate in Hz.
     """
     step, sound = trainer.global_step, (sound / sound.abs().max().clamp(min=1)).cpu()
     for logger in _loggers(trainer):
@@ -48,8 +58,13 @@ def add_sound(trainer: Trainer, tag: str, sound: Tensor, rate: int) -> None:
 
 
 def add_score(trainer: Trainer, score: float, hparams: dict[str, Any]) -> None:
-    """Log the score that runs are compared by, for which no source is needed. TensorBoard shows it beside the
-    options."""
+    """Log the score by which runs are compared, for which no true source is needed.
+
+    Args:
+        trainer: Trainer with the loggers and the step.
+        score: The score; higher is better.
+        hparams: Options of the run, which TensorBoard shows beside the score.
+    """
     for logger in _loggers(trainer):
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(hparams, {SCORE: score}, trainer.global_step)
@@ -58,7 +73,13 @@ def add_score(trainer: Trainer, score: float, hparams: dict[str, Any]) -> None:
 
 
 def add_text(trainer: Trainer, tag: str, text: str) -> None:
-    """Show Markdown in every logger that can take it."""
+    """Log a text to every logger that takes texts: TensorBoard, W&B, MLflow, and as a file beside a CSV file.
+
+    Args:
+        trainer: Trainer with the loggers and the step.
+        tag: Name of the text.
+        text: Text in Markdown.
+    """
     for logger in _loggers(trainer):
         match type(logger).__name__:
             case _ if isinstance(logger, TensorBoardLogger):

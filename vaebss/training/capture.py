@@ -105,9 +105,17 @@ def captures(trainer: Trainer) -> bool:
 
 
 def graphed(system: Any, inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]]:
-    """Return a System's cost, whose graphs of the forward and of the backward pass are captured.
+    """Return a System's cost, whose forward and backward passes are replayed from CUDA graphs.
 
-    Inputs of other shapes are not for the graphs. Warming up changes running statistics of batches, which are restored.
+    Inputs of other shapes than those captured are computed without graphs. The steps that warm up the capture change
+    running statistics of batches, which are restored.
+
+    Args:
+        system: System on a GPU.
+        inputs: Inputs of its `cost`, as `System.inputs` returns them.
+
+    Returns:
+        Function with the arguments and the result of `system.cost`.
     """
     before = [(buffer, buffer.clone()) for buffer in system.buffers()]
     own = tuple(given.clone() for given in inputs)

@@ -182,6 +182,11 @@ def ending_at_once() -> Iterator[None]:
 
 
 def set_handler(number: int, handler: Any) -> None:
-    """Set the handler of a signal, if this is the main thread: Python refuses it in any other."""
+    """Set the handler of a signal, if this is the main thread: Python refuses it in any other.
+
+    Args:
+        number: Number of the signal, such as `signal.SIGTERM`.
+        handler: Handler as in `signal.signal`.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)

@@ -37,7 +37,14 @@ class SeparatedExamples(NamedTuple):
 
 
 def separate_examples(found: Separation, batch: Batch, modality: Modality, source_scale: float) -> SeparatedExamples:
-    """Return a batch beside its separation, with captions; `source_scale` is the brightest pixel of a source."""
+    """Return a batch beside its separation, with captions.
+
+    Args:
+        found: Separation of the pictures of the batch.
+        batch: Batch of mixtures; their scores are in the captions if it has true sources.
+        modality: Modality of the mixtures.
+        source_scale: Brightest pixel of a source; infinity if it is unknown.
+    """
     heard = modality.to_signals(found, batch["mixture"], batch["signal"])
     found_here = [f"{count} found" for count in found.count.tolist()]
     lines = [found_here, [f"sure {confidence:.2f}" for confidence in found.confidence.tolist()]]
@@ -52,5 +59,10 @@ def separate_examples(found: Separation, batch: Batch, modality: Modality, sourc
 
 
 def examples(batches: Iterable[Batch], number: int) -> Batch:
-    """Return the first `number` mixtures of a data set, with all that is known about them."""
+    """Return the first mixtures of a data set, with all that is known about them.
+
+    Args:
+        batches: Batches of the data set; only the first is read.
+        number: Most mixtures; no more than the first batch has.
+    """
     return {name: value[:number] for name, value in next(iter(batches)).items()}

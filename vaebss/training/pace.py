@@ -144,6 +144,11 @@ def shorten_banks(end: float, data: Remixes) -> int:
 
 
 def later_banks(data: Any, student: Separator) -> float:
-    """Return how many seconds the banks of remixes after the first will take, which the student makes."""
+    """Return how many seconds the student will take to make the banks of remixes after the first one.
+
+    Args:
+        data: Data module of the remixes.
+        student: Model of the student, whose speed is measured.
+    """
     number = data.num_banks - 1
     return number * data.banks.seconds(student) if number else 0.0

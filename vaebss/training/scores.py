@@ -20,7 +20,12 @@ from vaebss.separation import Separation
 
 
 def main_quality(modality: Modality, source_scale: float) -> tuple[str, Quality]:
-    """Return the name of a modality's main metric, and the metric."""
+    """Return the name and the function of a modality's main metric.
+
+    Args:
+        modality: Modality of the mixtures.
+        source_scale: Brightest pixel of a source; infinity if it is unknown.
+    """
     return next(iter(modality.qualities(source_scale).items()))
 
 
@@ -38,7 +43,12 @@ class Scorer:
         self.modality = modality
 
     def add(self, separation: Separation, batch: Batch) -> None:
-        """Add a batch of mixtures, with true sources and counts, and their separation."""
+        """Add the scores of a batch.
+
+        Args:
+            separation: Separation of the pictures of the batch.
+            batch: Batch with true sources and counts.
+        """
         heard = self.modality.to_signals(separation, batch["mixture"], batch["signal"])
         self.metrics.to(heard.device).update(heard, separation.active, batch["sources"], batch["count"])
 
@@ -138,14 +148,28 @@ class BankScores:
 
 
 def score(answer: Callable[[Batch], Separation], batches: Iterable[Batch], scorer: Scorer) -> dict[str, Any]:
-    """Return the scores of any function that separates batches, as SeparationMetrics returns them."""
+    """Return the scores of any function that separates batches.
+
+    Args:
+        answer: Function that separates the pictures of a batch.
+        batches: Batches with true sources.
+        scorer: Scorer, which is reset afterwards.
+
+    Returns:
+        Scores as `SeparationMetrics.compute` returns them.
+    """
     for batch in batches:
         scorer.add(answer(batch), batch)
     return scorer.report()
 
 
 def quality_by_confidence(confidence: Tensor, quality: Tensor) -> dict[int, float]:
-    """Return the mean quality of the most confident 10, 20, ... 100 % of mixtures; both arguments are (B,)."""
+    """Return the mean quality of the most confident 10, 20, ... 100 % of mixtures, by the percentage.
+
+    Args:
+        confidence: Confidence of each mixture, (B,).
+        quality: Quality of each mixture, (B,).
+    """
     ranked = quality[confidence.argsort(descending=True)]
     return {percent: float(ranked[: max(1, len(ranked) * percent // 100)].mean()) for percent in range(10, 101, 10)}
 

@@ -15,7 +15,12 @@ LIKELIHOOD_SCALE = math.sqrt(0.5)  # that of digits
 
 
 def faintest(mixtures: Tensor, source_scale: float) -> float:
-    """Return the threshold of active sources in mixtures (N, C, H, W): that of digits, scaled by mean brightness."""
+    """Return the brightness threshold of active sources: that of digits, scaled by the mixtures' mean brightness.
+
+    Args:
+        mixtures: Mixtures (N, C, H, W).
+        source_scale: Brightest pixel of a source, in the unit of the mixtures.
+    """
     return _rounded(FAINTEST * float(mixtures.float().mean()) / source_scale / MEAN)
 
 
@@ -29,21 +34,38 @@ def likelihood_scale(pictures: Tensor) -> float:
 
 
 def data_options(mixtures: Tensor, source_scale: float) -> dict[str, dict[str, Any]]:
-    """Return options of any model and its data for mixtures (N, C, H, W) of sources up to `source_scale`."""
+    """Return options of any model and of its data, by the names of their parts, "model" and "data".
+
+    Args:
+        mixtures: Mixtures (N, C, H, W).
+        source_scale: Brightest pixel of a source, in the unit of the mixtures.
+    """
     return {"model": {"faintest": faintest(mixtures, source_scale)}, "data": {"source_scale": source_scale}}
 
 
 def begin(pictures: Tensor, num_sources: int) -> float:
-    """Return the decoder's bias with which the sum of all slots starts at the mean brightness of (N, C, H, W).
+    """Return the decoder's bias with which the sum of all slots starts at the mean brightness of the mixtures.
 
     Mixtures of thin lines can drive a sigmoid that starts at 0.5 to black everywhere, where its gradient vanishes.
+
+    Args:
+        pictures: Mixtures as the VAE sees them, (N, C, H, W).
+        num_sources: Number of slots K.
     """
     share = (float(pictures.float().mean()) / num_sources) or FAINTEST
     return float(f"{math.log(share / (1 - share)):.3g}")
 
 
 def vae_options(mixtures: Tensor, source_scale: float, num_sources: int) -> dict[str, dict[str, Any]]:
-    """Return options of a VAE and its data for mixtures (N, C, H, W), which it sees at 28 x 28 pixels at most."""
+    """Return options of a VAE and of its data, by the names of their parts, "model" and "data".
+
+    The VAE sees mixtures at 28 x 28 pixels at most.
+
+    Args:
+        mixtures: Mixtures (N, C, H, W).
+        source_scale: Brightest pixel of a source, in the unit of the mixtures.
+        num_sources: Number of slots K.
+    """
     options = data_options(mixtures, source_scale)
     seen = Images(within(mixtures.shape[1:], PIXELS)).picture(mixtures.float())
     balance = {"likelihood_scale": likelihood_scale(seen), "begin": begin(seen, num_sources)}

@@ -54,7 +54,13 @@ class RemixSeparator(System):
         return batch["mixture"], batch["signal"], with_silence(batch["targets"], self.model.num_sources)
 
     def cost(self, mixture: Tensor, signal: Tensor, sources: Tensor) -> tuple[Tensor]:  # type: ignore[override]
-        """Return the loss of remixes, whose sources (B, K, *S) are pseudo-sources."""
+        """Return the loss of a batch of remixes, in a tuple.
+
+        Args:
+            mixture: Pictures of the remixes, (B, C, H, W).
+            signal: The remixes, (B, *S).
+            sources: Their pseudo-sources, (B, K, *S), 0 where a remix has fewer than K.
+        """
         shares, counts = self.model.shares_and_counts(mixture)
         errors = self.modality.errors(shares, signal, sources)
         of_each = slot_by_slot_loss if self.modality.voices else permutation_invariant_loss
@@ -127,7 +133,15 @@ def permutation_invariant_loss(errors: Tensor, source_scale: float) -> Tensor:
 
 
 def slot_by_slot_loss(errors: Tensor, source_scale: float) -> Tensor:
-    """Return the loss, (B,), of assigning the k-th source to the k-th slot, even if another assignment costs less."""
+    """Return the loss of assigning the k-th source to the k-th slot, even if another assignment costs less.
+
+    Args:
+        errors: Squared errors (B, K sources, K slots), see `permutation_invariant_loss`.
+        source_scale: Brightest pixel of a source, which is rescaled to 0.5; or infinity, where errors are relative.
+
+    Returns:
+        (B,), from -4 to about 0.
+    """
     return _logarithmic(errors, source_scale).diagonal(dim1=1, dim2=2).mean(1)
 
 

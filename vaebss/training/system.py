@@ -74,12 +74,26 @@ class System(LightningModule, ABC):
         return self.evaluated(batch["mixture"], "test", batch_idx)
 
     def predict_step(self, batch: dict[str, Tensor] | Tensor, batch_idx: int) -> Separation:
-        """Separate a batch of signals (B, *S), or what a data module gives; for `Trainer.predict`."""
+        """Separate a batch of mixtures; `Trainer.predict` calls this.
+
+        Args:
+            batch: Signals (B, *S), or a batch of a data module, which has them as "signal".
+            batch_idx: Number of the batch, which does not matter.
+        """
         signals = batch if isinstance(batch, Tensor) else batch["signal"]
         return separate_signals(self.model.separate, self.modality, signals)
 
     def evaluated(self, mixture: Tensor, stage: EvaluationStage, batch_idx: int) -> Mapping[str, Any]:
-        """Separate mixtures (B, C, H, W) of a stage, and log means that need no true source."""
+        """Separate the mixtures of a batch, and log means that need no true source.
+
+        Args:
+            mixture: Pictures of the mixtures, (B, C, H, W).
+            stage: "val" or "test", the beginning of the names that are logged.
+            batch_idx: Number of the batch.
+
+        Returns:
+            The separation, as "separation".
+        """
         separation = self.model.separate(mixture)
         count, confidence = separation.count.float().mean(), separation.confidence.mean()
         means = {f"{stage}/active": count, f"{stage}/confidence": confidence}

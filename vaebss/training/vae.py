@@ -82,7 +82,16 @@ class VAEBSS(System):
         return mixture, self.model.noise(len(mixture), source), mixture.new_full((), beta)
 
     def cost(self, mixture: Tensor, noise: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        """Return the loss, minus the mean ELBO, (), and the distortion (B,) and rate (B, K) of the mixtures."""
+        """Return the loss of a batch, minus its mean ELBO, and the parts of the ELBO without gradients.
+
+        Args:
+            mixture: Mixtures (B, C, H, W).
+            noise: Standard normal noise of the latents, (B, K, D).
+            beta: Weight of the rate, ().
+
+        Returns:
+            The loss (), the distortion (B,) and the rate (B, K) in nats.
+        """
         bound = self.model.bound(mixture, noise)
         return -bound.elbo(beta).mean(), bound.distortion.detach(), bound.rate.detach()
 
@@ -137,7 +146,12 @@ class VAEBSS(System):
 
 @torch.no_grad()
 def mean_nats(model: VAE, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """Return the mean "loss", "elbo", "distortion" and "rate" of mixtures, in nats; true sources are not read."""
+    """Return the mean "loss", "elbo", "distortion" and "rate" of mixtures, in nats.
+
+    Args:
+        model: The VAE.
+        batches: Batches of mixtures; true sources are not read.
+    """
     model, parts = model.eval_copy(), []
     for number, batch in enumerate(batches):
         mixture = batch["mixture"].to(model.device)
