@@ -29,7 +29,14 @@ class AllMixtures:
         self.table = ComponentTable() if components else None
 
     def add(self, separator: "FileSeparator", names: list[str], part: "Part", found: "Separation") -> None:
-        """Add the mixtures of a part of a file by their names, with their separation."""
+        """Add the mixtures of a part of a file.
+
+        Args:
+            separator: Separator of the file, whose modality draws the mixtures.
+            names: Names of the mixtures.
+            part: The part.
+            found: Separation of its mixtures, active sources first.
+        """
         if self.sheet:
             self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
             self.sheet.add(names, part.signals, found.sources, found.count)

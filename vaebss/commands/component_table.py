@@ -20,7 +20,13 @@ class ComponentTable:
         self.layout: Any = None
 
     def add(self, names: list[str], part: "Part", found: "Separation") -> None:
-        """Keep the separation of a part if it holds lines; the first table says what the axis is."""
+        """Keep the separation of a part if it holds lines; the first table determines the axis.
+
+        Args:
+            names: Names of the part's mixtures.
+            part: The part.
+            found: Separation of its mixtures.
+        """
         if part.signals.ndim == 4 and tuple(part.signals.shape[1:3]) == (1, 1):
             self.names += map(encodable, names)
             self.found.append(found)

@@ -20,7 +20,12 @@ print(sources.shape, active.sum(1))  # (5, {slots}, {shape}), and how many sourc
 
 
 def export(ckpt: str, path: Path) -> None:
-    """Write a model as ONNX, and show how to use the file, which replaces an earlier one once it is complete."""
+    """Write a model as ONNX, and print how to use the file. An earlier file is replaced once the new one is complete.
+
+    Args:
+        ckpt: Checkpoint, folder or name of the model.
+        path: Path of the ONNX file; its folder is created.
+    """
     from vaebss.checkpoints import load
     from vaebss.models import onnx
 

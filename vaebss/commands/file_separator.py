@@ -66,6 +66,11 @@ class FileSeparator:
     def separate(self, path: Path, stem: str, output: OutputFolder) -> "Iterator[tuple[list[str], Part, Separation]]":
         """Write the sources of every mixture of a file.
 
+        Args:
+            path: Path of the file.
+            stem: Beginning of the names of the sources' files.
+            output: Folder that the sources are written to.
+
         Yields:
             The names of the mixtures of each part, the part, and their separation, see `separate_part`.
 
@@ -91,6 +96,10 @@ class FileSeparator:
 
     def separate_part(self, path: Path, part: "Part") -> "Separation":
         """Return the separation of a part of a file; sources come first and add up to the mixtures.
+
+        Args:
+            path: Path of the file, for errors and notes.
+            part: The part.
 
         Raises:
             FileError: The part cannot be read, or the model cannot separate it.
@@ -126,6 +135,13 @@ def progress(part: "Part") -> Iterator[None]:
 
 def load_model(ckpt: str, options: Any) -> "Separator":
     """Load a model that can take the options.
+
+    Args:
+        ckpt: Checkpoint, folder or name of the model.
+        options: Options of separate.py: the devices and the refinement.
+
+    Returns:
+        The model on its device.
 
     Raises:
         ValueError: The model cannot be loaded, or lacks an option.
@@ -171,7 +187,18 @@ def separators(
 def separator_of(
     files: list[Path], model: "Separator", options: Any, of_pictures: "PictureOptions", notes: Notes
 ) -> FileSeparator:
-    """Return the separator of files of one kind by a model, and tell what is assumed about them."""
+    """Return the separator of files of one kind, and print what is assumed about them.
+
+    Args:
+        files: Paths of the files; the first ones are examined.
+        model: Model that separates them.
+        options: Options of separate.py.
+        of_pictures: What the user states about pictures.
+        notes: Notes about files, to which the separator adds its own.
+
+    Raises:
+        ValueError: The format that is asked for cannot hold such signals.
+    """
     from vaebss.modalities.registry import modality_of_files
 
     look = modality_of_files(model, files, of_pictures)
@@ -186,8 +213,13 @@ def separator_of(
 def unlike_training(model: "Separator", modality: "Modality", files: list[Path]) -> str:
     """Return one line if the mixtures in the first files look unlike a model's training mixtures, else an empty one.
 
-    One file of sound is read, or several of pictures; those of other sizes than the first, and broken ones, are left
-    out.
+    One file of sound is read, or several of pictures. Pictures of other sizes than the first one are left out, and so
+    are broken files.
+
+    Args:
+        model: Model with a `look`.
+        modality: Modality of the files.
+        files: Paths of the files.
     """
     import torch
 
@@ -205,6 +237,10 @@ def unlike_training(model: "Separator", modality: "Modality", files: list[Path])
 
 def suffix_of(kind: str | None, modality: "Modality") -> str | None:
     """Return the suffix of the files that are asked for, or None where no format is stated.
+
+    Args:
+        kind: Format, such as "png"; None if it is not stated.
+        modality: Modality of the signals.
 
     Raises:
         ValueError: Such files cannot hold such signals.

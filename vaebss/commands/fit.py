@@ -50,7 +50,15 @@ class FitCLI(TrainCLI):
             parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=int | None, help=SUPPRESS)
 
     def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
-        """Return options of an objective that weighs the user's pictures as it weighs digits."""
+        """Return options of an objective that weighs the user's pictures as it weighs digits.
+
+        Args:
+            options: Options as typed.
+            corpus: Corpus of the options.
+
+        Returns:
+            Values by the full names of options; none for digits and sounds.
+        """
         pictures = corpus.sample_mixtures(sum(counts_of(options.data.num_mixed)) / 2)
         if pictures is None:
             return {}
@@ -87,7 +95,12 @@ def tell_quality(run: Run, model: Separator, data: MNISTMixtures) -> None:
 
 
 def warn(run: Run, teacher: str | None) -> None:
-    """Warn if the ELBO of held-out mixtures has fallen, as it does in long trainings on few mixtures."""
+    """Print a warning if the ELBO of held-out mixtures has fallen, as it does in long trainings on few mixtures.
+
+    Args:
+        run: Run that has ended.
+        teacher: Shipped model that could be adapted instead; None if there is none.
+    """
     best, last = run.checkpoints.best_model_score, run.trainer.callback_metrics.get(MONITOR)
     if best is None or last is None or best - last < FALL:
         return
@@ -99,7 +112,13 @@ def warn(run: Run, teacher: str | None) -> None:
 
 
 def take_weights(model: Any, initial: Any, name: str, advice: str = "") -> None:
-    """Copy the weights of `initial`, which must have the same architecture; `name` and `advice` are in the error.
+    """Copy the weights of another model, which must have the same architecture.
+
+    Args:
+        model: System whose model gets the weights.
+        initial: Model with the weights.
+        name: Name of that model, for the error.
+        advice: End of the error.
 
     Raises:
         ValueError: The architectures differ.

@@ -61,7 +61,16 @@ class OutputFolder:
                 raise FileError(f"a mixture of another input is called {name} already: rename one of the two files")
 
     def note(self, path: Path, name: str, count: int, confidence: float, written: str, picture: str = "") -> None:
-        """Put a mixture, whose sources are written, on the list; arguments are those of `Row`."""
+        """Put a mixture, whose sources are written, on the list.
+
+        Args:
+            path: Path of the mixture's file.
+            name: Name of the mixture.
+            count: Number of its sources.
+            confidence: Confidence of their masks, from 0 to 1.
+            written: Names of the files of its sources, with * for their numbers from 1.
+            picture: Name of the picture file of the mixture and its sources; empty if there is none.
+        """
         self.check_new(name)
         files = encodable(picture), encodable(written)
         row = Row(encodable(str(path)), encodable(name), count, f"{confidence:.4f}", "", (), *files)
@@ -125,7 +134,12 @@ class OutputFolder:
         self.placed |= set(names)
 
     def save_of_all(self, name: str, save: Callable[[Path], None]) -> None:
-        """Write one of the files `OF_ALL`, such as the contact sheet, to a path with `save`."""
+        """Write one of the files about all mixtures, such as the contact sheet.
+
+        Args:
+            name: Name of the file, one of `OF_ALL`.
+            save: Function that writes the file to the path that it is given.
+        """
         with atomic_write(self.place(name)) as path:
             save(path)
 

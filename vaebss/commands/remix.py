@@ -59,7 +59,15 @@ class RemixCLI(TrainCLI):
         parser.link_arguments("data.frequencies", "model.frequencies", apply_on="instantiate")
 
     def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
-        """Return a schedule and a teacher for user-supplied mixtures; nothing for mixtures that are drawn."""
+        """Return a schedule and a teacher for user-supplied mixtures; nothing for mixtures that are drawn.
+
+        Args:
+            options: Options as typed.
+            corpus: Corpus of the options.
+
+        Returns:
+            Values by the full names of options.
+        """
         if not corpus.given:
             return {}
         mixtures = corpus.sample_mixtures(options.model.num_sources)
@@ -177,7 +185,12 @@ def assumptions_message(cli: TrainCLI) -> str:
 
 
 def print_summary(cli: TrainCLI, run: Run) -> None:
-    """Print and draw how teacher and student separate held-out mixtures: their confidence, and both results."""
+    """Print the confidence of teacher and student in held-out mixtures, and draw how both separate them.
+
+    Args:
+        cli: Options of the run, with the student and its data.
+        run: Run that has ended, into whose folder the picture is written.
+    """
     data, rows = cli.datamodule, {"mixture": next(iter(cli.datamodule.val_dataloader()))["signal"]}
     asked = {"before": load(name)} if (name := teacher_name(cli)) else {}
     for label, separator in (asked | {"after": cli.model.model.cpu()}).items():

@@ -16,7 +16,15 @@ NONE = "none"  # of --init and --teacher: from nothing, though a shipped model w
 
 
 def picture_defaults(options: Any, mixtures: Tensor) -> dict[str, Any]:
-    """Return a schedule for pictures (N, C, H, W), and the model that the student begins with, or else its teacher."""
+    """Return a schedule for pictures, and the model that the student starts from, or else its teacher.
+
+    Args:
+        options: Options as typed.
+        mixtures: Mixtures (N, C, H, W).
+
+    Returns:
+        Values by the full names of options.
+    """
     slots, shape = options.model.num_sources, tuple(mixtures.shape[1:])
     defaults = flatten(presets.schedule(shape)) | flatten(data_options(mixtures, estimated_scale(mixtures)))
     shipped = presets.default_teacher(slots)

@@ -82,7 +82,15 @@ def saved_options(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -
 
 
 def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
-    """Return the hyper-parameters of the model to start from, and its options of brightness and spectrograms."""
+    """Return the hyper-parameters of the model to start from, and its options of brightness and spectrograms.
+
+    Args:
+        checkpoint: Contents of the model's checkpoint.
+        known: Full names of the options that the command has.
+
+    Returns:
+        Values by the full names of options. Options that may import a class are left out.
+    """
     hparams = checkpoint.get("hyper_parameters", {})
     options = {f"model.{name}": value for name, value in hparams.items()}
     options |= {f"data.{name}": value for name, value in hparams.items() if name == "source_scale" and value < math.inf}
@@ -93,6 +101,11 @@ def initial_options(checkpoint: dict[str, Any], known: Any) -> dict[str, Any]:
 
 def configuration(checkpoint: dict[str, Any], path: str, known: Iterable[str]) -> dict[str, Any]:
     """Return all options in a checkpoint's `config`, by their full names.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        path: Path of the checkpoint, for errors.
+        known: Full names of the options that the command has, which are not taken apart further.
 
     Raises:
         CheckpointError: The options are not a mapping in YAML.
@@ -132,10 +145,15 @@ def _importable(value: Any, strict: bool) -> str | None:
 
 
 def trusted_options(saved: dict[str, Any], typed: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return the saved options without those that may have something imported, which must have been typed again.
+    """Return the saved options without those that may import a class, which must have been typed again.
+
+    Args:
+        saved: Options in the checkpoint, by their full names.
+        typed: Options on the command line, by their full names.
+        path: Path of the checkpoint, for errors.
 
     Raises:
-        CheckpointError: One of them was not typed, or was typed with another value.
+        CheckpointError: Such an option was not typed, or was typed with another value.
     """
     doubtful = importable(saved)
     for name, part in doubtful.items():
@@ -157,12 +175,22 @@ def check_teacher_config(path: str | Path) -> None:
 
 
 def lies_below(name: str, names: Iterable[str]) -> bool:
-    """Return whether an option is one of those named, or a part of one."""
+    """Return whether an option is one of those named, or a part of one.
+
+    Args:
+        name: Full name of the option, such as "model.lr".
+        names: Full names, such as "model".
+    """
     return any(f"{name}.".startswith(f"{above}.") for above in names)
 
 
 def refuse_others(saved: dict[str, Any], options: dict[str, Any]) -> None:
-    """Raise a ValueError if the command line changes a saved option. Saved options are the defaults here."""
+    """Raise a ValueError if the command line changes a saved option.
+
+    Args:
+        saved: Options of the run to resume, by their full names.
+        options: Options as parsed, with the saved ones as their defaults, by their full names.
+    """
     for name, value in saved.items():
         if options.get(name) != value:
             raise ValueError(

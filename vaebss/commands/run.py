@@ -185,7 +185,13 @@ class Run:
 
 
 def final(found: Mapping[str, Any], main: Metric, seconds: float) -> str:
-    """Return a line with the figures of validation mixtures, among them the main metric, and the time it took."""
+    """Return a line with the figures of validation mixtures and the time that the run took.
+
+    Args:
+        found: Values that the run logged, by their names.
+        main: Main metric, which is in the line if it was logged.
+        seconds: Duration of the run.
+    """
     told = [words.format(float(found[tag])) for tag, words in FIGURES.items() if tag in found]
     told += [main.text(float(found[tag])) for tag in (f"val/{main.name}",) if tag in found]
     return f"{', '.join(told) or 'Nothing validated'}, after {timedelta(seconds=round(seconds))}"

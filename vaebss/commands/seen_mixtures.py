@@ -35,12 +35,19 @@ class SeenMixtures:
     def add(
         self, separator: "Separator", modality: "Modality", names: list[str], signals: "Tensor", complete: bool = True
     ) -> None:
-        """Keep the windows of mixtures (N, *S) if they are as large as those before, and those are not enough yet.
+        """Keep the windows of mixtures if they are as large as those before, and those are not enough yet.
 
         At most `MOST` mixtures of each separator are kept, and no more than `LARGEST_PART` numbers, but at least one
         window. Recordings that are long enough to be evaluated by themselves are kept whole, see `first_recordings`.
-        Sources of mixtures that are cut into windows, or of which only a beginning is given (not `complete`), have no
-        scores of their own.
+        Sources of mixtures that are cut into windows have no scores of their own.
+
+        Args:
+            separator: Model that separates the mixtures.
+            modality: Modality through which it sees them.
+            names: Names of the mixtures.
+            signals: Mixtures (N, *S).
+            complete: Whether the signals are whole. Sources of mixtures of which only the beginning is given have no
+                scores.
         """
         from vaebss.blind import MOST, first_recordings, is_recording
         from vaebss.modalities.image_files import LARGEST_PART

@@ -112,7 +112,18 @@ def separate(options: Any) -> int:
 def separate_file(
     separator: FileSeparator, path: Path, name: str, output: OutputFolder, mixtures: "AllMixtures"
 ) -> bool:
-    """Separate one file and return whether that went well; an error is one line, and the other files go on."""
+    """Separate one file. An error is printed in one line, and the other files go on.
+
+    Args:
+        separator: Separator of the file.
+        path: Path of the file.
+        name: Beginning of the names of the sources' files.
+        output: Folder that the sources are written to.
+        mixtures: Collection of all mixtures, to which those of the file are added.
+
+    Returns:
+        Whether the file was separated without an error.
+    """
     try:
         for names, part, found in separator.separate(path, name, output):
             mixtures.add(separator, names, part, found)

@@ -102,7 +102,12 @@ def listed_files(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def is_listed(name: str, listed: dict[str, int]) -> bool:
-    """Return whether a list, whose `listed_files` are known, names a file."""
+    """Return whether a list names a file.
+
+    Args:
+        name: Name of the file.
+        listed: Files of the list, see `listed_files`.
+    """
     if PICTURE.fullmatch(name) or RESIDUAL.fullmatch(name):
         return encodable(name) in listed
     parts = SOURCE.fullmatch(name)

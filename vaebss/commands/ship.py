@@ -69,7 +69,13 @@ def ship(options: Any) -> None:
 
 
 def of_notes(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any) -> dict[str, Any]:
-    """Return the facts of a model of sound: its font, and its scores on held-out notes and on unheard instruments."""
+    """Return the facts of a model of sound: its font, and its scores on held-out notes and on instruments never heard.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        score: Function that scores the model with given options of the data, see `scores`.
+        options: Options of ship.py.
+    """
     data = {"root": options.root, "soundfont": options.soundfont, "test_mixtures": NOTES}
     data["refinement"] = {"refine_steps": options.refine_steps}
     font = checkpoint.get("datamodule_hyper_parameters", {}).get("soundfont") or "TimGM6mb"
@@ -82,7 +88,13 @@ def of_notes(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any
 
 
 def of_digits(checkpoint: dict[str, Any], score: Callable[..., Any], options: Any) -> dict[str, Any]:
-    """Return the scores of a model of pictures on MNIST and on the bundled digits."""
+    """Return the scores of a model of pictures on MNIST and on the bundled digits.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        score: Function that scores the model with given options of the data, see `scores`.
+        options: Options of ship.py.
+    """
     from vaebss.pretrained.lineage import knows_mnist
 
     seen, refinement = "training_" if knows_mnist(checkpoint) else "", {"refine_steps": options.refine_steps}
@@ -96,7 +108,13 @@ SCORED = {"images": of_digits, "audio": of_notes}  # what a card says of a model
 
 
 def mixtures_of(checkpoint: dict[str, Any], stage: str, **options: Any) -> Any:
-    """Return the mixtures that a checkpoint was trained for, changed by the data `options`, ready for a stage."""
+    """Return the mixtures that a checkpoint was trained for, ready for a stage.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        stage: Stage that is prepared, such as "test".
+        options: Options of the data that differ from those of the checkpoint.
+    """
     from vaebss.data.mixtures import MNISTMixtures
 
     kept = checkpoint["datamodule_hyper_parameters"]
@@ -108,7 +126,12 @@ def mixtures_of(checkpoint: dict[str, Any], stage: str, **options: Any) -> Any:
 
 
 def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
-    """Return what training mixtures of a checkpoint's contents look like, see `likeness`."""
+    """Return what training mixtures of a checkpoint look like, see `likeness`.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        options: Options of ship.py: the folders of the data.
+    """
     from vaebss.likeness import look_of
 
     drawn: dict[str, Any] = {"batch_size": LOOK_SIZE, "epoch_size": LOOK_SIZE}
@@ -118,7 +141,13 @@ def look(checkpoint: dict[str, Any], options: Any) -> dict[str, Any]:
 
 
 def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None, **options: Any) -> dict[str, Any]:
-    """Return the scores of a checkpoint's contents on test mixtures, see `mixtures_of`."""
+    """Return the scores of a checkpoint on test mixtures.
+
+    Args:
+        checkpoint: Contents of the checkpoint.
+        refinement: Number of refinement steps and of restarts, by their names; None for no refinement.
+        options: Options of the data that differ from those of the checkpoint, see `mixtures_of`.
+    """
     from tqdm import tqdm
 
     from vaebss.checkpoints import build

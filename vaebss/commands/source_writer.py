@@ -35,7 +35,14 @@ class SourceWriter:
         self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
 
     def add(self, part: "Part", found: "Separation") -> list[str]:
-        """Write what was found in a part, sources first, and return the names of its mixtures.
+        """Write the sources of a part.
+
+        Args:
+            part: The part.
+            found: Separation of its mixtures, active sources first.
+
+        Returns:
+            The names of the part's mixtures.
 
         Raises:
             FileError: A file cannot be written, see `OutputFolder.write` and the modality.

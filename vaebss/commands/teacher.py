@@ -31,13 +31,25 @@ def teacher_name(cli: TrainCLI) -> str | None:
 
 
 def load_or_train(cli: Any, run: Run) -> Separator:
-    """Return the teacher that the options of remix.py name, or train one now, on the run's device and in eval mode."""
+    """Return the teacher that the options of remix.py name, or train one now.
+
+    Args:
+        cli: Options of remix.py.
+        run: Run of the student.
+
+    Returns:
+        The teacher, on the run's device and in eval mode.
+    """
     separator = load(name) if (name := teacher_name(cli)) else train_teacher(cli, run)
     return separator.to(run.trainer.strategy.root_device).eval()
 
 
 def train_teacher(cli: Any, run: Run) -> Separator:
-    """Train a VAE with as many slots in a folder of its own; a training that was stopped there is resumed.
+    """Train a VAE as the teacher, in a folder of its own. A training that was stopped there is resumed.
+
+    Args:
+        cli: Options of remix.py; the VAE has as many slots as its student.
+        run: Run of the student, in whose folder the VAE's lies.
 
     Raises:
         ValueError: The teacher's options are unsuitable; the message names their file.
@@ -68,7 +80,13 @@ def train_teacher(cli: Any, run: Run) -> Separator:
 
 
 def teacher_epochs(cli: Any, model: VAEBSS, mixtures: MNISTMixtures) -> int:
-    """Return the epochs that are stated, or else the usual ones, as far as they fit into half of --minutes."""
+    """Return the number of epochs of a teacher: that stated, or else the usual one, if it fits into half of --minutes.
+
+    Args:
+        cli: Options of remix.py.
+        model: The teacher, whose speed is measured on a copy.
+        mixtures: Data of the teacher.
+    """
     stated, usual = cli.config.teacher_epochs, cli.teacher_config["trainer"]["max_epochs"]
     if stated or cli.config.minutes is None:
         return stated or usual

@@ -15,7 +15,13 @@ def is_config_file(teacher: str | None) -> bool:
 
 
 def resolve_path(config: str, files: list[Path]) -> str:
-    """Return the path of a teacher's options: as given, else beside the last file of options with one of that name."""
+    """Return the path of a teacher's file of options.
+
+    Args:
+        config: Path as it was given.
+        files: Files of options of the command. If there is no file at `config`, it is looked for in their folders, the
+            last one first.
+    """
     beside = [path for file in files if (path := file.parent / config).is_file()]
     return config if Path(config).is_file() or not beside else str(beside[-1])
 

@@ -107,8 +107,14 @@ def call(command: str, *args: object) -> str:
 
 
 def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
-    """Run a command and return its exit code, 0 if `main` returns none. An expected error is one line on stderr and
-    code 2; it is raised whole if TRACEBACK is set."""
+    """Run a command and return its exit code.
+
+    An expected error is one line on stderr, and the code is 2. If TRACEBACK is set, the error is raised whole.
+
+    Args:
+        command: Name of the command, for the error.
+        main: Function that runs the command and returns its exit code, or None for 0.
+    """
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
     try:
         with quiet_lightning(), quiet_writers(), plain_warnings(command):

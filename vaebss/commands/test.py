@@ -64,9 +64,13 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
 
 
 def test(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Score as the options say; prints a table and writes results.json and separations.png.
+    """Score as the options say; print a table and write results.json and separations.png.
 
-    Where the true sources are unknown, it prints an estimate of the score and writes nothing.
+    Where the true sources are unknown, this prints an estimate of the score and writes nothing.
+
+    Args:
+        options: Options of test.py.
+        checkpoint: Contents of the checkpoint that they name.
 
     Raises:
         ValueError: The model lacks an option, or --data.source_scale is not that of the model.
@@ -129,7 +133,17 @@ def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any
 
 
 def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: Path) -> list[Path]:
-    """Write results as a file and as pictures; return their paths."""
+    """Write results as a file and as pictures.
+
+    Args:
+        results: Scores and descriptions by their names.
+        model: Model that was scored.
+        data: Data whose first mixtures are drawn, and written as sounds if they are audible.
+        out: Folder for the files.
+
+    Returns:
+        The paths of the files.
+    """
     first = examples(data.test_dataloader(), PICTURED)
     shown = separate_examples(model.separate(first["mixture"]), first, data.modality, model.source_scale)
     figures = {"separations.png": separation_figure(*shown, data.modality.figure)}
@@ -156,7 +170,12 @@ def has_counts(results: dict[str, Any]) -> bool:
 
 
 def table(results: dict[str, Any], metrics: Sequence[Metric]) -> str:
-    """Return results as lines of text, with a row for each statistic of the metrics."""
+    """Return results as lines of text, with a row for each statistic of the metrics.
+
+    Args:
+        results: Scores of the columns "raw", "masked" and "refined", as far as there are such, and of the objective.
+        metrics: Metrics of the modality, the main one first.
+    """
     columns = [name for name in ("raw", "masked", "refined") if name in results]
     lines = ["\n" + " " * 24 + "".join(f"{name:>10}" for name in columns)]
     rows = {metric.key(part): f"  {part.replace('_', ' ')}" for metric in metrics for part in metric.rows}
@@ -168,7 +187,12 @@ def table(results: dict[str, Any], metrics: Sequence[Metric]) -> str:
 
 
 def count_table(scores: dict[str, Any], main: Metric) -> str:
-    """Return, for each true number of sources, its mixtures, their main metric, and the numbers that were found."""
+    """Return, for each true number of sources, its mixtures, their main metric, and the numbers that were found.
+
+    Args:
+        scores: Scores of one column, with "confusion" and the main metric by count.
+        main: Main metric of the modality.
+    """
     slots, width = len(scores["confusion"][0]), len(main.label) + 2
     lines = [f"true number  mixtures  {main.label}  taken for" + "".join(f"{number:8}" for number in range(slots))]
     for number, quality in scores[f"{main.name}_by_count"].items():

@@ -151,7 +151,15 @@ class TrainCLI(LightningCLI):
         return open_corpus(held_out=options.data.val_mixtures, **corpus_options(options.data))
 
     def default_options(self, options: Any, corpus: Corpus) -> dict[str, Any]:
-        """Return defaults that suit the corpus and what was typed; options that were typed stay as they are."""
+        """Return defaults that suit the corpus and what was typed; options that were typed stay as they are.
+
+        Args:
+            options: Options as typed.
+            corpus: Corpus of the options.
+
+        Returns:
+            Values by the full names of options.
+        """
         return {}
 
     def resume(self, begun: dict[str, Any]) -> None:
@@ -245,7 +253,12 @@ class TrainCLI(LightningCLI):
         return []
 
     def base_callbacks(self, monitor: str, folder: Callable[[], Path]) -> list[Callback]:
-        """Return the callbacks of every training, in the folder of a run."""
+        """Return the callbacks that every training has.
+
+        Args:
+            monitor: Name of the logged value that the best checkpoint has most of.
+            folder: Function that returns the run's folder.
+        """
         bar = [] if self.config.trainer.enable_progress_bar is False else [RunBar(refresh_rate=20)]
         return [FiniteTraining(), RunCheckpoints(monitor, folder), RunCard(), *self.capture, *bar]
 
@@ -281,7 +294,12 @@ def cause(error: Exception) -> str:
 
 
 def train(command: str, run: Callable[[], None]) -> int:
-    """Run a training command and return its exit code. Lightning's errors about options become one line too."""
+    """Run a training command and return its exit code. Lightning's errors about options become one line too.
+
+    Args:
+        command: Name of the command, for errors.
+        run: Function that runs the command.
+    """
 
     def main() -> None:
         torch.set_float32_matmul_precision("high")

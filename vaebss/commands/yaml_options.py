@@ -19,7 +19,15 @@ def configurations(args: list[str]) -> list[Path]:
 
 
 def load_options(text: str, name: str | Path) -> Any:
-    """Load a YAML text of plain values; raise a ValueError if its anchors would unfold into more than MAX_VALUES."""
+    """Load a YAML text of plain values.
+
+    Args:
+        text: The text.
+        name: Name of its file, for the error.
+
+    Raises:
+        ValueError: Its anchors would unfold into more than MAX_VALUES values.
+    """
     if _size(yaml.compose(text, yaml.SafeLoader), {}) > MAX_VALUES:
         raise ValueError(f"{name} unfolds into more than {MAX_VALUES} values")
     return yaml.safe_load(text)
@@ -56,5 +64,11 @@ def flatten(options: dict[str, Any], whole: Iterable[str] = (), prefix: str = ""
 
 
 def dumped(parser: ArgumentParser, options: Any, known: Iterable[str]) -> dict[str, Any]:
-    """Return parsed options as a checkpoint has them, by their full names; links between them are left out."""
+    """Return parsed options as a checkpoint has them, by their full names, without links between them.
+
+    Args:
+        parser: Parser of the options.
+        options: Options as parsed.
+        known: Full names of the options, whose values are not taken apart further.
+    """
     return flatten(yaml.safe_load(parser.dump(options, skip_link_targets=True, skip_validation=True)), known)
