@@ -120,7 +120,12 @@ def estimated_background(images: Tensor) -> float:
 
 
 def above(pictures: Tensor, background: float) -> Tensor:
-    """Return by how much pictures of any shape are brighter than a background, 0 or more, in the same dtype."""
+    """Return by how much pictures are brighter than a background, 0 or more, in the same dtype.
+
+    Args:
+        pictures: Pictures of any shape.
+        background: Brightness of the background; 0 leaves the pictures as they are.
+    """
     return (pictures.float() - background).clamp(min=0).to(pictures.dtype) if background else pictures
 
 

@@ -95,10 +95,15 @@ def axes_of(name: str, array: np.ndarray, stated: str | None, lines: bool, chann
 
 
 def readings(shape: tuple[int, ...], lines: bool, channels: int | None = None) -> list[str]:
-    """Return the axes that an array of some shape may have; what is shorter than 5 may be channels.
+    """Return the axes that an array of some shape may have, as letters such as "NHW".
 
-    An axis C has 1 or 3 channels, or as many as a separator sees. More than one answer is no answer: some then say in
-    words what the array may hold.
+    Sides of fewer than 5 may be channels. If the answer has more than one entry, the shape is ambiguous, and some
+    entries say in words what the array may hold.
+
+    Args:
+        shape: Shape of the array.
+        lines: Whether the array may hold lines, (L,) or (N, L).
+        channels: Number of channels that the separator sees. An axis C has 1 or 3 channels, or as many as these.
     """
     long = [length > 4 for length in shape]
     match shape:
@@ -121,26 +126,47 @@ def readings(shape: tuple[int, ...], lines: bool, channels: int | None = None) -
 
 
 def has_alpha(images: Tensor, axes: str, stated: str | None) -> bool:
-    """Return whether the last channel of images (N, C, H, W) is alpha: of 2 or 4, unless the axes were stated.
+    """Return whether the last channel of images is alpha: of 2 or 4 channels, unless the axes were stated.
 
     Channels between images and rows are never alpha.
+
+    Args:
+        images: Images (N, C, H, W).
+        axes: Letters of the axes of the user's array.
+        stated: Letters that the user has stated; None if the axes were recognised.
     """
     return not stated and axes != "NCHW" and images.shape[1] not in MODES
 
 
 def in_order(array: np.ndarray, axes: str) -> np.ndarray:
-    """Permute an array with the given axes to (N, C, H, W)."""
+    """Permute an array to (N, C, H, W).
+
+    Args:
+        array: Array of pictures or lines.
+        axes: Letters of its axes; those that are missing get a length of 1.
+    """
     ordered = array.transpose([axes.index(axis) for axis in "NCHW" if axis in axes])
     return ordered[tuple(slice(None) if axis in axes else None for axis in "NCHW")]
 
 
 def of_sources(sources: Tensor, axes: str) -> Tensor:
-    """Bring sources (N, K, C, H, W) into the layout of mixtures: K comes after N, or first where there is no N."""
+    """Bring sources into the layout of their mixtures.
+
+    Args:
+        sources: Sources (N, K, C, H, W).
+        axes: Letters of the axes of the mixtures. In the answer, K comes after N, or first where there is no N.
+    """
     return laid_out(sources, "NKCHW", ("NK" if "N" in axes else "K") + axes.replace("N", ""))
 
 
 def laid_out(images: Tensor, axes: str, wanted: str) -> Tensor:
-    """Return images with only some of their axes, in another order; of every other axis the first index is taken."""
+    """Return images with only some of their axes, in another order.
+
+    Args:
+        images: Images with a letter for each axis.
+        axes: These letters.
+        wanted: Letters of the axes of the answer. Of every other axis the first index is taken.
+    """
     kept = images[tuple(slice(None) if axis in wanted else 0 for axis in axes)]
     order = [axis for axis in axes if axis in wanted]
     return kept.permute([order.index(axis) for axis in wanted])

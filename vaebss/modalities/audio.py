@@ -138,21 +138,37 @@ class Audio(Modality):
         return max(1, min(12, 12 * self.rate // signal.shape[-1]))
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Turn shares (B, K, 1, H, W) of the pictures of signals (B, *C, T) into parts (B, K, *C, T) of the signals.
+        """Turn shares of pictures into parts of signals.
 
         A bin's mask is the mean of its bands' shares, weighted by the triangles; phases are the mixture's. Shares that
         sum to 1 give parts that sum to the signals, topmost bin included.
+
+        Args:
+            shares: Share of each slot in the pictures, (B, K, 1, H, W).
+            signals: Signals (B, *C, T).
+
+        Returns:
+            (B, K, *C, T).
         """
         masks = shares.squeeze(2)
         parts = zip(masks.split(AT_ONCE), signals.split(AT_ONCE), strict=True)
         return torch.cat([self.spectrogram.apply(*part) for part in parts])
 
     def errors(self, shares: Tensor, signals: Tensor, sources: Tensor) -> Tensor:
-        """Return energies of errors over that of the source, or of silence over a hundred times that of the signal.
+        """Return the energies of the errors of masks, relative to those of the sources.
 
-        A mask m leaves |m x - s|^2 = m^2 |x|^2 - 2 m <x, s> + |s|^2 of a spectrum, x being the sum of the sources'. It
-        is taken to be the same in all bins and frames of a band: then products of spectra, summed over bands, are
-        enough, and no transform has to be inverted.
+        A mask m leaves |m x - s|^2 = m^2 |x|^2 - 2 m <x, s> + |s|^2 of a spectrum, where x is the sum of the sources'
+        spectra. The mask is taken to be the same in all bins and frames of a band. Products of spectra, summed over
+        bands, are then enough, and no transform has to be inverted.
+
+        Args:
+            shares: Share of each slot in the pictures, (B, K, 1, H, W).
+            signals: Mixtures (B, T).
+            sources: Sources (B, M, T). The error of a silent source is relative to a hundred times the energy of the
+                mixture.
+
+        Returns:
+            (B, M, K), 0 or more.
         """
         found = [self.spectrogram.products(part) for part in sources.split(AT_ONCE)]
         products, own = (torch.cat(each) for each in zip(*found, strict=True))  # (B, M, H, W), (B, M)
@@ -162,9 +178,17 @@ class Audio(Modality):
         return errors / torch.where(own > 0, own, SILENCE * energy.sum((2, 3))).clamp(min=windows.FAINT).unsqueeze(2)
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
-        """Read sounds of any rate, by default `rate`, see `as_sounds`, as (B, C, T') at `rate`, without an offset.
+        """Read sounds of any rate at the rate of this modality, without a constant offset.
 
         Sources get the offset back in equal parts.
+
+        Args:
+            signals: Tensor or array of one sound or several, see `as_sounds`.
+            sample_rate: Sample rate in Hz; None for the rate of this modality.
+            channels: Place of the axis of one sound that holds its channels; None if there is no such axis.
+
+        Returns:
+            Signals are (B, C, T').
         """
         sounds, arranged, several, _ = as_sounds(signals, channels)
         rate = whole_rate(self.rate if sample_rate is None else sample_rate)
@@ -207,7 +231,15 @@ class Audio(Modality):
         return found.in_order(slot_linking.orders_of([found.sources], found.active, self, shifts))
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Join parts of windows (B N, K, *C, samples) to those of signals (B, K, *C, T), their slots linked."""
+        """Join the separation of windows to that of whole signals. Slots of windows are linked.
+
+        Args:
+            found: Separation of windows; sources are (B N, K, *C, samples).
+            signals: The signals, (B, *C, T).
+
+        Returns:
+            Separation whose sources are (B, K, *C, T).
+        """
         each = (found.sources, found.active, found.confidence)
         split = zip(*[part.unflatten(0, (len(signals), -1)) for part in each], strict=True)
         linked = [self.linked(Separation(*signal)) for signal in split]

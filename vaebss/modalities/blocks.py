@@ -42,7 +42,12 @@ def segments(blocks: Iterable[Tensor], step: int, before: int = 0, after: int = 
 
 
 def until(blocks: Iterable[Tensor], samples: int) -> Iterator[Tensor]:
-    """Yield the first `samples` samples of a stream of blocks (..., n), and read no further."""
+    """Yield the first samples of a stream of blocks, and read no further.
+
+    Args:
+        blocks: Blocks (..., n) of any lengths.
+        samples: Number of samples.
+    """
     for block in blocks:
         yield block[..., :samples]
         samples -= block.shape[-1]

@@ -15,13 +15,24 @@ LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of red, green and bl
 
 
 def check_numbers(name: str, dtype: np.dtype, hint: str = "") -> None:
-    """Raise a FileError with a hint at its end unless a dtype is of real numbers."""
+    """Raise a FileError unless a dtype is of real numbers.
+
+    Args:
+        name: Name of the file or array, for the error.
+        dtype: The dtype.
+        hint: End of the error.
+    """
     if dtype.kind not in NUMBERS:
         raise FileError(f"{name} holds {dtype}, not numbers of brightness{hint}")
 
 
 def white_of(name: str, dtype: np.dtype, stated: float | None = None) -> float:
-    """Return the number that stands for white in a dtype, unless it is stated.
+    """Return the number that stands for white.
+
+    Args:
+        name: Name of the file or array, for the error.
+        dtype: Dtype of the numbers, which determines white if it is not stated.
+        stated: White as the user states it.
 
     Raises:
         FileError: The white of this dtype is unknown, or it is not of real numbers.
@@ -35,7 +46,12 @@ def white_of(name: str, dtype: np.dtype, stated: float | None = None) -> float:
 
 
 def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
-    """Convert numbers (N, C, H, W) to float32 of 0 or more, with `white` as 1.
+    """Convert numbers to brightness, float32 of 0 or more, where 1 is white.
+
+    Args:
+        name: Name of the file or array, for errors.
+        part: Numbers (N, C, H, W).
+        white: Number that stands for white.
 
     Raises:
         FileError: A number is negative or not finite, or single precision would do more to it than round it.
@@ -53,7 +69,12 @@ def as_brightness(name: str, part: np.ndarray, white: float) -> Tensor:
 
 
 def opaque(name: str, images: Tensor, background: float) -> Tensor:
-    """Return images (N, 2 or 4, H, W), alpha last, on a background of one brightness, as (N, 1 or 3, H, W).
+    """Return images on a background of one brightness, without their alpha, (N, 1 or 3, H, W).
+
+    Args:
+        name: Name of the file or array, for the error.
+        images: Images (N, 2 or 4, H, W), whose last channel is alpha from 0 to 1.
+        background: Brightness of the background, where 1 is white.
 
     Raises:
         FileError: The last channel exceeds 1, so it cannot be alpha.

@@ -156,13 +156,18 @@ def _member(full: str, archive: Any, name: str, *layout: Any) -> tuple[str, np.n
 
 
 def write_held(images: Tensor, path: Path, held: Held) -> None:
-    """Write images (N, C, H, W), white being 1, as a file held others: all in an array, or one as a picture.
+    """Write images as a file held others: all in an array, or one as a picture.
 
     Pictures have 16 bits where those of the file had, floats in a TIFF; colour in a PNG has 8 bits. Channels that are
     neither grey nor colour are planes of a TIFF.
 
+    Args:
+        images: Images (N, C, H, W), where 1 is white. Only the first one is written as a picture.
+        path: Path to write to; its suffix determines the format.
+        held: How the file of the mixtures held them.
+
     Raises:
-        FileError: A file of the kind that the path says cannot hold the images.
+        FileError: A file of this format cannot hold the images.
     """
     channels = images.shape[1]
     if path.suffix == ".csv":

@@ -88,7 +88,15 @@ class Pictures(Part):
         return (parts if self._own else self.images.apply(parts, self.whole[rows])).squeeze(1)
 
     def source(self, k: int, rows: slice = slice(None)) -> Tensor:
-        """Return the k-th sources (N, C, h, w) of some or all pictures, as they look in the file."""
+        """Return one source of some or all pictures, as it looks in the file.
+
+        Args:
+            k: Number of the source, from 0.
+            rows: Pictures whose sources are returned.
+
+        Returns:
+            (N, C, h, w).
+        """
         return self.images.as_they_looked(self._source(k, rows))
 
     def save(self, found: Separation, number: int, paths: Sequence[Path]) -> None:
@@ -231,7 +239,11 @@ class Images(Modality):
         return found if own else replace(found, sources=self.apply(found.sources, signals))
 
     def asked(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> tuple[Separation, bool]:
-        """Separate pictures (B, c, h, w) but for the last step, which takes much memory.
+        """Separate pictures but for the last step, which takes much memory.
+
+        Args:
+            answer: Function that separates pictures (B, C, H, W).
+            signals: Pictures (B, c, h, w).
 
         Returns:
             The separation, and whether its sources are those of the pictures; otherwise they are shares (B, K, C, H, W)
@@ -253,8 +265,15 @@ class Images(Modality):
         return self.gain == 1 and mixture.shape == signals.shape
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Turn shares (B, K, C, H, W) of the pictures of (B, c, h, w) into parts (B, K, c, h, w); a grey share serves
-        all colours."""
+        """Turn shares of pictures into parts of signals. A grey share serves all colours.
+
+        Args:
+            shares: Share of each slot in the pictures, (B, K, C, H, W).
+            signals: User's pictures (B, c, h, w).
+
+        Returns:
+            (B, K, c, h, w).
+        """
         if shares.shape[2] > signals.shape[1]:
             shares = shares.mean(2, keepdim=True)
         if shares.shape[3:] != signals.shape[2:]:
@@ -332,7 +351,17 @@ class Images(Modality):
         return read._replace(signals=signals, residual=whole - signals if self.background else None)
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
-        """Tell how pictures (N, C, h, w) look: whether most are dark on white, and how bright single sources are."""
+        """Return how pictures look: whether most are dark on white, and how bright single sources are.
+
+        Args:
+            signals: Some of the user's pictures, (N, C, h, w) each.
+            invert: Whether the user has said that they are dark on white, and they are inverted already; None if the
+                user has said nothing.
+
+        Returns:
+            `invert` and `source_max`, which is None if single sources are of no known brightness; nothing without
+            pictures.
+        """
         greys = (with_channels(thinned(images), 1) for images in signals)
         looks = [(are_on_white(images), len(images), sample(images)) for images in greys]
         if not looks:
@@ -348,7 +377,12 @@ class Images(Modality):
 
 
 def within(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
-    """Return the largest shape (C, H, W) of at most `pixels` pixels with the aspect ratio of `shape`."""
+    """Return the largest shape of a number of pixels with the aspect ratio of another.
+
+    Args:
+        shape: Shape (C, H, W), which is returned if it is small enough.
+        pixels: Most pixels H x W.
+    """
     channels, height, width = shape
     if height * width <= pixels:
         return tuple(shape)
@@ -362,9 +396,16 @@ def brightest(mixtures: Tensor) -> float:
 
 
 def seen_by(separator: Separator, mixtures: Tensor, source_scale: float) -> Images:
-    """Return the modality through which a separator sees mixtures (N, C, h, w) whose sources reach `source_scale`. It
-    resizes them to the separator's size. If the separator knows how bright its training sources were, it also undoes
-    the darkening that averaging causes."""
+    """Return the modality through which a separator sees mixtures.
+
+    It resizes them to the separator's size. If the separator knows how bright its training sources were, it also undoes
+    the darkening that averaging causes.
+
+    Args:
+        separator: Model that separates the mixtures.
+        mixtures: Mixtures (N, C, h, w).
+        source_scale: Brightest pixel of a source, in the unit of the mixtures.
+    """
     plain = Images(separator.image_shape)
     darker = brightest(mixtures) / max(brightest(plain.picture(mixtures)), DARK) if separator.bounded else 1.0
     gain, voices = separator.source_scale / source_scale * darker, separator.modality.get("voices", False)

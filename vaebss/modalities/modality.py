@@ -96,7 +96,12 @@ class Modality(ABC):
     def shape(self) -> tuple[int, ...]: ...
 
     def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
-        """Separate signals (B, *S), see `separate_signals`."""
+        """Separate signals, see `separate_signals`.
+
+        Args:
+            answer: Function that separates pictures (B, C, H, W).
+            signals: Mixtures (B, *S).
+        """
         windows = self.split(signals)
         picture = self.picture(self.split(signals * self.levelling(signals)))
         found = answer(picture)
@@ -104,7 +109,16 @@ class Modality(ABC):
         return self.join(heard, signals)
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
-        """Return the signals (B, K, *S) of separated pictures (B, C, H, W) of signals (B, *S)."""
+        """Return the signals of separated pictures.
+
+        Args:
+            separation: Separation of the pictures.
+            mixture: The pictures, (B, C, H, W).
+            signals: Signals of the pictures, (B, *S).
+
+        Returns:
+            (B, K, *S).
+        """
         return self.apply(separation.shares(mixture, self.exponent), signals)
 
     def with_voices(self) -> Self:
@@ -136,9 +150,14 @@ class Modality(ABC):
 
     @abstractmethod
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Return the signal of each slot, (B, K, *S), from shares of the pictures (B, K, C, H, W) and signals (B, *S).
+        """Return the signal of each slot, from shares of pictures.
 
-        Shares that add up to 1 give signals that add up to the mixture.
+        Args:
+            shares: Share of each slot in the pictures, (B, K, C, H, W).
+            signals: Signals of the pictures, (B, *S).
+
+        Returns:
+            (B, K, *S). If the shares add up to 1, these add up to the signals.
         """
 
     def qualities(self, source_scale: float) -> dict[str, Quality]:
@@ -207,7 +226,12 @@ class Modality(ABC):
         return found
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
-        """Merge the separation of the windows that `split` returned into one of the signals."""
+        """Merge the separation of windows into one of whole signals.
+
+        Args:
+            found: Separation of the windows that `split` returned.
+            signals: The signals, (B, *S).
+        """
         return found
 
     @property
@@ -232,7 +256,11 @@ class Modality(ABC):
         return ""
 
     def write(self, signal: Tensor, path: Path) -> None:
-        """Write one signal (*S) as a file of the kind that its name says.
+        """Write one signal as a file.
+
+        Args:
+            signal: The signal (*S).
+            path: Path to write to; its suffix determines the format.
 
         Raises:
             FileError: Signals of this kind cannot be written, or the file cannot.

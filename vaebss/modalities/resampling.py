@@ -19,14 +19,25 @@ REACH = 10  # samples of the lower rate that the low-pass of scipy's resample_po
 
 
 def number_of(samples: int, rate: int, wanted: int) -> int:
-    """Return how many samples there are at the `wanted` rate, of `samples` at `rate`: never shorter in time."""
+    """Return the number of samples after resampling, rounded up, so that the sound is never shorter.
+
+    Args:
+        samples: Number of samples at `rate`.
+        rate: Sample rate in Hz.
+        wanted: New sample rate in Hz.
+    """
     return -(-samples * wanted // rate)
 
 
 def resampled(blocks: Iterable[Tensor], rate: int, wanted: int) -> Iterator[Tensor]:
-    """Resample and low-pass a stream of blocks (..., n).
+    """Resample a stream of blocks, with a low-pass filter.
 
     The result is the same however the signal (..., T) is cut into blocks, and has `number_of` samples.
+
+    Args:
+        blocks: Blocks (..., n) of any lengths.
+        rate: Sample rate of the blocks in Hz.
+        wanted: New sample rate in Hz.
     """
     if rate == wanted:
         yield from blocks
@@ -106,9 +117,13 @@ def moments(sound: Tensor) -> Tensor:
 
 
 def offset_of(sums: Tensor, samples: int) -> Tensor:
-    """Return the constant offsets (..., 1) float32 of sounds of `samples` samples, whose `moments` are (2, ..., 1).
+    """Return the constant offset of each sound, the mean of all its samples, (..., 1) float32.
 
-    An offset is the mean of a whole sound. An inaudible one is set to 0, as it is a rounding error.
+    An inaudible offset is set to 0, as it is a rounding error.
+
+    Args:
+        sums: The `moments` of the sounds, (2, ..., 1).
+        samples: Number of samples of a sound.
     """
     mean, square = sums / samples
     return torch.where(mean.abs() > INAUDIBLE * square.sqrt(), mean, 0.0).float()

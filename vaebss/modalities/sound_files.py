@@ -121,7 +121,12 @@ def _no_notes() -> Iterator[None]:
 
 
 def write(sound: Tensor, path: str | Path, rate: int) -> None:
-    """Write sound (T,) or (C, T), float32, to a file: WAV of 32-bit floats or FLAC of 24 bits, as its suffix says.
+    """Write sound to a file: WAV of 32-bit floats or FLAC of 24 bits.
+
+    Args:
+        sound: Sound (T,) or (C, T), float32.
+        path: Path to write to; its suffix determines the format.
+        rate: Sample rate in Hz.
 
     Raises:
         FileError: The file cannot be written, or FLAC would clip the sound.

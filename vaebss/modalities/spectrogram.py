@@ -57,7 +57,15 @@ class Spectrogram:
         return self._banded(self._parts(signals).square()).pow(self.compression / 2)
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
-        """Mask signals (B, *C, T) with shares of their bands' magnitudes (B, K, H, W): (B, K, *C, T)."""
+        """Mask the spectrograms of signals.
+
+        Args:
+            shares: Share of each slot in the magnitudes of bands, (B, K, H, W).
+            signals: Signals (B, *C, T).
+
+        Returns:
+            (B, K, *C, T).
+        """
         spectrum = self._spectrum(signals).unsqueeze(1)  # (B, 1, *C, F + 1, N)
         masks = (self.triangles.to(signals.device).mT @ shares).repeat_interleave(self.pooled, -1)
         masks = torch.cat([masks, masks[..., -1:, :]], -2)[..., : spectrum.shape[-1]]

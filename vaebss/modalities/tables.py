@@ -85,7 +85,13 @@ def read_table(path: Path, axes: str | None = None) -> tuple[np.ndarray, Table]:
 
 
 def write_table(path: Path, table: Table, values: np.ndarray) -> None:
-    """Write lines (N, L) as a table holds others: its axis, names and layout stay as they are."""
+    """Write lines as a table that has the layout of another one.
+
+    Args:
+        path: Path to write to.
+        table: Table whose axis, names and layout are kept.
+        values: Lines (N, L).
+    """
     point = "," if table.comma else "."
     cells = [[f"{value:.7g}".replace(".", point) for value in line] for line in values]
     if table.names:

@@ -85,7 +85,12 @@ def _ends(file: TiffFile, pages: dict[int, TiffPage]) -> bool:
 
 
 def too_large(path: Path, most: int | None) -> str:
-    """Return what is said of a file with pictures of more pixels than are read."""
+    """Return the error about a file with pictures of too many pixels.
+
+    Args:
+        path: Path of the file.
+        most: Most pixels of a picture that are read.
+    """
     return f"{path} holds a picture of more than {most:,} pixels, the most that are read: shrink it"
 
 

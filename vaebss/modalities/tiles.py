@@ -60,13 +60,23 @@ def separate_tiles(answer: Callable[[Tensor], Separation], images: Modality, sig
 
 
 def padded(pictures: Tensor, size: Sequence[int]) -> Tensor:
-    """Return pictures (..., H, W) with black added below and at the right where they are smaller than `size` (h, w)."""
+    """Return pictures with black added below and at the right, up to a size.
+
+    Args:
+        pictures: Pictures (..., H, W). Larger ones stay as they are.
+        size: Least height and width.
+    """
     missing = [max(0, side - own) for side, own in zip(size, pictures.shape[-2:], strict=True)]
     return pad(pictures, (0, missing[1], 0, missing[0])) if any(missing) else pictures
 
 
 def starts(length: int, tile: int) -> list[int]:
-    """Return where tiles begin along a side of `length` pixels, evenly spread and overlapping by half or more."""
+    """Return where tiles begin along a side of a picture, evenly spread and overlapping by half or more.
+
+    Args:
+        length: Length of the side in pixels.
+        tile: Length of a tile's side in pixels.
+    """
     room = max(0, length - tile)
     return np.linspace(0, room, 1 + -(-room // max(1, tile // 2))).round().astype(int).tolist()
 
@@ -77,7 +87,12 @@ def number_of_tiles(size: Sequence[int], tile: Sequence[int]) -> int:
 
 
 def neighbours(rows: int, columns: int) -> np.ndarray:
-    """Return the pairs (E, 2) of tiles, counted row by row, that lie beside or below each other."""
+    """Return the pairs (E, 2) of tiles that lie beside or below each other.
+
+    Args:
+        rows: Number of rows of tiles.
+        columns: Number of tiles in a row. Tiles are counted row by row from 0.
+    """
     number = np.arange(rows * columns).reshape(rows, columns)
     beside, below = (number[:, :-1], number[:, 1:]), (number[:-1], number[1:])
     return np.concatenate([np.stack([one.ravel(), other.ravel()], 1) for one, other in (beside, below)])
@@ -134,7 +149,17 @@ def linked(pairs: np.ndarray, products: np.ndarray) -> Tensor:
 
 
 def blend(shares: Tensor, order: Tensor, corners: Sequence[Corner], size: Sequence[int]) -> Tensor:
-    """Blend shares (N, K, C, h, w) of tiles, slots in an `order` (N, K), to shares (K, C, H, W) that add up to 1."""
+    """Blend the shares of overlapping tiles.
+
+    Args:
+        shares: Shares of N tiles, (N, K, C, h, w).
+        order: Slot of each tile that comes first, second and so on, (N, K).
+        corners: Row and column of the upper left pixel of each tile.
+        size: Height and width of the picture.
+
+    Returns:
+        Shares of the picture, (K, C, H, W), which add up to 1.
+    """
     high, wide = shares.shape[3:]
     down, across = (torch.hann_window(side + 2, periodic=False)[1:-1] for side in (high, wide))
     blended, window = shares.new_zeros(*shares.shape[1:3], *size, dtype=torch.float), torch.outer(down, across)
@@ -144,9 +169,16 @@ def blend(shares: Tensor, order: Tensor, corners: Sequence[Corner], size: Sequen
 
 
 def crops(pictures: Tensor, size: Sequence[int]) -> Tensor:
-    """Cut pictures (N, C, H, W) into tiles of `size` (h, w) beside each other, (N n, C, h, w).
+    """Cut pictures into tiles that lie beside each other.
 
     Margins that are narrower than a tile are left out; smaller pictures are `padded`.
+
+    Args:
+        pictures: Pictures (N, C, H, W).
+        size: Height and width of a tile, (h, w).
+
+    Returns:
+        (N n, C, h, w), where n is the number of tiles of a picture.
     """
     tiles = padded(pictures, size).unfold(2, size[0], size[0]).unfold(3, size[1], size[1])
     return tiles.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)

@@ -19,7 +19,15 @@ def number_of(samples: int, length: int) -> int:
 
 
 def split(signals: Tensor, length: int) -> Tensor:
-    """Cut signals (B, *C, T) into windows (B N, *C, L) of `length` samples; silence fills up the last."""
+    """Cut signals into windows that overlap by half. Silence fills up the last one.
+
+    Args:
+        signals: Signals (B, *C, T).
+        length: Number of samples of a window, L.
+
+    Returns:
+        (B N, *C, L), where N is the number of windows of a signal, see `number_of`.
+    """
     hop, samples = length // 2, signals.shape[-1]
     missing = hop * (number_of(samples, length) - 1) + length - samples
     return pad(signals, (0, missing)).unfold(-1, length, hop).movedim(-2, 1).flatten(0, 1)
@@ -54,7 +62,15 @@ def cut(blocks: Iterable[Tensor], samples: int, length: int, at_once: int) -> It
 
 
 def join(parts: Tensor, samples: int) -> Tensor:
-    """Join parts (B, N, K, *C, L) of windows to parts (B, K, *C, T) of signals, see `joined`."""
+    """Join parts of windows to parts of signals, see `joined`.
+
+    Args:
+        parts: Parts of windows (B, N, K, *C, L), slots in the same order.
+        samples: Number of samples of a signal, T.
+
+    Returns:
+        (B, K, *C, T).
+    """
     return torch.stack([whole(joined([signal])) for signal in parts])[..., :samples]
 
 
