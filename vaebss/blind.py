@@ -132,12 +132,22 @@ def evaluate_recordings(separator: Separator, modality: Modality, recordings: Se
 
 
 def is_recording(modality: Modality, mixture: Tensor) -> bool:
-    """Return whether a mixture (*S) is a recording that is long enough to be remixed with itself, and not silent."""
+    """Return whether a mixture is a recording that is long enough to be remixed with itself, and not silent.
+
+    Args:
+        modality: Modality of the mixture, which cuts it into windows.
+        mixture: One mixture (*S).
+    """
     return windows_of(modality, mixture) > 0
 
 
 def windows_of(modality: Modality, mixture: Tensor) -> int:
-    """Return the number of windows of a mixture (*S) if it is a recording, see `is_recording`, else 0."""
+    """Return the number of windows of a mixture if it is a recording, see `is_recording`, else 0.
+
+    Args:
+        modality: Modality of the mixture, which cuts it into windows.
+        mixture: One mixture (*S).
+    """
     number = len(modality.split(mixture.unsqueeze(0)))
     return number if number >= FEWEST and mixture.any() else 0
 
@@ -158,12 +168,30 @@ def _score(gain: float, decibels: float, each: Tensor, each_source: Tensor, metr
 
 
 def gain_of(separator: Separator, modality: Modality, mixtures: Tensor) -> float:
-    """Return the gain alone, in dB, which takes three passes over the mixtures; see `evaluate`."""
+    """Return the estimated gain over an equal share alone, in dB. It takes three passes over the mixtures; see
+    `evaluate`.
+
+    Args:
+        separator: Any separator.
+        modality: Modality through which it sees the mixtures.
+        mixtures: Mixtures (N, *S).
+
+    Raises:
+        ValueError: There are too few mixtures, or their main metric is not in dB.
+    """
     return evidence_of(separator, modality, mixtures)[0].gain
 
 
 def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "tuple[Evidence, Tensor]":
-    """Return the evidence of the windows of mixtures (N, *S) that are not silent, and which windows these are.
+    """Return the evidence of the windows of mixtures that are not silent.
+
+    Args:
+        separator: Any separator.
+        modality: Modality through which it sees the mixtures.
+        mixtures: Mixtures (N, *S).
+
+    Returns:
+        The evidence, and which windows of all mixtures are not silent, a tensor of bool.
 
     Raises:
         ValueError: There are too few, or their main metric is not in dB.
@@ -176,7 +204,15 @@ def evidence_of(separator: Separator, modality: Modality, mixtures: Tensor) -> "
 
 
 def quality_of(separator: Separator, modality: Modality) -> Quality:
-    """Return the function of the main metric; raise a ValueError if it is not in dB."""
+    """Return the function of the main metric of a modality.
+
+    Args:
+        separator: Separator, which knows the brightest pixel of a source.
+        modality: Modality through which it sees mixtures.
+
+    Raises:
+        ValueError: The metric is not in dB.
+    """
     metric = modality.metrics[0]
     if metric.unit != "dB":
         raise ValueError(f"a blind score is in dB, and the main metric of {modality.plural} is {metric.title}")
@@ -211,7 +247,15 @@ def summary_of(
 
 
 def first_recordings(modality: Modality, recordings: Sequence[Tensor]) -> list[Tensor]:
-    """Return the first recordings that are long enough, as many as have `MOST` windows together, but at least one."""
+    """Return the first recordings that are long enough, as many as have `MOST` windows together, but at least one.
+
+    Args:
+        modality: Modality of the recordings, which cuts them into windows.
+        recordings: Recordings (*S) of any lengths.
+
+    Returns:
+        The recordings; none if all are too short or silent.
+    """
     long: list[Tensor] = []
     windows = 0
     for recording in recordings:

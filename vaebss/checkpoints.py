@@ -179,7 +179,11 @@ def save(model: Separator, folder: str | Path, bits: int = 16) -> Path:
 
 @torch.inference_mode(False)  # weights that are created in inference mode could be neither refined with nor trained
 def build(checkpoint: dict[str, Any], path: str | Path) -> Separator:
-    """Return the model of a checkpoint that `read` returned, on the CPU and in eval mode.
+    """Return the model of a checkpoint, on the CPU and in eval mode.
+
+    Args:
+        checkpoint: Contents of the checkpoint, as `read` returned them.
+        path: Path or name of the checkpoint, for errors.
 
     Raises:
         CheckpointError: The options, the weights and the modality do not fit each other, or weights are not finite.

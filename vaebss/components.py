@@ -109,10 +109,17 @@ def find_components(found: Separation, number: int | None = None) -> Components:
 
 
 def correlations(lines: Tensor, others: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """Return the largest correlation of lines (P, L) with others (Q, L), moved by up to `reach` points, and the move.
+    """Return the largest correlation of each line with each other line, which is moved, and the move.
 
-    It is that of the lines' directions, from 0 to 1 for lines of 0 or more. Both answers are (P, Q); the second is the
-    number of points by which the other line is moved to the right.
+    Correlations are those of the lines' directions, from 0 to 1 for lines of 0 or more.
+
+    Args:
+        lines: Lines (P, L).
+        others: Other lines (Q, L).
+        reach: Number of points by which the other lines are moved at most.
+
+    Returns:
+        Correlations (P, Q), and the number of points by which the other line is moved to the right, (P, Q).
     """
     ours, theirs = (torch.nn.functional.normalize(each, dim=1) for each in (lines, others))
     moves = range(-reach, reach + 1)
@@ -121,7 +128,12 @@ def correlations(lines: Tensor, others: Tensor, reach: int) -> tuple[Tensor, Ten
 
 
 def moved(lines: Tensor, points: int) -> Tensor:
-    """Move lines (..., L) to the right by a number of points, or to the left if it is below 0; 0 fills up."""
+    """Move lines to the right. The points that become free are 0.
+
+    Args:
+        lines: Lines (..., L).
+        points: Number of points; below 0 to the left.
+    """
     length = lines.shape[-1]
     filled = torch.nn.functional.pad(lines, (max(points, 0), max(-points, 0)))
     return filled[..., :length] if points > 0 else filled[..., -length:]

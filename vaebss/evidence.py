@@ -108,11 +108,27 @@ class Evidence:
         return mean_per_mixture(self.bounded, remixes.found.sources, remixes.parts, remixes.count)
 
     def bounded(self, estimates: Tensor, parts: Tensor) -> Tensor:
-        """Measure the quality of estimates of parts (R, M, *S), `MISSED` at least."""
+        """Measure the quality of estimates, at least `MISSED` dB.
+
+        Args:
+            estimates: Estimates (R, M, *S), matched with the parts.
+            parts: Known parts of remixes, (R, M, *S).
+
+        Returns:
+            (R, M).
+        """
         return self.quality(estimates, parts).clamp(min=MISSED)
 
     def equal_share(self, parts: Tensor, count: Tensor) -> Tensor:
-        """Measure the score of an equal share of the sum of parts (R, M, *S), averaged over parts, (R,)."""
+        """Measure the score of an equal share of the sum of parts, averaged over parts.
+
+        Args:
+            parts: Parts (R, M, *S), 0 beyond `count`.
+            count: Number of parts, (R,).
+
+        Returns:
+            (R,).
+        """
         share = parts.sum(1) / _column(count, parts.ndim - 1)
         return mean_per_mixture(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
 
@@ -291,7 +307,15 @@ def answers_to(remixes: Remixes) -> Tensor:
 
 
 def by_source(scores: Tensor, active: Tensor) -> Tensor:
-    """Return scores (N, K), or (N, K, C) of channels, as (N, K), NaN for slots that are not active."""
+    """Return the scores of sources, which are NaN for slots that are not active.
+
+    Args:
+        scores: Scores (N, K), or (N, K, C) of channels, which are averaged.
+        active: Which slots hold a source, (N, K) bool.
+
+    Returns:
+        (N, K) float32.
+    """
     return scores.reshape(*active.shape, -1).mean(2).float().where(active, math.nan)
 
 
@@ -331,7 +355,13 @@ def remix_plan(found: Separation, voices: bool, seed: int) -> Tensor:
 
 
 def moving(answer: Answer, modality: Modality) -> Answer:
-    """Separate pictures that are moved by a pixel, sounds by a frame, and move the estimates back."""
+    """Return a function that separates moved pictures and moves the estimates back.
+
+    Args:
+        answer: Function that separates pictures.
+        modality: Modality of the pictures. Those of sounds are moved by a frame, others by a pixel down and to the
+            right.
+    """
     dims = [-1] if modality.audible else [-2, -1]
 
     def moved(picture: Tensor, **options: Any) -> Separation:

@@ -47,16 +47,26 @@ def look_of(pictures: Tensor) -> dict[str, Any]:
 
 
 def distance(pictures: Tensor, look: dict[str, Any]) -> float:
-    """Return the distance of the mean features of pictures (N, C, H, W) from a look, in standard deviations."""
+    """Return the distance of pictures from those of a training, in standard deviations of the features.
+
+    Args:
+        pictures: Pictures (N, C, H, W), whose features are averaged.
+        look: Means and standard deviations of the features of the training's pictures.
+    """
     means, deviations = (torch.tensor(look[name]) for name in ("means", "deviations"))
     return float(((features(pictures).mean(0) - means) / deviations).norm())
 
 
 def unlike(separator: Separator, modality: Modality, signals: Tensor) -> str:
-    """Return one line if signals (N, *S) look unlike the training mixtures of a separator, else an empty one.
+    """Return one line if mixtures look unlike the training mixtures of a separator, else an empty one.
 
     It is empty for a separator whose training mixtures are unknown. The fewer windows there are, the farther away they
     have to be; silent ones do not count.
+
+    Args:
+        separator: Separator with the `look` of its training mixtures.
+        modality: Modality through which it sees the mixtures.
+        signals: Mixtures (N, *S).
     """
     if separator.look is None:
         return ""

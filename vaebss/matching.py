@@ -14,13 +14,30 @@ MISSED = 1e9  # squared error that is added if a source is matched with silence 
 
 @cache
 def assignments(slots: int, sources: int, device: torch.device | None = None) -> Tensor:
-    """Return every way to assign a slot of its own to each source, (slots! / (slots - sources)!, sources)."""
+    """Return every way to assign to each source a slot of its own.
+
+    Args:
+        slots: Number of slots K.
+        sources: Number of sources M, at most K.
+        device: Device of the answer; by default the CPU.
+
+    Returns:
+        Numbers of slots, (K! / (K - M)!, M) int64.
+    """
     with torch.inference_mode(False):  # the cached tensor may be created in a test and used in training
         return torch.tensor(list(permutations(range(slots), sources)), device=device)
 
 
 def with_silence(signals: Tensor, slots: int) -> Tensor:
-    """Pad signals (B, M, *S), with M at most the number of slots K, with silence: (B, K, *S)."""
+    """Pad the sources of mixtures with silence, up to the number of slots.
+
+    Args:
+        signals: Sources (B, M, *S), with M at most `slots`.
+        slots: Number of slots K.
+
+    Returns:
+        (B, K, *S).
+    """
     silence = signals.new_zeros(len(signals), slots - signals.shape[1], *signals.shape[2:])
     return torch.cat([signals, silence], 1)
 

@@ -18,9 +18,12 @@ def channels_first(images: Tensor) -> Tensor:
 
 
 def save_image(image: Tensor, path: Path, bits: int = 8) -> None:
-    """Write (C, H, W), (H, W) or (H, W, 3), with white as 1, as a file of the kind that its suffix names.
+    """Write a picture as a file.
 
-    Of 8 bits or, where it is grey, 16.
+    Args:
+        image: Picture (C, H, W), (H, W) or (H, W, 3), where 1 is white. Other values are clipped to [0, 1].
+        path: Path to write to; its suffix determines the format.
+        bits: Bits of a channel: 8, or 16 for grey pictures.
 
     Raises:
         ValueError: The tensor is no picture.

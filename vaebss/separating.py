@@ -55,7 +55,11 @@ def are_paths(signals: Any) -> bool:
 
 
 def files_of(paths: Sequence[str | Path], model: Separator | None) -> list[Path]:
-    """List the files of all paths that a model can read; each array of an archive counts as a file.
+    """Return the files of all paths that a model can read; each array of an archive counts as a file.
+
+    Args:
+        paths: Paths of files and folders.
+        model: Model that reads them; None for files that any shipped model reads.
 
     Raises:
         FileError: A path has no such file.
@@ -66,6 +70,10 @@ def files_of(paths: Sequence[str | Path], model: Separator | None) -> list[Path]
 
 def one_file(path: str | Path, model: Separator | None) -> Path:
     """Return the file at a path.
+
+    Args:
+        path: Path of one file, or of an archive of one array.
+        model: Model that reads it; None for files that any shipped model reads.
 
     Raises:
         FileError: The path is a folder or an archive of several arrays, or does not exist.

@@ -93,10 +93,14 @@ class Separation:
         return Separation(*changed)
 
     def drop_inactive(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
-        """Move what inactive slots hold to active slots, for pictures (B, K, C, H, W) and their mixture (B, C, H, W).
+        """Move what inactive slots hold to active slots.
 
         Pixels are divided in proportion to the active slots' estimates, which then add up to the mixture. A separation
         without any active slot is only masked.
+
+        Args:
+            mixture: Pictures of the mixtures, (B, C, H, W); the sources are (B, K, C, H, W).
+            exponent: Exponent p with which pictures add up, see `add_up`.
         """
         holding = self.active | ~self.active.any(1, keepdim=True)
         estimates = (self.sources + FAINT) * holding[..., None, None, None]
@@ -128,9 +132,14 @@ class Separation:
         return self.sources.cpu().numpy()
 
     def shares(self, mixture: Tensor, exponent: float = 1.0) -> Tensor:
-        """Return each slot's share of a mixture (B, *S), (B, K, *S) in [0, 1]; shares of masked estimates add up to 1.
+        """Return each slot's share of a mixture, from 0 to 1. The shares of masked estimates add up to 1.
 
-        For an exponent p other than 1 (see `add_up`) they are shares of the mixture's p-th power.
+        Args:
+            mixture: Mixtures (B, *S).
+            exponent: Exponent p, see `add_up`; shares are those of the mixture's p-th power.
+
+        Returns:
+            (B, K, *S). Where the mixture is 0, all slots have equal shares.
         """
         whole = mixture.unsqueeze(1)
         ratios = (self.sources / whole.clamp(min=SHARED)).clamp(max=1).pow(exponent)
@@ -183,7 +192,16 @@ class Separation:
 
 
 def add_up(estimates: Tensor, exponent: float = 1.0, slots: int = 1) -> Tensor:
-    """Return the mixture of estimates, (sum_k s_k^p)^(1/p) over the dimension `slots`: (B, K, *S) -> (B, *S)."""
+    """Return the mixture of estimates, (sum_k s_k^p)^(1/p).
+
+    Args:
+        estimates: Estimates, such as (B, K, *S), 0 or more.
+        exponent: Exponent p.
+        slots: Dimension of the slots, over which the sum is taken.
+
+    Returns:
+        Mixtures, such as (B, *S).
+    """
     if exponent == 1:
         return estimates.sum(slots)
     return estimates.clamp(min=SHARED).pow(exponent).sum(slots).pow(1 / exponent)  # a root's slope at 0 is infinite
@@ -238,13 +256,21 @@ def sharpness(estimates: Tensor, mixture: Tensor, exponent: float = 1.0) -> Tens
 
 
 def active_slots(masked: Tensor, source_scale: float, exponent: float = 1.0, faintest: float = FAINTEST) -> Tensor:
-    """Return which slots hold a source, those with a bright enough masked estimate: (B, K, C, H, W) -> (B, K) bool.
+    """Return which slots hold a source: those with a bright enough masked estimate.
 
     A digit's mean brightness is 0.05 to 0.4 of full scale, while an empty slot's is close to 0. The threshold
-    `faintest` of 0.0125 lies well between. It is a share of `source_scale` and not of the mixture, so that a thin
-    digit beside three thick ones still counts and silence holds no source.
+    `faintest` of 0.0125 lies well between. It is a share of `source_scale` and not of the mixture, so that a thin digit
+    beside three thick ones still counts and silence holds no source.
 
-    If `source_scale` is infinite (unknown), the threshold is a share of the mixture's sum of p-th powers.
+    Args:
+        masked: Masked estimates, (B, K, C, H, W).
+        source_scale: Brightest pixel of a source. If it is infinite (unknown), the threshold is a share of the
+            mixture's sum of p-th powers.
+        exponent: Exponent p, see `add_up`.
+        faintest: Threshold, as a share.
+
+    Returns:
+        (B, K) bool.
     """
     if math.isinf(source_scale):
         powers = masked.pow(exponent).flatten(2).sum(2)
@@ -272,9 +298,14 @@ def loudest_slots(masked: Tensor, count: Tensor, exponent: float = 1.0) -> Tenso
 def check_mixture(
     mixture: Tensor, image_shape: tuple[int | None, ...], num_sources: int, source_scale: float = 1.0
 ) -> None:
-    """Raise a ValueError of one line unless `mixture` can be separated into at most `num_sources` sources.
+    """Raise a ValueError of one line unless mixtures can be separated by a model.
 
-    In `image_shape`, (C, H, W), None stands for any size.
+    Args:
+        mixture: Mixtures, which must be a floating-point tensor (B, C, H, W) of finite values. They must be between 0
+            and the number of slots, or that number times `source_scale` if that is more than 1.
+        image_shape: Shape (C, H, W) that the model takes; None stands for any size.
+        num_sources: Number of slots K.
+        source_scale: Brightest pixel of a source.
     """
     if not isinstance(mixture, Tensor):
         raise ValueError(f"mixture must be a torch.Tensor, not {type(mixture).__name__}")

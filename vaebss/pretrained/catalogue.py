@@ -50,7 +50,12 @@ def read_shipped(name: str) -> dict[str, Any]:
 
 
 def opened(state_dict: "dict[str, torch.Tensor]", card: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's weights and its card as the contents of a checkpoint."""
+    """Return a model's weights and its card as the contents of a checkpoint.
+
+    Args:
+        state_dict: Weights by their names.
+        card: Card of the model, as it was read from JSON.
+    """
     options = card["hyper_parameters"].items()
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options}  # as before JSON
     if "source_scale" in options:

@@ -18,7 +18,16 @@ def is_shared(path: str | Path) -> bool:
 
 
 def write(checkpoint: dict[str, Any], folder: str | Path, bits: int = 16) -> Path:
-    """Write the contents of a checkpoint, its weights in 16 or 8 bits, as a folder that `read` opens; its path."""
+    """Write the contents of a checkpoint as a folder that `read` opens.
+
+    Args:
+        checkpoint: Contents of a checkpoint.
+        folder: Path of the folder, which is created.
+        bits: Bits of the weights, 16 or 8, see `weights.packed`.
+
+    Returns:
+        The path of the folder.
+    """
     folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = {name: checkpoint[name] for name in ("vaebss", "format")}

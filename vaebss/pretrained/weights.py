@@ -19,7 +19,13 @@ SMALLEST_SCALE = torch.finfo(torch.float32).tiny  # that of a row of zeros
 
 
 def write(checkpoint: dict[str, Any], path: Path, bits: int = 16) -> None:
-    """Write a model's weights, see `packed`, as a file that `read` opens."""
+    """Write a model's weights as a file that `read` opens.
+
+    Args:
+        checkpoint: Contents of a checkpoint, see `packed`.
+        path: Path to write to.
+        bits: Bits of the weights, 16 or 8, see `packed`.
+    """
     path.write_bytes(save(packed(checkpoint, bits)))  # not by save_file, whose files only their owner may read
 
 
