@@ -288,15 +288,16 @@ def test_one_window_agrees_with_none():
 
 @pytest.mark.parametrize("voices", [1, 2, 3])
 def test_the_sequence_of_slots_is_the_best_of_all(voices):
-    """An exhaustive search of four windows of three slots is the reference."""
+    """An exhaustive search of four windows of three slots is the reference, for two problems at once."""
     rng = np.random.default_rng(voices)
-    gains, agreement = rng.normal(size=(4, 3, voices)), rng.normal(size=(3, 3, 3))
+    gains, agreement = rng.normal(size=(2, 4, 3, voices)), rng.normal(size=(3, 3, 3))
 
-    def value(ways: tuple[tuple[int, ...], ...]) -> float:
+    def value(ways: tuple[tuple[int, ...], ...], gains: np.ndarray) -> float:
         own = sum(gain[way, range(voices)].sum() for gain, way in zip(gains, map(list, ways), strict=True))
         return own + sum(
             agreed[list(a), list(b)].sum() for agreed, (a, b) in zip(agreement, pairwise(ways), strict=True)
         )
 
-    best = max(product(permutations(range(3), voices), repeat=4), key=value)
-    assert slot_linking.best_sequence(gains, agreement).tolist() == [list(way) for way in best]
+    every = list(product(permutations(range(3), voices), repeat=4))
+    best = [max(every, key=lambda ways: value(ways, own)) for own in gains]
+    assert slot_linking.best_sequences(gains, agreement).tolist() == [[list(way) for way in ways] for ways in best]

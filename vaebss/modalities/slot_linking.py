@@ -3,7 +3,7 @@
 Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
 """
 
-# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices
+# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices, S starts
 
 import math
 import warnings
@@ -167,12 +167,13 @@ def assigned(sounds: np.ndarray, weights: np.ndarray, voices: int, agreed: np.nd
     starts += _voices_of_windows(sounds, weights, voices)
     if agreed is not None:
         starts.append(np.zeros((voices, sounds.shape[2])))  # all voices are alike: only what windows share counts
-    best, most = np.zeros(weights.shape, int), -math.inf
-    for start in starts:
-        order, gain = _settled(sounds, weights, start, agreed)
-        if gain > most and not math.isclose(gain, most, rel_tol=1e-6):  # of equals the first, whatever the rounding
-            best, most = order, gain
-    return torch.from_numpy(best)
+    chosen, gains = _settled(sounds, weights, np.stack(starts), agreed)
+    best = 0
+    for start, gain in enumerate(gains):
+        if gain > gains[best] and not math.isclose(gain, gains[best], rel_tol=1e-6):  # of equals the first
+            best = start
+    slots = range(weights.shape[1])
+    return torch.tensor([[*own, *(slot for slot in slots if slot not in own)] for own in chosen[best].tolist()])
 
 
 def _voices_of_windows(sounds: np.ndarray, weights: np.ndarray, voices: int) -> Iterator[np.ndarray]:
@@ -184,17 +185,29 @@ def _voices_of_windows(sounds: np.ndarray, weights: np.ndarray, voices: int) -> 
 
 def _settled(
     sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreed: np.ndarray | None
-) -> tuple[np.ndarray, float]:
-    """Hand out slots and estimate the features (V, F) of the voices in turn; return the last order and its gain."""
-    order, gain = _handed_out(sounds, weights, centres, agreed)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hand out slots and estimate the features of the voices in turn, from S starts at once.
+
+    Args:
+        sounds: Features of each slot of each window, (N, K, F).
+        weights: Weight of each slot, (N, K).
+        centres: Features of the voices of each start, (S, V, F).
+        agreed: How well slots of consecutive windows agree, (N - 1, K, K), or None.
+
+    Returns:
+        The last slot of each voice in each window, (S, N, V), and its gain, (S,).
+    """
+    chosen, gains = _handed_out(sounds, weights, centres, agreed)
+    unsettled, places = np.arange(len(centres)), np.arange(len(sounds))[:, None]
     for _ in range(ROUNDS):
-        first = np.arange(len(order))[:, None], order[:, : len(centres)]
-        weighed = weights[first][..., None]
-        before, centres = gain, (sounds[first] * weighed).sum(0) / weighed.sum(0).clip(1e-12)
-        order, gain = _handed_out(sounds, weights, centres, agreed)
-        if math.isclose(gain, before):
+        own, weighed = sounds[places, chosen[unsettled]], weights[places, chosen[unsettled]][..., None]
+        means = (own * weighed).sum(1) / weighed.sum(1).clip(1e-12)
+        before = gains[unsettled]
+        chosen[unsettled], gains[unsettled] = _handed_out(sounds, weights, means, agreed)
+        unsettled = unsettled[~np.isclose(gains[unsettled], before, rtol=1e-9, atol=0)]
+        if not len(unsettled):
             break
-    return order, gain
+    return chosen, gains
 
 
 def timbres(energies: Tensor, number: int) -> Tensor:
@@ -268,38 +281,38 @@ def clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None
 
 def _handed_out(
     sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreement: np.ndarray | None
-) -> tuple[np.ndarray, float]:
-    """Return the order of each window's slots, (N, K), first one for each voice, then those that are left; its gain."""
-    slots, voices = weights.shape[1], len(centres)
-    unlike = ((sounds[:, :, None] - centres) ** 2).sum(3)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slot of each voice in each window, (S, N, V), and its gain, (S,), given voices (S, V, F)."""
+    slots, voices = weights.shape[1], centres.shape[1]
+    unlike = np.stack([((sounds[:, :, None] - own) ** 2).sum(3) for own in centres])
     gains = weights[:, :, None] * (1 + 4 * (sounds**2).sum(2).max() - unlike)  # no voice is farther from any slot
     if agreement is None or math.perm(slots, voices) > MOST_WAYS:
         agreement = np.zeros((len(sounds) - 1, slots, slots))
-        chosen = np.array([linear_sum_assignment(gain.T, maximize=True)[1] for gain in gains])
+        chosen = np.array([[linear_sum_assignment(gain.T, maximize=True)[1] for gain in own] for own in gains])
     else:
-        chosen = best_sequence(gains, AGREEMENT * agreement)
-    places = np.arange(len(chosen))[:, None]
-    shared = agreement[places[:-1], chosen[:-1], chosen[1:]].sum()
-    gain = gains[places, chosen, np.arange(voices)].sum() + AGREEMENT * shared
-    return np.array([[*own, *(slot for slot in range(slots) if slot not in own)] for own in chosen]), float(gain)
+        chosen = best_sequences(gains, AGREEMENT * agreement)
+    places = np.arange(len(sounds))[:, None]
+    own = np.take_along_axis(gains, chosen[:, :, None], 2).sum((1, 2, 3))
+    shared = agreement[places[:-1], chosen[:, :-1], chosen[:, 1:]].sum((1, 2))
+    return chosen, own + AGREEMENT * shared
 
 
-def best_sequence(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:
-    """Return the slot of each voice in each window, (N, V), with the greatest sum of gains and agreement (Viterbi).
+def best_sequences(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    """Return the slot of each voice in each window, (S, N, V), with the greatest sum of gains and agreement (Viterbi).
 
     Args:
-        gains: Gain of each slot for each voice, (N, K, V).
-        agreement: Agreement of each slot with each slot of the next window, (N - 1, K, K).
+        gains: Gain of each slot for each voice, of S problems, (S, N, K, V).
+        agreement: Agreement of each slot with each slot of the next window, the same for all problems, (N - 1, K, K).
     """
-    slots, voices = gains.shape[1:]
+    slots, voices = gains.shape[2:]
     ways = np.array(list(permutations(range(slots), voices)))  # (P, V)
-    own = gains[:, ways, np.arange(voices)].sum(2)  # (N, P)
+    own = gains[:, :, ways, np.arange(voices)].sum(3).swapaxes(0, 1)  # (N, S, P)
     best, came_from = own[0], []
     for gain, agreed in zip(own[1:], agreement, strict=True):
-        reached = best[:, None] + agreed[ways[:, None], ways[None]].sum(2)  # (P, P), to the way of the next window
-        came_from.append(reached.argmax(0))
-        best = reached.max(0) + gain
-    path = [int(best.argmax())]
+        reached = best[:, :, None] + agreed[ways[:, None], ways].sum(2)  # (S, P, P), to the way of the next window
+        came_from.append(reached.argmax(1).astype(np.uint8))  # P is at most MOST_WAYS
+        best = reached.max(1) + gain
+    path = [best.argmax(1)]
     for steps in reversed(came_from):
-        path.append(int(steps[path[-1]]))
-    return ways[path[::-1]]
+        path.append(steps[np.arange(len(best)), path[-1]])
+    return ways[np.stack(path[::-1], 1)]
