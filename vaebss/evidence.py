@@ -27,6 +27,7 @@ ALIKE = 2.0  # weight of the rank by how little estimates differ, where nothing 
 GAINED = 5.0  # dB of gain, from which on the weight is 0
 APART = 6.0  # dB, by which the score of a source differs from that of its mixture at most
 MISSED = -10.0  # dB, the least score of a part; SI-SDR has no lower limit, but a mixture has some of each slot
+AT_ONCE = 32  # remixes that are scored together
 QUIET = 0.01  # of the mean energy, below which a window is silent
 ALONE = 0.0  # dB of gain in remixes of single voices, below which remixes of different voices prove nothing
 
@@ -105,7 +106,7 @@ class Evidence:
 
     def scores(self, remixes: Remixes) -> Tensor:
         """Measure the scores of remixes, averaged over parts, (R,)."""
-        return mean_per_mixture(self.bounded, remixes.found.sources, remixes.parts, remixes.count)
+        return group_by_group(self.bounded, remixes.found.sources, remixes.parts, remixes.count)
 
     def bounded(self, estimates: Tensor, parts: Tensor) -> Tensor:
         """Measure the quality of estimates, at least `MISSED` dB.
@@ -130,7 +131,7 @@ class Evidence:
             (R,).
         """
         share = parts.sum(1) / _column(count, parts.ndim - 1)
-        return mean_per_mixture(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
+        return group_by_group(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
 
     @cached_property
     def gain(self) -> float:
@@ -299,6 +300,15 @@ class RecordingEvidence(Evidence):
         active = self.found.active
         agreement = torch.full(active.shape, math.nan).masked_scatter(active, self._agreement.float())
         return self.each.unsqueeze(1) + from_mean(agreement)
+
+
+def group_by_group(quality: Quality, estimates: Tensor, parts: Tensor, count: Tensor) -> Tensor:
+    """Average a metric over the parts of each remix, (R,), see `mean_per_mixture`, a few remixes at a time.
+
+    Metrics of sounds compute in double precision, which for all remixes together would need much memory.
+    """
+    groups = zip(*(each.split(AT_ONCE) for each in (estimates, parts, count)), strict=True)
+    return torch.cat([mean_per_mixture(quality, *group) for group in groups])
 
 
 def answers_to(remixes: Remixes) -> Tensor:

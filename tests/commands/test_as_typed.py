@@ -134,10 +134,12 @@ for command in ("separate", "export", "demo", "ship"):
     asked(command, "--no-such-option")
 asked("separate", "x.png", "--source-max", "0")
 import vaebss
-heavy = {"torch", "pytorch_lightning", "torchmetrics", "torchvision", "matplotlib"}
+heavy = {"torch", "torch._dynamo", "pytorch_lightning", "torchmetrics", "torchvision", "matplotlib"}
 print("before", sorted(heavy & set(sys.modules)), file=sys.stderr)
 import torch
 vaebss.load("remix-k2").separate(torch.rand(2, 1, 28, 28) / 2)
+for name in vaebss.available():
+    vaebss.load(name)
 print("after", sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 

@@ -26,7 +26,7 @@ from vaebss.separation import Separation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-AT_ONCE = 16  # windows of all channels
+AT_ONCE = 4  # windows of all channels
 SHOWN = 60  # seconds of a recording on a contact sheet
 DRAWN = 30  # seconds in a figure of its own
 PASSES = 5  # over all windows: level, shares, links, highs, writing
@@ -131,7 +131,7 @@ class Recording(Part):
         energies = torch.cat([group.square().mean(1) for group in self._windows(self._mono(), AT_ONCE)])
         gain = windows.gains(energies.unsqueeze(0), self.level)
         self._shares = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the recording
-        # As many as there, so that random restarts are those of `separate_signals`.
+        # As many as a separator takes on a CPU, so that random restarts are those of `separate_signals`.
         asked_at_once = max(1, CHUNK // math.prod(self.modality.shape))
         active, confidence = [], []
         for group in self._windows(self._mono(gain), asked_at_once):

@@ -28,6 +28,7 @@ SHRINKAGE = 0.02  # share of its mean that is added to each variance within slot
 FAINT = 1e-4  # share of a spectrum's energy in a band, below which nothing is heard
 FAINT_FRAME = 1e-3  # share of a slot's energy in a frame, below which nothing is heard
 ROUNDS = 10
+AT_ONCE = 256  # sounds, or windows of sounds, of which outlines are computed together
 STARTS = 12  # windows of which the slots are taken as first estimates of the voices
 TOGETHER = 0.75  # of windows have no more sources than there are voices
 AGREEMENT = 3.0  # weight of what windows share to how slots sound; from 1.5 to 6 scores of duets hardly differ
@@ -97,16 +98,20 @@ def orders_of(groups: Iterable[Tensor], active: Tensor, modality: Modality, shif
         modality: Modality that pictures the parts.
         shifts: See `agreement`.
     """
-    measured: list[tuple[Tensor, Tensor]] = []
+    bands, frames = modality.shape[-2:]
+    # Memory is taken first, as small tensors between large ones would scatter it.
+    spectra = torch.zeros(*active.shape, min(MOMENTS, frames), bands)
+    faded = torch.zeros(active.shape)
 
     def parts() -> Iterator[Tensor]:
+        at = 0
         for group in groups:
-            pixels = energies(group, modality)
-            measured.append((moments(pixels), fading(pixels)))
+            pixels, here = energies(group, modality), slice(at, at + len(group))
+            spectra[here], faded[here] = moments(pixels), fading(pixels)
+            at += len(group)
             yield from group
 
     agreed = agreement(parts(), shifts)
-    spectra, faded = (torch.cat(each) for each in zip(*measured, strict=True))
     return orders(spectra, active, agreed, faded)
 
 
@@ -257,9 +262,12 @@ def _scaled(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
 def _outlines(energies: Tensor, number: int = COEFFICIENTS) -> np.ndarray:
     """Return the coarse outlines of spectra (..., H), independent of loudness: cosine coefficients of log energies,
     (..., F)."""
-    shares = energies / energies.sum(-1, keepdim=True).clamp(min=1e-12)
-    cosines: Any = dct((shares + FAINT).log().numpy(), axis=-1, norm="ortho")
-    return cosines[..., 1 : number + 1]
+    found = []
+    for some in energies.split(AT_ONCE):  # all cosines of an hour of sound would take hundreds of megabytes
+        shares = some / some.sum(-1, keepdim=True).clamp(min=1e-12)
+        cosines: Any = dct((shares + FAINT).log().numpy(), axis=-1, norm="ortho")
+        found.append(cosines[..., 1 : number + 1].copy())
+    return np.concatenate(found)
 
 
 def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:

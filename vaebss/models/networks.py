@@ -213,6 +213,8 @@ def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:
         frequencies: Centres of the bands, increasing, (H,).
         harmonics: Multiples of a band's frequency, above 0, (N,).
     """
+    if frequencies.is_meta:  # there are shapes alone; arithmetic on them would import the compiler, 150 MB
+        return torch.empty(len(harmonics), len(frequencies), len(frequencies))
     places = harmonics.double().unsqueeze(1) * frequencies.double()  # (N, H)
     above = torch.searchsorted(frequencies.double(), places).clamp(1, len(frequencies) - 1)
     low, high = frequencies.double()[above - 1], frequencies.double()[above]
