@@ -1,7 +1,7 @@
 """The table of docs/spectra.md: a VAE and MCR-ALS on the same spectra, by the shift of their peaks.
 
-python tests/spectra_bench.py 1 2 6              # needs pip install 'vaebss[spectra]'; two minutes of one core a shift
-python tests/spectra_bench.py 6 --epochs 24 --refine 100
+python tests/spectra_bench.py 1 2 6              # needs pip install 'vaebss[spectra]'; four minutes of one core a shift
+python tests/spectra_bench.py 1 2 6 --refine 100
 """
 
 import time
@@ -19,6 +19,7 @@ from vaebss.metrics.images import METRICS
 from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.appearance import estimated_scale
 from vaebss.models.separator import Separator
+from vaebss.training.presets import VAE_EPOCHS_OF_LINES
 from vaebss.training.statistics import vae_options
 from vaebss.training.trainers import bare_trainer
 from vaebss.training.vae import VAEBSS
@@ -49,7 +50,7 @@ def main() -> None:
     """Print a row for each shift and method: SI-SDR, mean and median."""
     parser = ArgumentParser()
     parser.add_argument("shifts", type=float, nargs="*", default=[0.0, 1.0, 2.0, 6.0], help="points, at most")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of the VAE")
+    parser.add_argument("--epochs", type=int, default=VAE_EPOCHS_OF_LINES, help="epochs of the VAE")
     parser.add_argument("--refine", type=int, default=0, help="steps of refinement of the VAE's latents")
     options = parser.parse_args()
     torch.set_num_threads(1)
