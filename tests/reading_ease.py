@@ -6,16 +6,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OTHERS = ("api.md", "changelog.md")  # made of docstrings, and of CHANGELOG.md
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in OTHERS)]
-DROPPED = (r"(?s)```.*?```", r"(?m)^\|.*$", r"(?m)^#.*$", r"(?m)^!\[.*$")  # code, tables, headings, pictures
+CODE, EQUATIONS, TABLES = r"(?s)```.*?```", r"(?s)\$\$.*?\$\$", r"(?m)^\|.*$"
+DROPPED = (CODE, EQUATIONS, TABLES, r"(?m)^#.*$", r"(?m)^!\[.*$")  # headings and pictures, too
 MARKUP = re.compile(r"\*\*|(?<!\w)[*_]|[*_](?!\w)|^(?:- |\d+\. )", re.MULTILINE)
 
 
 def prose(text: str) -> str:
-    """The sentences of a page of Markdown: without code, tables, headings and pictures; links keep their words."""
+    """The sentences of a page of Markdown, without code, equations, tables, headings and pictures; links keep words."""
     for pattern in DROPPED:
         text = re.sub(pattern, "", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"`[^`]*`", "", text)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$", "", text)
     text = re.sub(r"(?<=\d)[.,](?=\d)", "", text)  # textstat would end a sentence at a decimal point
     return MARKUP.sub("", text)
 

@@ -51,5 +51,6 @@ def test_a_page_is_easy_to_read(page):
 
 
 def test_reading_ease_is_of_sentences_alone():
-    page = "# Heading\n\nSee [the *method*](a.md).\n\n| a | b |\n\n```sh\ncode\n```\n![alt](a.png)\nIt is `x` 1.5 dB.\n"
-    assert " ".join(reading_ease.prose(page).split()) == "See the method. It is 15 dB."
+    page = "# Heading\n\nSee [the *method*](a.md).\n\n| a | b |\n\n```sh\ncode\n```\n![alt](a.png)\n"
+    page += "$$\na = b\n$$\nIt is $x$ or `x` 1.5 dB.\n"
+    assert " ".join(reading_ease.prose(page).split()) == "See the method. It is or 15 dB."

@@ -59,7 +59,7 @@ def files_of(paths: Sequence[str | Path], model: Separator | None) -> list[Path]
 
     Args:
         paths: Paths of files and folders.
-        model: Model that reads them; None for files that any shipped model reads.
+        model: Model that reads them; None for files of any kind.
 
     Raises:
         FileError: A path has no such file.
@@ -73,7 +73,7 @@ def one_file(path: str | Path, model: Separator | None) -> Path:
 
     Args:
         path: Path of one file, or of an archive of one array.
-        model: Model that reads it; None for files that any shipped model reads.
+        model: Model that reads it; None for files of any kind.
 
     Raises:
         FileError: The path is a folder or an archive of several arrays, or does not exist.

@@ -9,6 +9,7 @@ import torch
 import yaml
 from conftest import REPOSITORY, SHORT_RUN, assert_same_weights
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ModelSummary
 
 from vaebss import hardware
 from vaebss.commands import fit, remix, test
@@ -213,6 +214,12 @@ def test_init_brings_the_options_of_its_model(checkpoint, tmp_path, capsys):
     assert model.model.hidden_dims == (32, 16)
     assert remix.main(["--teacher", str(tmp_path / "dim.ckpt"), "--gpus", "0"]) == 2
     assert "source_scale" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("typed", "summaries"), [([], 0), (["--trainer.enable_model_summary=true"], 1)])
+def test_lightning_prints_no_table_of_the_model_unless_it_is_asked_for(typed, summaries, here):
+    callbacks = fit.FitCLI([*RUN, *typed]).trainer.callbacks
+    assert sum(isinstance(callback, ModelSummary) for callback in callbacks) == summaries
 
 
 def test_a_removed_option_says_what_replaces_it_and_changes_nothing(here, capsys):

@@ -42,5 +42,10 @@ def run(args: list[str]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/benchmark.py."""
+    """Entry point of scripts/benchmark.py.
+
+    Examples:
+        >>> main(["--rounds", "0"])  # too few: one line on stderr, and exit code 2
+        2
+    """
     return run_cleanly("benchmark", lambda: run(sys.argv[1:] if args is None else args))

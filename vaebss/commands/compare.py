@@ -91,7 +91,10 @@ def _listed(given: Any) -> list[Any] | None:
 
 
 def compare(options: Any) -> None:
-    """Train and score as the options say; writes comparison.md, .json and .png, and slots.png of more than one K."""
+    """Train and score as the options say.
+
+    Writes comparison.md, .json and .png; and slots.png, the scores against K, if there are several K.
+    """
     options.plan.prepare()
     out = expanded(options.out)
     make_folder(out)
@@ -108,6 +111,15 @@ def compare(options: Any) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/compare.py."""
+    """Entry point of scripts/compare.py.
+
+    Examples:
+        >>> few = ["--data.source", "bundled", "--data.test_mixtures", "8"]
+        >>> main(["--methods", "equal-share", "--num-sources", "2", *few, "--gpus", "0"])
+        K = 2, equal-share
+        ...
+        Written: ...
+        0
+    """
     torch.set_float32_matmul_precision("high")
     return run_cleanly("compare", lambda: compare(parse(sys.argv[1:] if args is None else args)))

@@ -39,5 +39,10 @@ def run(args: list[str]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/demo.py."""
+    """Entry point of scripts/demo.py.
+
+    Examples:
+        >>> main(["--ckpt", "vae-k9"])  # there is no such model: one line on stderr, and exit code 2
+        2
+    """
     return run_cleanly("demo", lambda: run(sys.argv[1:] if args is None else args))

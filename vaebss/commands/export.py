@@ -55,5 +55,10 @@ def run(args: list[str]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/export.py."""
+    """Entry point of scripts/export.py.
+
+    Examples:
+        >>> main(["--ckpt", "vae-k9"])  # there is no such model: one line on stderr, and exit code 2
+        2
+    """
     return run_cleanly("export", lambda: run(sys.argv[1:] if args is None else args))

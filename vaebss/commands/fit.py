@@ -148,5 +148,12 @@ def fewer_slots(model: VAE, slots: int, data: MNISTMixtures, run: Run) -> VAE:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/fit.py."""
+    """Entry point of scripts/fit.py.
+
+    Examples:
+        >>> main(["--data.source", "bundled", "--gpus", "0", "--trainer.fast_dev_run", "true"])  # a few batches
+        Dry run: no files are kept
+        Precision: ...
+        0
+    """
     return train(FitCLI.command, lambda: fit(FitCLI(args)))

@@ -203,5 +203,13 @@ def print_summary(cli: TrainCLI, run: Run) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/remix.py."""
+    """Entry point of scripts/remix.py.
+
+    Examples:
+        >>> few = ["--data.source", "bundled", "--data.num_mixtures", "64", "--data.refine_steps", "1"]
+        >>> main(["--teacher", "vae-k2", *few, "--gpus", "0", "--trainer.fast_dev_run", "true"])
+        Dry run: no files are kept
+        Precision: ...
+        0
+    """
     return train(RemixCLI.command, lambda: remix(RemixCLI(args)))

@@ -164,5 +164,10 @@ def scores(checkpoint: dict[str, Any], refinement: dict[str, int] | None = None,
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of scripts/ship.py."""
+    """Entry point of scripts/ship.py.
+
+    Examples:
+        >>> main(["--ckpt", "vae-k9", "--name", "mine", "--command", "python scripts/fit.py"])  # there is no such model
+        2
+    """
     return run_cleanly("ship", lambda: ship(parse(sys.argv[1:] if args is None else args)))

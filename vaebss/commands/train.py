@@ -42,6 +42,11 @@ from vaebss.training.system import System
 NOT_LOGGED = re.compile(r"conditioned on metric `(\S+)` which is not available.+: `(.*)`")  # Lightning's words
 CLASS_PATH = re.compile(r"Problem with given class_path '(\S+)':\n\s*(.+)")  # jsonargparse's words
 LARGEST_SEED = 2**32 - 1
+TRAINER = {  # defaults of all training commands; if rich is installed, Lightning prints its summary as a table
+    "precision": None,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
 
 AUTO = "auto"  # of data.source, settled at run time
 
@@ -92,7 +97,7 @@ class TrainCLI(LightningCLI):
             self.data_type,
             save_config_callback=RunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={"precision": None, "num_sanity_val_steps": 0, **self.defaults},
+            trainer_defaults=TRAINER | self.defaults,
             seed_everything_default=0,
             parser_class=self.parser_type,
             args=args,

@@ -21,9 +21,7 @@ BERNOULLI_MARGIN = 1e-4
 
 @register_kl(Normal, Laplace)
 def _kl_normal_laplace(q: Normal, p: Laplace) -> Tensor:
-    """Return KL(N(m, s^2)
-    Laplace(c, b)) in nats: log 2b + E|z - c| / b, less the normal's entropy.
-    """
+    """Return KL(N(m, s^2) || Laplace(c, b)) in nats: log 2b + E|z - c| / b, less the normal's entropy."""
     mean = q.loc - p.loc
     expected_abs = q.scale * math.sqrt(2 / math.pi) * torch.exp(-0.5 * (mean / q.scale) ** 2)
     expected_abs = expected_abs + mean * torch.erf(mean / (q.scale * math.sqrt(2)))
