@@ -1,6 +1,6 @@
 """Quality of a separation in decibels, estimated from the mixtures alone.
 
-Estimates of different mixtures are added up to remixes, whose parts are known. The separator takes these apart, and its
+Estimates of different mixtures are added up to remixes, whose parts are known. The separator separates them, and its
 answers are scored against the parts (the cycle of MixCycle, Karamatli and Kirbiz 2022, as a measure). The same score of
 an equal share of the same remixes is subtracted: what is left is the gain. All parts of a remix come from slots of one
 number. A separator that always cuts alike, such as into halves, would otherwise know from the cut what belongs where,

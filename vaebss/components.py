@@ -1,4 +1,4 @@
-"""The components of many separated lines, such as the compounds of spectra: which sources are one, and how much of it.
+"""Components of many separated lines, such as the compounds of spectra, and their amounts in each mixture.
 
 Sources of different mixtures are alike if their lines correlate, moved by a few points where that helps: peaks shift
 from one measurement to the next. Average linkage joins those that are alike. The number of components is the least

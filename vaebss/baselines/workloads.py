@@ -1,4 +1,4 @@
-"""What the benchmark has a CPU or a GPU do: a turn of training, or of separating, is timed and may be profiled."""
+"""Workloads of the benchmark: turns of training or separating, which are timed and may be profiled."""
 
 import math
 import time

@@ -1,1 +1,1 @@
-"""The command lines, one file a script, of the same name."""
+"""Command lines: one file for each script, and the parts that they share."""

@@ -1,4 +1,4 @@
-"""What separate.py writes and tells of all mixtures together."""
+"""Results of separate.py about all mixtures: the contact sheet, the estimated quality and the components."""
 
 from functools import partial
 from typing import TYPE_CHECKING

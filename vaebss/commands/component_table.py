@@ -1,4 +1,4 @@
-"""The tables of separate.py: which sources of lines are one component, and how much each mixture holds of it."""
+"""Tables that separate.py writes: the spectrum of each component of lines, and its amount in each mixture."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Models that separate a user's files into files, one by one."""
+"""Separation of a user's files, one by one, into files of their sources."""
 
 import warnings
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Notes:
 
 @dataclass(frozen=True, eq=False)
 class FileSeparator:
-    """A model that separates files into files.
+    """A model that separates files and writes their sources.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Options of remix.py that suit a user's own mixtures where they are not typed: a schedule, and who begins."""
+"""Default options of remix.py for a user's own mixtures: a schedule, and the model that the student starts from."""
 
 from typing import Any
 

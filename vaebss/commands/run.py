@@ -36,7 +36,7 @@ FIGURES = {
 
 
 class RunFolder:
-    """A folder of its own in which a run keeps what it makes; no other run can take it in the meantime.
+    """The folder of the results of a run, which no other run can use at the same time.
 
     Args:
         root: Folder of the logs; by default the working directory.

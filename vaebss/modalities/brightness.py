@@ -1,4 +1,4 @@
-"""Numbers of pictures as brightness: what is white, what alpha leaves of a colour, colour in grey."""
+"""Conversion of the numbers in pictures to brightness: white, alpha and numbers of channels."""
 
 # N images, C channels: 1 or 3, or 2 or 4 while there is alpha
 

@@ -96,7 +96,7 @@ def arrays_in(file: Path) -> Any:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Turn whatever goes wrong meanwhile into a FileError that names the path, which is no pipe and no device."""
+    """Turn any error while a file is read into a FileError that names its path. Pipes and devices are refused."""
     try:
         check_no_pipe(path)
         yield

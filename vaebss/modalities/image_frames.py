@@ -1,4 +1,4 @@
-"""The frames of one image file, as Pillow reads them; what it would read otherwise than written is refused."""
+"""The frames of one image file, as Pillow reads them. Files that Pillow would misread are refused."""
 
 # N frames, C channels
 

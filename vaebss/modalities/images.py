@@ -111,9 +111,10 @@ class Pictures(Part):
 
 
 class Images(Modality):
-    """Pictures of any size and brightness: a separator sees them in its own, and its shares are resized back.
+    """Pictures of any size and brightness, which a separator sees at its own size and brightness.
 
-    Where it knows grey alone it sees the mean of a picture's channels, and its shares are those of every channel.
+    Its shares are resized back. A separator of grey pictures sees the mean of the channels, and its shares apply to all
+    of them.
 
     Args:
         shape: (C, H, W) that the separator sees.

@@ -1,4 +1,4 @@
-"""The seam: how a signal is pictured for a separator, and how shares of that picture become signals again."""
+"""Interface of a modality: how a signal becomes a picture, and how shares of the picture become signals again."""
 
 # B mixtures, K slots, S the shape of a signal
 

@@ -19,7 +19,7 @@ from vaebss.separation import Separation
 GRID = 3  # parts of a picture in each direction, in which its edges are measured
 COMPONENTS = 8  # principal components of the features; 6 to 12 tell letters from shapes about as well
 FEWEST = 100  # mixtures of which anything is said
-FOLDS = 5  # of mixtures, each of which is classified by what the others have taught
+FOLDS = 5  # of mixtures; each is classified by a classifier that was fitted to the others
 # Least `distinctness` of classes: estimates of remix-k2 have 0.62 to 0.69 in 200 mixtures of letters and shapes, and at
 # most 0.33 in 200 pairs of digits, of letters, or of clouds.
 DISTINCT = 0.5
@@ -55,7 +55,8 @@ def advice(found: Separation, assumed: bool) -> str:
 def distinctness(found: Separation) -> float:
     """Measure how rarely two sources of a mixture are of one class, if each is classified alone.
 
-    Mixtures are classified by what others have taught, which know nothing of who is in a mixture with whom.
+    Each mixture is classified by a classifier that was fitted to other mixtures. It does not know which sources are of
+    one mixture.
 
     Returns:
         One minus the share of the pairs of one mixture that are of one class, relative to all pairs: 1 if every mixture

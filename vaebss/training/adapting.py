@@ -2,7 +2,7 @@
 
 The separator, as the teacher, separates the mixtures at its own size. A student of their size learns from remixes of
 its estimates. For lines, which no shipped model knows, a VAE is trained instead: a student that was tried was 18 dB
-worse than the VAE that taught it.
+worse than its teacher, the VAE.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A record of how a run was made: its options, the command, the versions of the code, and what runs are compared by."""
+"""A record of how a run was made: its options, the command, the versions of the code, and its score."""
 
 import shlex
 import sys

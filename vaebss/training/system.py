@@ -49,7 +49,7 @@ class System(LightningModule, ABC):
 
     @abstractmethod
     def inputs(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return what the cost of a training batch is computed from; all batches have it in the same shapes."""
+        """Return the inputs of `cost` for a training batch, of the same shapes for all batches."""
 
     @abstractmethod
     def cost(self, *inputs: Tensor) -> tuple[Tensor, ...]:

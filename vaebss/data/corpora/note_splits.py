@@ -25,7 +25,7 @@ class NoteSplits:
     """Notes (N, T) float16 of root mean square 1, and what they are: (N, 2), program and pitch of each.
 
     No recording is in two splits, see `split_notes`. `unheard` are all notes of instruments of which no other split has
-    any. Labels are for whoever checks that; separators learn without.
+    any. Labels serve to check that; separators do not use them.
     """
 
     train: Tensor
