@@ -22,7 +22,7 @@ RUN = "lightning_logs/version_0/checkpoints/last.ckpt"
 PLACES = {"lightning_logs/version_N/checkpoints/last.ckpt": "vae-1to4", "path": RUN, "NAME": "remix-k2", "$seed": "0"}
 PLACES |= {"$last": RUN, "$out": "out", "$SLURM_ARRAY_TASK_ID/16": "1/16"}
 FEW = {0: (55, 80), 19: (60, 62), 40: (60, 80)}  # notes of a font
-SHORTER = {"30_000": "64", "max_epochs=3": "max_epochs=1", "n_trials=20": "n_trials=1", "steps=300": "steps=4"}
+SHORTER = {"30_000": "64", "max_epochs=3": "max_epochs=1", "n_trials=20": "n_trials=1", "steps=300": "steps=20"}
 DRY = ["--gpus", "0", "--trainer.fast_dev_run", "true"]
 SHORT = {
     "fit": DRY,

@@ -111,7 +111,7 @@ def _automatic(root: Path) -> DigitImages:
         return _official("mnist", root)
     except MissingError:
         raw = root / "MNIST" / "raw"
-        _say_once(f"MNIST cannot be fetched: using 5,000 bundled digits (or put its files into {raw}).")
+        _say_once(f"MNIST cannot be fetched: using 5,000 bundled digits (missing: {raw}).")
         return _bundled()
 
 
