@@ -132,7 +132,13 @@ def told(look: Look) -> Modality:
 
 
 def warn_if_unlike(separator: Separator, modality: Modality, signals: Tensor) -> None:
-    """Log one line if the first signals (N, *S) look unlike the mixtures that a shipped model was trained on."""
+    """Log one line if mixtures look unlike those that a shipped model was trained on.
+
+    Args:
+        separator: The model.
+        modality: Modality through which it sees the mixtures.
+        signals: Mixtures (N, *S), of which the first are examined.
+    """
     if line := unlike(separator, modality, signals[:FIRST_SIGNALS]):
         log.warning("%s", line)
 

@@ -62,7 +62,15 @@ def ideal_ratio_mask(mixture: Tensor, sources: Tensor, exponent: float = 1.0) ->
 
 
 def ideal_binary_mask(mixture: Tensor, sources: Tensor) -> Tensor:
-    """Assign every pixel of the mixture to the source that is brightest there; see `ideal_ratio_mask` for shapes."""
+    """Assign every pixel of the mixture to the source that is brightest there.
+
+    Args:
+        mixture: (B, C, H, W), the sum of the sources.
+        sources: (B, M, C, H, W), non-negative.
+
+    Returns:
+        Estimates of the sources, (B, M, C, H, W).
+    """
     brightest = sources.argmax(1, keepdim=True)
     slots = torch.arange(sources.shape[1], device=sources.device).view(1, -1, *[1] * (sources.ndim - 2))
     return (slots == brightest) * mixture.unsqueeze(1)

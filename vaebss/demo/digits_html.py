@@ -122,7 +122,12 @@ def _too_few(slots: int, there: int) -> list[str]:
 
 
 def file_apart(model: Separator, path: str | Path) -> str:
-    """Return HTML with the first picture of a file and the sources that are found in it."""
+    """Return HTML with the first picture of a file and the sources that are found in it.
+
+    Args:
+        model: Model that separates the picture.
+        path: Path of a picture or an array. If it cannot be read, the HTML says why.
+    """
     path = Path(path)
 
     def answer(pictures: Tensor) -> Separation:

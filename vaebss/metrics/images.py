@@ -21,22 +21,45 @@ SSIM_WINDOW = 7
 
 
 def psnr_paper(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the PSNR per image in dB, paper scale: (N, C, H, W) twice, both in [0, 0.5] -> (N,), at most 100."""
+    """Return the PSNR of each image in dB, on the paper's scale, at most 100.
+
+    Args:
+        estimates: Estimates (N, C, H, W) of sources in [0, 0.5].
+        sources: True sources (N, C, H, W), in [0, 0.5].
+
+    Returns:
+        (N,).
+    """
     mean_squared_error = (estimates - sources).flatten(1).square().mean(1)
     return -10 * torch.log10(mean_squared_error.clamp(min=10 ** (-LARGEST / 10)))
 
 
 def psnr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the PSNR per image in dB for sources rescaled to [0, 1]; arguments are those of `psnr_paper`."""
+    """Return the PSNR of each image in dB for sources that are rescaled to [0, 1]: 6.02 dB less than `psnr_paper`.
+
+    Args:
+        estimates: Estimates (N, C, H, W) of sources in [0, 0.5].
+        sources: True sources (N, C, H, W), in [0, 0.5].
+
+    Returns:
+        (N,).
+    """
     return psnr_paper(estimates, sources) - PSNR_OFFSET
 
 
 def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the SSIM per image with scikit-image's defaults and data range 1: (N, C, H, W) twice -> (N,).
+    """Return the SSIM of each image with scikit-image's defaults and a data range of 1.
 
     The window is uniform, 7 x 7 or as large as a smaller image allows, and lies wholly within the image. Variances are
-    sample variances, n / (n - 1) times those of torchmetrics; dividing the constant C2 by that factor instead gives
-    the same ratio.
+    sample variances, n / (n - 1) times those of torchmetrics; dividing the constant C2 by that factor instead gives the
+    same ratio.
+
+    Args:
+        estimates: Estimates (N, C, H, W).
+        sources: True sources (N, C, H, W).
+
+    Returns:
+        (N,), at most 1.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # takes long to import
 
@@ -57,7 +80,15 @@ def ssim(estimates: Tensor, sources: Tensor) -> Tensor:
 
 
 def si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Return the scale-invariant SDR per image in dB, from -100 to 100: (N, C, H, W) twice -> (N,)."""
+    """Return the scale-invariant SDR of each image in dB.
+
+    Args:
+        estimates: Estimates (N, C, H, W).
+        sources: True sources (N, C, H, W).
+
+    Returns:
+        (N,), from -100 to 100.
+    """
     return audio.si_sdr(estimates.flatten(1), sources.flatten(1))
 
 

@@ -86,9 +86,13 @@ def opaque(name: str, images: Tensor, background: float) -> Tensor:
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Return images (N, C, H, W) with `channels` channels.
+    """Return images with another number of channels.
 
     Grey is the luma of three channels and the mean of others.
+
+    Args:
+        images: Images (N, C, H, W).
+        channels: Number of channels of the answer.
 
     Raises:
         ValueError: Neither the images nor the answer are grey, and their channels differ in number.

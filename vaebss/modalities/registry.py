@@ -106,7 +106,13 @@ def as_they_look(separator: Separator, options: PictureOptions, first: Callable[
 
 
 def modality_of_files(separator: Separator, files: Sequence[Path], options: PictureOptions = PictureOptions()) -> Look:
-    """Examine a user's files of one kind, see `as_they_look`."""
+    """Examine a user's files of one kind, see `as_they_look`.
+
+    Args:
+        separator: Model that separates the files.
+        files: Paths of the files; the first ones are read, and broken ones among them are left out.
+        options: What the user states about pictures.
+    """
 
     def first(modality: Modality) -> Iterator[Tensor]:
         for path in files[:FIRST_FILES]:

@@ -14,7 +14,12 @@ FAINT = 1e-30  # energy that counts as none
 
 
 def number_of(samples: int, length: int) -> int:
-    """Return N, the number of windows of `length` samples that a signal of `samples` is cut into."""
+    """Return the number of windows that a signal is cut into, N.
+
+    Args:
+        samples: Number of samples of the signal.
+        length: Number of samples of a window; the next window begins after half of it.
+    """
     return 1 + -(-max(0, samples - length) // (length // 2))
 
 

@@ -11,12 +11,25 @@ from vaebss.models.vae import VAE
 
 
 def usage(model: VAE, mixtures: Tensor) -> Tensor:
-    """Return the share of mixtures (B, C, H, W) in which each slot is active, (K,)."""
+    """Return the share of mixtures in which each slot is active.
+
+    Args:
+        model: VAE with K slots.
+        mixtures: Mixtures (B, C, H, W).
+
+    Returns:
+        (K,), from 0 to 1.
+    """
     return model.separate(mixtures).active.float().mean(0)
 
 
 def busiest(used: Tensor, slots: int) -> list[int]:
-    """Return the indices, ascending, of the `slots` slots that are active most often, from shares (K,)."""
+    """Return the indices of the slots that are active most often, ascending.
+
+    Args:
+        used: Share of mixtures in which each slot is active, (K,).
+        slots: Number of slots to return.
+    """
     return sorted(used.topk(slots).indices.tolist())
 
 

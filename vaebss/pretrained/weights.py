@@ -94,5 +94,10 @@ def quantised(value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantised(numbers: Tensor, scales: Tensor) -> Tensor:
-    """Return the weight (N, ...), float32, of int8 numbers (N, ...) and the scale (N,) of each row."""
+    """Return a weight in float32, (N, ...).
+
+    Args:
+        numbers: int8 numbers (N, ...).
+        scales: Scale of each row, (N,), by which its numbers are multiplied.
+    """
     return numbers * scales.view(-1, *[1] * (numbers.dim() - 1))
