@@ -3,7 +3,7 @@
 python tests/adapt_bench.py                              # some 25 minutes of one core without AMX
 python tests/adapt_bench.py --classes                    # each class of sources has a slot of its own
 python tests/adapt_bench.py --gains 0.4 1 --noise 0.02   # sources of unequal brightness, noise
-python tests/adapt_bench.py --renew                      # a new bank before every epoch, instead of every fourth
+python tests/adapt_bench.py --no-renew                   # a new bank before every fourth epoch, instead of every one
 """
 
 # N mixtures, K slots

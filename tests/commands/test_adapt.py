@@ -202,11 +202,13 @@ def test_a_run_that_renews_its_banks_ends_after_eight_epochs_without_gain(file, 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (1, 96, 96), (1, 1, 300)])
 def test_there_is_a_schedule_for_every_size(shape):
-    schedule = presets.schedule(shape)
+    schedule = presets.schedule(shape, 200)
     steps = 4 * schedule["data"]["epoch_size"] / schedule["data"]["batch_size"]
     assert schedule["data"]["batch_size"] >= 8
     larger = sum(max(shape) > side for side in (40, 80))
     assert (len(schedule["model"]["widths"]), steps) == ((3, 900), (4, 900), (5 - (shape[1] == 1), 600))[larger]
+    renewed = [presets.schedule(shape, number)["data"]["renew"] for number in (200, 2_000, 2_001)]
+    assert renewed == [shape[1] > 1, shape[1] > 1, False]
 
 
 @pytest.mark.parametrize(("last", "slots", "told"), [(-90.0, 2, "remix-k2"), (-90.0, 6, "best.ckpt"), (-80.2, 2, "")])

@@ -138,7 +138,7 @@ def measure_speed(
         of its matrix peak, and the minutes that whole runs take.
     """
     device = device or torch.device("cpu")
-    schedule = presets.schedule(digits.modality.shape)["data"]
+    schedule = presets.schedule(digits.modality.shape, presets.MANY)["data"]
     workloads: dict[str, Workload] = {NAIVE: naive(digits, steps, device), FIT: fitting(digits, steps, device)}
     workloads |= {REMIX: remixing(digits, steps // 4 + 1, device)}
     workloads |= {ADAPT: remixing(digits, steps, device, schedule["batch_size"])}

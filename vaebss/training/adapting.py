@@ -98,7 +98,7 @@ def build_student(
         tiles: Whether the mixtures are tiles of larger pictures.
     """
     corpus = corpus_of(mixtures, tiles=tiles)
-    options = schedule(tuple(mixtures.shape[1:]))
+    options = schedule(tuple(mixtures.shape[1:]), len(mixtures))
     known = data_options(corpus.mixtures, corpus.source_scale)
     data = Remixes(seed=seed, source=corpus, source_classes=source_classes, **options["data"])
     sizes = {"num_sources": teacher.num_sources, "image_shape": data.image_shape}

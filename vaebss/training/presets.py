@@ -10,6 +10,7 @@ from vaebss.modalities.modality import Modality
 from vaebss.pretrained.catalogue import card
 
 FEW = 50  # mixtures, from which a student learns little
+MANY = 2_000  # mixtures, above which new estimates before every epoch take more than a tenth of the time
 KEEP = (0.6, 0.8, 0.9, 0.9, 0.95)  # share of the mixtures in the bank of each round
 SIZES = ("image_shape", "widths", "bottleneck")  # options of a mask network that decide the shapes of its weights
 PIXELS = 24 * 28 * 28  # in a batch
@@ -43,8 +44,8 @@ def fits_student(name: str, *sizes: Any) -> bool:
     return [known[size] for size in SIZES] == [list(size) if isinstance(size, tuple | list) else size for size in sizes]
 
 
-def schedule(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """Return options of RemixSeparator and Remixes for mixtures (C, H, W), whatever their number.
+def schedule(image_shape: tuple[int, ...], number: int) -> dict[str, dict[str, Any]]:
+    """Return options of RemixSeparator and Remixes for a number of mixtures (C, H, W).
 
     | longer side | widths | steps of each of five rounds, of the best 60, 80, 90, 90, 95 % |
     |---|---|---|
@@ -53,14 +54,17 @@ def schedule(image_shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     | more | 12, 24, 48, 96, 96 | 600 |
 
     A batch has 24 remixes of 28 x 28 pixels, or as many larger ones as have that many pixels, but at least 8. A student
-    of lines (C, 1, W) has convolutions along them, and its own widths.
+    of lines (C, 1, W) has convolutions along them, and its own widths. Up to `MANY` pictures are separated anew before
+    every epoch. Lines are not, because a student of lines is at first much worse than its teacher.
     """
+    lines = image_shape[1] == 1
     longer = max(image_shape[1:])
     widths, steps = (next(of[side] for side in of if longer <= side) for of in (WIDTHS, STEPS))
     batch = max(8, PIXELS // math.prod(image_shape[1:]))
+    data = {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4}
     return {
-        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97} | (OF_LINES if image_shape[1] == 1 else {}),
-        "data": {"keep": KEEP, "epochs_per_round": 4, "batch_size": batch, "epoch_size": batch * steps // 4},
+        "model": {"widths": widths, "lr": 2e-3, "average_decay": 0.97} | (OF_LINES if lines else {}),
+        "data": data | {"renew": not lines and number <= MANY},
     }
 
 
