@@ -26,7 +26,8 @@ def picture_defaults(options: Any, mixtures: Tensor) -> dict[str, Any]:
         Values by the full names of options.
     """
     slots, shape = options.model.num_sources, tuple(mixtures.shape[1:])
-    defaults = flatten(presets.schedule(shape, len(mixtures))) | flatten(data_options(mixtures, estimated_scale(mixtures)))
+    defaults = flatten(presets.schedule(shape, len(mixtures)))
+    defaults |= flatten(data_options(mixtures, estimated_scale(mixtures)))
     shipped = presets.default_teacher(slots)
     if shape[1] == 1:  # lines, which no shipped model knows
         shipped, defaults["teacher_epochs"] = None, presets.VAE_EPOCHS_OF_LINES
