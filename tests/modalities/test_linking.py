@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vaebss.modalities import slot_linking, windows
 from vaebss.modalities.audio import Audio
@@ -301,3 +302,45 @@ def test_the_sequence_of_slots_is_the_best_of_all(voices):
     every = list(product(permutations(range(3), voices), repeat=4))
     best = [max(every, key=lambda ways: value(ways, own)) for own in gains]
     assert slot_linking.best_sequences(gains, agreement).tolist() == [[list(way) for way in ways] for ways in best]
+
+
+def tones(midi: Tensor) -> Tensor:
+    """Energies (*midi.shape, H, 4) in which ten harmonics of each MIDI pitch have equal energies."""
+    hertz = torch.tensor(Audio().spectrogram.hertz)
+    harmonics = 440 * 2 ** ((midi - 69) / 12).unsqueeze(-1) * torch.arange(1, 11)  # (*midi.shape, 10)
+    bands = (harmonics.unsqueeze(-1) - hertz).abs().argmin(-1)
+    return functional.one_hot(bands, len(hertz)).sum(-2).float().unsqueeze(-1).repeat(*[1] * midi.ndim, 1, 4)
+
+
+def test_pitches_are_those_whose_harmonics_are_heard():
+    combs, midi = slot_linking.harmonic_combs(Audio().spectrogram.hertz), torch.arange(48.0, 84).view(18, 2)
+    torch.testing.assert_close(slot_linking.pitches(tones(midi), combs), midi)
+    energies = tones(midi)
+    energies[..., 2:] = 3 * tones(midi - 4)[..., 2:]  # later frames are three times as loud
+    torch.testing.assert_close(slot_linking.pitches(energies, combs), midi - 3)
+
+
+def test_silence_has_a_pitch_of_zero():
+    combs = slot_linking.harmonic_combs(Audio().spectrogram.hertz)
+    assert not slot_linking.pitches(torch.zeros(1, 2, Audio().shape[1], 4), combs).any()
+
+
+def test_steps_are_of_windows_that_share_something():
+    pitch, agreed = torch.tensor([[60.0, 72], [62, 60], [60, 60]]), torch.zeros(2, 2, 2)
+    agreed[0, 0, 1] = -0.1
+    assert slot_linking.steps(pitch, agreed).tolist() == [[[2, 0], [10, 12]], [[0, 0], [0, 0]]]
+
+
+def test_slots_of_overlapping_windows_agree_less_with_each_semitone_between_them(monkeypatch):
+    """The lines of two voices, whose pitches change from window to window."""
+    modality, time = Audio(), torch.arange(Audio().samples) / RATE
+    midi = torch.tensor([[50, 69], [52, 67], [53, 67]])
+    hertz = 440 * 2 ** ((midi - 69) / 12).unsqueeze(-1)
+    parts = torch.stack([(2 * math.pi * number * hertz * time).sin() for number in range(1, 6)]).sum(0)
+    monkeypatch.setattr(slot_linking, "orders", lambda spectra, active, agreed, fading: agreed)
+    active, bands = torch.ones(midi.shape, dtype=torch.bool), modality.spectrogram.hertz
+    shifts = torch.tensor([8_064, modality.samples])  # the last window overlaps none
+    found = slot_linking.orders_of([parts[:2], parts[2:]], active, modality, bands, shifts)
+    semitones = torch.tensor([[[2.0, 17], [17, 2]], [[0, 0], [0, 0]]])
+    expected = slot_linking.agreement(parts, shifts) - slot_linking.SEMITONE * semitones
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

@@ -228,7 +228,9 @@ class Audio(Modality):
         """
         if self.voices or 1 in found.active.shape:
             return found
-        return found.in_order(slot_linking.orders_of([found.sources], found.active, self, shifts))
+        return found.in_order(
+            slot_linking.orders_of([found.sources], found.active, self, self.spectrogram.hertz, shifts)
+        )
 
     def join(self, found: Separation, signals: Tensor) -> Separation:
         """Join the separation of windows to that of whole signals. Slots of windows are linked.

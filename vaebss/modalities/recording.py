@@ -148,7 +148,7 @@ class Recording(Part):
         if self.modality.voices or 1 in active.shape:
             self.progress(len(active))
             return as_found
-        return slot_linking.orders_of(self._masked(as_found), active, self.modality)
+        return slot_linking.orders_of(self._masked(as_found), active, self.modality, self.spectrogram.hertz)
 
     def _masked(self, order: Tensor) -> Iterator[Tensor]:
         """Mask windows with the stored shares of their slots in an `order` (N, K): parts (n, K, C, L)."""

@@ -1,13 +1,15 @@
 """Linking of slots: which slot of a window continues which slot of the others.
 
-Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap.
+Slots go on in each other that sound alike, however far apart their windows are, and that agree where windows overlap
+and are near in pitch there.
 """
 
-# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices, S starts
+# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices, S starts,
+# C pitches
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, permutations
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from scipy.fft import dct
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional
 
 from vaebss.modalities.modality import Modality
 
@@ -31,6 +34,10 @@ ROUNDS = 10
 AT_ONCE = 256  # sounds, or windows of sounds, of which outlines are computed together
 STARTS = 12  # windows of which the slots are taken as first estimates of the voices
 TOGETHER = 0.75  # of windows have no more sources than there are voices
+PITCHES = np.arange(28, 100)  # MIDI pitches that are told apart, from 41 to 2,489 Hz
+HARMONICS = 10  # of a pitch, its fundamental included
+HARMONIC_DECAY = 0.8  # weight of a harmonic relative to the one below it
+SEMITONE = 0.07  # agreement lost with each semitone between slots; 0.1 has the same scores, 0.035 a third of the gain
 AGREEMENT = 3.0  # weight of what windows share to how slots sound; from 1.5 to 6 scores of duets hardly differ
 MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how they sound alone
 
@@ -64,6 +71,34 @@ def fading(energies: Tensor) -> Tensor:
     return changes.median(2).values if changes.shape[2] else frames.new_zeros(frames.shape[:2])
 
 
+def harmonic_combs(hertz: Sequence[float]) -> Tensor:
+    """Return the harmonics of each of `PITCHES` as weights of bands, (H, C) with columns of norm 1.
+
+    Args:
+        hertz: Frequencies of H bands in Hz, in ascending order.
+    """
+    fundamentals = 440 * 2 ** ((PITCHES - 69) / 12)
+    harmonics = fundamentals[:, None] * np.arange(1, HARMONICS + 1)
+    bands = np.stack([np.interp(harmonics, hertz, band, right=0) for band in np.eye(len(hertz))])
+    weighted = torch.from_numpy((bands * HARMONIC_DECAY ** np.arange(HARMONICS)).sum(2))
+    return functional.normalize(weighted.float(), dim=0)
+
+
+def pitches(energies: Tensor, combs: Tensor) -> Tensor:
+    """Estimate the pitch of each slot in semitones, (N, K): the mean over its frames, weighted by their energies.
+
+    A frame's pitch is the one whose harmonics are most like the frame's compressed spectrum (subharmonic summation,
+    Hermes 1988).
+
+    Args:
+        energies: Energies of the pixels of each slot, (N, K, H, T), 0 or more.
+        combs: Harmonics of each pitch, (H, C), see `harmonic_combs`.
+    """
+    likeness = energies.pow(0.25).mT @ combs.to(energies)  # (N, K, T, C)
+    frames, weights = torch.from_numpy(PITCHES).to(energies)[likeness.argmax(3)], energies.sum(2)
+    return (frames * weights).sum(2) / weights.sum(2).clamp(min=1e-12)
+
+
 def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor:
     """Measure how well the slots of neighbouring windows agree where both windows hold the same moments.
 
@@ -89,30 +124,47 @@ def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor
     return found / energies[energies > 0].mean().clamp(min=1e-12) if (energies > 0).any() else found
 
 
-def orders_of(groups: Iterable[Tensor], active: Tensor, modality: Modality, shifts: Tensor | None = None) -> Tensor:
+def orders_of(
+    groups: Iterable[Tensor], active: Tensor, modality: Modality, hertz: Sequence[float], shifts: Tensor | None = None
+) -> Tensor:
     """Return, for each window, the order of slots in which they go on with what sounds alike, see `orders`.
+
+    Slots of windows that overlap agree less, the farther apart their pitches are: melodies move in small steps.
 
     Args:
         groups: Parts (n, K, *C, L) of consecutive windows, a group of them at a time.
         active: Mask of the slots that hold a source, (N, K) bool.
         modality: Modality that pictures the parts.
+        hertz: Frequencies of the bands of its pictures in Hz, in ascending order.
         shifts: See `agreement`.
     """
     bands, frames = modality.shape[-2:]
     # Memory is taken first, as small tensors between large ones would scatter it.
     spectra = torch.zeros(*active.shape, min(MOMENTS, frames), bands)
-    faded = torch.zeros(active.shape)
+    faded, pitch = torch.zeros(active.shape), torch.zeros(active.shape)
+    combs = harmonic_combs(hertz)
 
     def parts() -> Iterator[Tensor]:
         at = 0
         for group in groups:
             pixels, here = energies(group, modality), slice(at, at + len(group))
-            spectra[here], faded[here] = moments(pixels), fading(pixels)
+            spectra[here], faded[here], pitch[here] = moments(pixels), fading(pixels), pitches(pixels, combs)
             at += len(group)
             yield from group
 
     agreed = agreement(parts(), shifts)
-    return orders(spectra, active, agreed, faded)
+    return orders(spectra, active, agreed - SEMITONE * steps(pitch, agreed), faded)
+
+
+def steps(pitch: Tensor, agreed: Tensor) -> Tensor:
+    """Return the semitones between slots of consecutive windows, (N - 1, K, K); 0 for windows that share nothing.
+
+    Args:
+        pitch: Pitch of each slot in semitones, (N, K).
+        agreed: How well slots of consecutive windows agree, (N - 1, K, K), all 0 if they share nothing.
+    """
+    apart = (pitch[:-1, :, None] - pitch[1:, None, :]).abs()
+    return torch.where((agreed != 0).any(2, keepdim=True).any(1, keepdim=True), apart, 0.0)
 
 
 def orders(spectra: Tensor, active: Tensor, agreement: Tensor | None = None, fading: Tensor | None = None) -> Tensor:
