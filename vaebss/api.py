@@ -15,6 +15,7 @@ from vaebss.checkpoints import load
 from vaebss.errors import check_at_least
 from vaebss.modalities.appearance import above, unit_of
 from vaebss.modalities.arrays import readings
+from vaebss.modalities.images import BACKGROUND
 from vaebss.modalities.modality import Channels
 from vaebss.modalities.registry import PictureOptions, modality_of
 from vaebss.modalities.tiles import MIN_TILE, not_blank, square_crops
@@ -261,6 +262,6 @@ def adapt(
     check_mixture(images / unit_of(images), (None, None, None), teacher.num_sources if teacher else num_sources)
     slots: Any = {"num_sources": num_sources, "source_classes": source_classes}
     adapted = train(images, teacher, seed, steps, minutes=minutes, tiles=tile is not None, **slots)
-    background = adapted.modality.get("background", 0.0)
-    log.info(summary_of(adapted, modality_of(adapted), above(images, background)))
+    signals = above(images, *(adapted.modality.get(name, 0.0) for name in BACKGROUND))
+    log.info(summary_of(adapted, modality_of(adapted), signals))
     return adapted

@@ -8,8 +8,14 @@ from worlds import cells, clouds, world
 
 import vaebss
 from vaebss.commands import separate
-from vaebss.data.corpora.open import open_corpus
-from vaebss.modalities.appearance import estimated_background, estimated_noise
+from vaebss.data.corpora.open import open_corpus, revised
+from vaebss.modalities.appearance import (
+    above,
+    estimated_background,
+    estimated_background_noise,
+    estimated_noise,
+    on_black,
+)
 from vaebss.training import adapting
 from vaebss.training.adapting import corpus_of
 
@@ -57,6 +63,55 @@ def test_what_is_all_noise_or_small_or_a_line_has_no_background(shape):
         assert estimated_background(mixtures) == 0
 
 
+SPARSE = {name: CLEAN[name] for name in ("strokes", "cells")} | {"colour": world(60, 28, 0, 3).sum(1)}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.05])
+def test_noise_of_an_empty_background_is_removed_and_nothing_else(name, sigma):
+    clean = SPARSE[name]
+    for offset in (0, 6 * sigma) if sigma > 0.01 else (0,):  # a background is found within 0.004
+        pictures, background, noise = on_black((noisy(clean, sigma) + offset).clamp(min=0))
+        assert noise == pytest.approx(sigma, rel=0.3 if offset else 0.1)
+        left = above((noisy(clean, sigma) + offset).clamp(min=0), background)
+        removed = (pictures == 0) & (left > 0)
+        assert torch.equal(pictures[~removed], left[~removed])
+        assert left[removed].max() <= 3 * noise
+        empty = clean == 0
+        assert removed[empty & (left > 0)].float().mean() > 0.55  # the neighbours of ink keep their noise
+        assert clean[removed].sum() < 0.01 * clean.sum()
+
+
+def textures() -> dict[str, torch.Tensor]:
+    """Pictures without an empty background, with and without noise, and noiseless ones that have one."""
+    random = torch.Generator().manual_seed(0)
+    fading = torch.empty(20, 1, 28, 28).exponential_(10, generator=random).clamp(max=1)
+    dots = (torch.rand(50, 1, 28, 28, generator=random) < 0.3).float()
+    rough = CLEAN | SPARSE | {"fading": fading, "dots": dots, "dark clouds": CLEAN["clouds"] ** 4}
+    kept = {name: rough[name] for name in ("clouds", "fading", "dots", "dark clouds")}
+    return rough | {f"noisy {name}": noisy(each, 0.02).clamp(min=0) for name, each in kept.items()}
+
+
+@pytest.mark.parametrize("name", textures())
+def test_textures_and_clean_mixtures_stay_as_they_are(name):
+    pictures = textures()[name]
+    same, background, noise = on_black(pictures)
+    assert (background, noise) == (0, 0)
+    assert torch.equal(same, pictures)
+
+
+def test_a_thin_line_and_a_point_are_kept_if_they_exceed_the_noise():
+    drawn = torch.zeros(40, 1, 28, 28)
+    drawn[:, :, 4], drawn[:, :, 20, 20], drawn[:, :, 10:14, 3:9] = 0.1, 0.12, 1.0
+    pictures, _, noise = on_black(noisy(drawn, 0.02).clamp(min=0))
+    assert noise == pytest.approx(0.02, rel=0.05)
+    assert (pictures[drawn > 0] > 0).float().mean() > 0.99
+
+
+def test_lines_keep_their_noise():
+    assert estimated_background_noise(noisy(torch.zeros(50, 1, 1, 100), 0.02).clamp(min=0)) == 0
+
+
 @pytest.fixture
 def model():
     """A mask network for mixtures with a background of 0.25."""
@@ -75,6 +130,25 @@ def test_sources_and_residual_add_up_to_an_array_of_any_layout(model):
     assert torch.equal(found[3].residual, vaebss.separate(mixtures[3, ..., 0], model, invert=False).residual[..., None])
     assert vaebss.Separation.cat([found[:2], found[2:]]).residual.shape == mixtures.shape
     assert vaebss.separate(mixtures, vaebss.Masker(widths=(4, 8), bottleneck=8)).residual is None
+
+
+@pytest.mark.parametrize("background", [0.0, 0.25])
+def test_noise_that_is_removed_is_residual_in_python_and_in_files(tmp_path, monkeypatch, model, background):
+    monkeypatch.chdir(tmp_path)
+    model.modality = {"kind": "images", "background_noise": 0.02} | ({"background": background} if background else {})
+    mixtures = background + noisy(CLEAN["strokes"][:20, 0], 0.02).clamp(min=0)
+    found = vaebss.separate(mixtures, vaebss.load(vaebss.save(model, "model")), invert=False)
+    assert found.residual is not None
+    torch.testing.assert_close(found.sources.sum(1) + found.residual, mixtures)
+    bright = above(mixtures.unsqueeze(1), background, 0.02).squeeze(1)
+    torch.testing.assert_close(found.residual, mixtures - bright)
+    assert (bright == 0).float().mean() > (mixtures <= background).float().mean() + 0.1
+    np.save("a.npy", mixtures.numpy())
+    assert separate.main(["a.npy", "--ckpt", "model", "--invert", "false"]) == 0
+    parts = {path.stem: np.load(path) for path in (tmp_path / "separated").glob("a_*.npy")}
+    assert len(parts) == 3
+    np.testing.assert_allclose(sum(parts.values()), mixtures, atol=1e-5)
+    np.testing.assert_allclose(parts["a_residual"], found.residual, atol=1e-6)
 
 
 @pytest.mark.parametrize("invert", [False, True])
@@ -115,6 +189,9 @@ def test_a_model_adapted_by_a_teacher_with_a_background_has_that_of_its_own_mixt
     corpora: list = []
     vaebss.adapt(CLEAN["strokes"] / 2 + 0.3, model)
     assert corpora[0].modality.options["background"] == pytest.approx(0.3, abs=1e-3)
+    model.modality["background_noise"] = 0.1
+    vaebss.adapt(noisy(CLEAN["strokes"] / 2, 0.02).clamp(min=0), model)
+    assert corpora[1].modality.options == {"kind": "images", "background_noise": pytest.approx(0.02, rel=0.1)}
 
 
 def test_mixtures_are_trained_on_without_their_background_and_the_model_knows_it(tmp_path, capsys):
@@ -126,6 +203,15 @@ def test_mixtures_are_trained_on_without_their_background_and_the_model_knows_it
         assert corpus.modality.options == {"kind": "images", "background": 0.1}
         assert corpus.note == "A background of 0.1 is subtracted, and is the residual (--data.background)"
     assert open_corpus(**named, background=0).modality.options == {"kind": "images"}
+    np.save(tmp_path / "m.npy", noisy(CLEAN["strokes"][:, 0], 0.02).clamp(min=0).numpy())
+    corpus = open_corpus(**named)
+    assert corpus.modality.options == {"kind": "images", "background_noise": pytest.approx(0.02, rel=0.05)}
+    noise = f"Noise of {corpus.background_noise:.3g} is removed where nothing else is"
+    assert corpus.note == f"{noise}, and is the residual (--data.background)"
+    assert (corpus.mixtures == 0).float().mean() > 0.5
+    assert revised(corpus, {}).modality.options == corpus.modality.options
+    assert open_corpus(**named, background=0).modality.options == {"kind": "images"}
+    np.save(tmp_path / "m.npy", mixtures[:, 0].numpy())
     vaebss.MNISTMixtures(**named, background=0.05)
     assert "background of 0.05" in capsys.readouterr().out
     for wrong in (-0.1, 2, float("nan")):

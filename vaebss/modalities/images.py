@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vaebss.figures.rows import Rows
 
 DARK = 1e-6  # brightness of mixtures in which there is nothing
+BACKGROUND = ("background", "background_noise")  # options of what is subtracted from pictures
 
 
 class Pictures(Part):
@@ -125,6 +126,7 @@ class Images(Modality):
         unit: Number that stood for 1 in the mixtures that the separator was trained on, see `appearance.unit_of`.
         voices: Whether each slot holds one class of sources, see `source_classes`.
         background: Brightness that is subtracted from pictures as they are read, such as the offset of a camera.
+        background_noise: Standard deviation of the noise that is then removed, see `appearance.above`.
         tiles: Whether larger pictures are cut into tiles of the separator's size instead of being resized, see
             `tiles.separate_tiles`.
     """
@@ -150,10 +152,12 @@ class Images(Modality):
         voices: bool = False,
         background: float = 0.0,
         tiles: bool = False,
+        background_noise: float = 0.0,
     ):
         check_axes(axes)
         self._shape, self.gain, self.invert, self.white, self.axes = tuple(shape), gain, invert, white, axes
-        self.unit, self.voices, self.background, self.tiles = unit, voices, background, tiles
+        self.unit, self.voices, self.tiles = unit, voices, tiles
+        self.background, self.background_noise = background, background_noise
 
     @classmethod
     def of(
@@ -176,7 +180,8 @@ class Images(Modality):
             axes: Axes of arrays of pictures, see `arrays.axes_of`.
             tiles: Whether pictures larger than the separator's are cut into tiles; by default if it was trained on
                 tiles.
-            background: Brightness that is subtracted from pictures; by default the separator's own.
+            background: Brightness that is subtracted from pictures, whose noise is then left in them; by default the
+                separator's own brightness is subtracted, and its noise removed.
 
         Raises:
             ValueError: A number is not above 0.
@@ -184,7 +189,8 @@ class Images(Modality):
         check_above_zero(**{n: x for n, x in {"source_max": source_max, "white": white}.items() if x is not None})
         unit = 1.0 if white else separator.modality.get("unit", 1.0)
         gain = separator.source_scale / (source_max or unit * separator.source_scale)
-        own = {name: separator.modality[name] for name in ("voices", "background") if name in separator.modality}
+        names = ("voices", *BACKGROUND) if background is None else ("voices",)
+        own = {name: separator.modality[name] for name in names if name in separator.modality}
         own["tiles"] = separator.modality.get("tiles", False) if tiles is None else tiles
         own |= {} if background is None else {"background": background}
         return cls(separator.image_shape, gain, bool(invert), white, axes, **own)
@@ -203,7 +209,8 @@ class Images(Modality):
         """Plain values that say in a checkpoint what its mixtures are; the pictures' size is the separator's."""
         own = {"unit": self.unit} if self.unit != 1 else {}
         own |= {name: True for name in ("voices", "tiles") if getattr(self, name)}
-        return {"kind": self.kind} | own | ({"background": self.background} if self.background else {})
+        own |= {name: value for name in BACKGROUND if (value := getattr(self, name))}
+        return {"kind": self.kind} | own
 
     def from_user(self, signals: Any, sample_rate: float | None, channels: Channels | None = None) -> UserSignals:
         """Read pictures as `as_images` does.
@@ -315,10 +322,10 @@ class Images(Modality):
         for images, held in self._held(path):
             suffix = ".npy" if is_array(path) else ".csv" if held.table else held.suffix(images.shape[1])
             whole = self.as_they_looked(images)
-            signals = above(whole, self.background)
+            signals = self._bright(whole)
             part = Pictures(self, signals, partial(write_held, held=held), suffix, "N" in held.axes)
             part.table, part.note = held.table, str(held.table or "")
-            part.residual = self.as_they_looked(whole - signals) if self.background else None
+            part.residual = self.as_they_looked(whole - signals) if self._has_residual else None
             yield part
 
     def _held(self, path: Path) -> Iterator[tuple[Tensor, Held]]:
@@ -348,8 +355,16 @@ class Images(Modality):
     def _above(self, read: UserSignals) -> UserSignals:
         """Return pictures as a separator takes them: bright on a background of 0."""
         whole = self.as_they_looked(read.signals)
-        signals = above(whole, self.background)
-        return read._replace(signals=signals, residual=whole - signals if self.background else None)
+        signals = self._bright(whole)
+        return read._replace(signals=signals, residual=whole - signals if self._has_residual else None)
+
+    def _bright(self, whole: Tensor) -> Tensor:
+        """Return bright pictures (N, C, h, w) without their background and its noise."""
+        return above(whole, self.background, self.background_noise)
+
+    @property
+    def _has_residual(self) -> bool:
+        return bool(self.background or self.background_noise)
 
     def look(self, signals: Iterable[Tensor], invert: bool | None) -> dict[str, Any]:
         """Return how pictures look: whether most are dark on white, and how bright single sources are.

@@ -123,10 +123,10 @@ def corpus_of(mixtures: Tensor, max_pixels: int | None = None, tiles: bool = Fal
         max_pixels: Most pixels H x W that a separator sees; None for all.
         tiles: Whether the mixtures are tiles of larger pictures.
     """
-    mixtures, background = on_black(mixtures)
+    mixtures, background, noise = on_black(mixtures)
     unit = unit_of(mixtures)
     known = {"source_scale": estimated_scale(mixtures / unit), "unit": unit, "max_pixels": max_pixels}
-    known |= {"background": background, "tile": mixtures.shape[-1] if tiles else None}
+    known |= {"background": background, "background_noise": noise, "tile": mixtures.shape[-1] if tiles else None}
     return GivenPictures((mixtures / unit).half(), "the array", **known)
 
 

@@ -85,7 +85,8 @@ def open_corpus(
         axes: Axes of arrays of pictures, of N, C, H and W, such as HWN, or NW for lines; by default as their shape
             tells. Of tables, NW if each row is a line, WN if each column is.
         background: Brightness behind the sources of your own mixtures, such as the offset of a camera, with white as 1.
-            It is subtracted. By default it is estimated, and is 0 unless it is clearly above 0.
+            It is subtracted, and noise is removed where the background is empty. By default it is estimated, and is 0
+            unless it is clearly above 0. A stated 0 leaves the mixtures as they are.
         tile: Side in pixels of the tiles that large pictures of --data.mixtures are cut into, as 64. The tiles are the
             mixtures, without those in which there is nothing. separate.py then cuts pictures into such tiles by itself.
         held_out: Most mixtures of one's own to validate on.
@@ -207,7 +208,7 @@ def _single_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str,
 def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
     known, axes, tile = options["sources"], options["axes"], options["tile"]
     mixtures, inverted = read_pictures(options["mixtures"], files, options["invert"], axes, tile)
-    mixtures, background = on_black(mixtures, options["background"])
+    mixtures, background, noise = on_black(mixtures, options["background"])
     sources = read_sources(known, mixtures, inverted, options["mixtures"], axes, tile) if known else None
     if tile:
         there = not_blank(mixtures)
@@ -216,7 +217,7 @@ def _given_pictures(options: Mapping[str, Any], files: list[Path]) -> dict[str, 
     if unit != 1:
         mixtures, sources = mixtures / unit, None if sources is None else sources / unit
     read = {"mixtures": mixtures, "name": options["mixtures"], "sources": sources, "invert": inverted}
-    return read | {"unit": unit, "background": background, "tile": tile}
+    return read | {"unit": unit, "background": background, "background_noise": noise, "tile": tile}
 
 
 def _single_notes(options: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class GivenPictures(Given):
         max_pixels: Most pixels that a separator sees, see `images.within`; by default all.
         unit: Number that the mixtures and their sources were divided by when they were read.
         background: Brightness that was subtracted from the mixtures when they were read.
+        background_noise: Standard deviation of the noise that was removed then, see `appearance.above`.
         held_out: Most mixtures to validate on, of which there is one in ten.
         tile: Side of the tiles that the mixtures were cut into when they were read; None if they are whole pictures.
     """
@@ -103,20 +104,23 @@ class GivenPictures(Given):
         max_pixels: int | None = None,
         unit: float = 1.0,
         background: float = 0.0,
+        background_noise: float = 0.0,
         held_out: int = 1_000,
         tile: int | None = None,
     ):
         self.mixtures, self.invert, self.name = mixtures, invert, name
         self.sources, self.unit, self.held_out, self.tile = sources, unit, held_out, tile
         self.source_scale = source_scale or estimated_scale(self.mixtures)
-        self.background = background
-        self.modality = viewed(self.mixtures, max_pixels, unit, background, tile is not None)
+        self.background, self.background_noise = background, background_noise
+        self.modality = viewed(self.mixtures, max_pixels, unit, background, background_noise, tile is not None)
 
     @property
     def note(self) -> str:
-        if not self.background:
-            return ""
-        return f"A background of {self.background:.3g} is subtracted, and is the residual (--data.background)"
+        removed = [f"a background of {self.background:.3g} is subtracted"] if self.background else []
+        noise = f"noise of {self.background_noise:.3g} is removed where nothing else is"
+        removed += [noise] if self.background_noise else []
+        together = "both are" if len(removed) > 1 else "is"
+        return f"{', '.join(removed)}, and {together} the residual (--data.background)".capitalize() if removed else ""
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -152,12 +156,17 @@ class GivenPictures(Given):
     @property
     def contents(self) -> dict[str, Any]:
         read = {"mixtures": self.mixtures, "name": self.name, "sources": self.sources, "invert": self.invert}
-        read |= {"unit": self.unit, "background": self.background}
+        read |= {"unit": self.unit, "background": self.background, "background_noise": self.background_noise}
         return read | {"held_out": self.held_out, "tile": self.tile}
 
 
 def viewed(
-    pictures: Tensor, max_pixels: int | None, unit: float = 1.0, background: float = 0.0, tiles: bool = False
+    pictures: Tensor,
+    max_pixels: int | None,
+    unit: float = 1.0,
+    background: float = 0.0,
+    background_noise: float = 0.0,
+    tiles: bool = False,
 ) -> Images:
     """Return the modality through which a separator of their own size sees pictures.
 
@@ -176,7 +185,8 @@ def viewed(
         check_at_least(1, data__max_pixels=max_pixels)
     own = tuple(pictures.shape[1:])
     shape = within(own, max_pixels) if max_pixels else own
-    return Images(shape, unit=unit, background=background, tiles=tiles and shape == own)
+    black: Any = {"background": background, "background_noise": background_noise}
+    return Images(shape, unit=unit, tiles=tiles and shape == own, **black)
 
 
 def read_pictures(
