@@ -159,7 +159,15 @@ class Remixes(MNISTMixtures):
         return self.corpus
 
     def played(self, bank: Bank, epoch: int) -> Tensor:
-        """Return what is remixed in an epoch, (N, *S): the pseudo-sources of a bank, or lines composed from them."""
+        """Return what is remixed in an epoch: the pseudo-sources of a bank, or lines that are composed from them.
+
+        Args:
+            bank: The bank. If it has pseudo-instruments, its pseudo-sources are notes from which lines are composed.
+            epoch: Number of the epoch, from 0, which seeds the detuning and the lines.
+
+        Returns:
+            Signals (N, *S).
+        """
         sources = self._detuned(bank.sources, epoch)
         if bank.instruments is None:
             return sources

@@ -115,7 +115,14 @@ class Separator(nn.Module, ABC):
     def estimate_and_mask(
         self, mixture: Tensor, masked: bool = True, ranked: bool = False, **options: Any
     ) -> Separation:
-        """Separate mixtures that are checked already and on the model's device, as `separate` does."""
+        """Separate mixtures that are checked already and on the model's device, as `separate` does.
+
+        Args:
+            mixture: (B, C, H, W), float32.
+            masked: Whether sources are masked estimates, which add up to the mixture.
+            ranked: Whether `confidence` is the model's own objective instead of the sharpness of the masks.
+            options: Options of this kind of separator, such as a VAE's refine_steps.
+        """
         estimates, rank, *count = self._estimate(mixture, **options)
         confidence = rank if ranked else sharpness(estimates, mixture, self.exponent)
         shares = self.masked(estimates, mixture)
@@ -126,7 +133,15 @@ class Separator(nn.Module, ABC):
         return Separation(shares if masked else estimates, active, confidence)
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
-        """Mask estimates by `separation.mask`, with the brightness bound of this model's sources."""
+        """Mask estimates by `separation.mask`, with the brightness bound of this model's sources.
+
+        Args:
+            estimates: Estimates of the sources, (B, K, C, H, W), 0 or more.
+            mixture: Their mixtures, (B, C, H, W).
+
+        Returns:
+            Estimates of the same shape that add up to the mixtures.
+        """
         return mask(estimates, mixture, self.source_scale if self.bounded else math.inf, self.exponent)
 
     def check_options(self, **options: Any) -> None:
@@ -184,8 +199,14 @@ class Separator(nn.Module, ABC):
 
 
 def if_finite(converted: Tensor, value: Tensor) -> Tensor:
-    """Return `converted`, a tensor of another type, unless finite numbers of `value` became infinite in it.
+    """Return a converted tensor, unless the conversion made finite numbers infinite.
 
-    Otherwise return `value`, on the device of `converted`.
+    Args:
+        converted: `value` in another type, perhaps on another device.
+        value: Tensor before the conversion.
+
+    Returns:
+        `converted`; or `value` on the device of `converted`, if `converted` has infinite numbers where `value` has
+        none.
     """
     return converted if converted.isfinite().all() or not value.isfinite().all() else value.to(converted.device)
