@@ -43,7 +43,15 @@ MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how 
 
 
 def energies(parts: Tensor, modality: Modality) -> Tensor:
-    """Measure energies (N, K, H, T) of the pixels of pictures of parts of windows (N, K, *C, L)."""
+    """Measure the energy of each band and frame of the parts of windows.
+
+    Args:
+        parts: Parts of windows, (N, K, *C, L).
+        modality: Modality that pictures them.
+
+    Returns:
+        (N, K, H, T), mean over the channels of the pictures.
+    """
     return modality.picture(parts.flatten(0, 1).float()).pow(modality.exponent).mean(1).unflatten(0, parts.shape[:2])
 
 
@@ -329,7 +337,16 @@ def _standardised(sounds: np.ndarray, heard: np.ndarray) -> np.ndarray:
 
 
 def clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None) -> Any:
-    """Fit k-means to sounds (N, F), from all slots without regard to their windows."""
+    """Fit k-means to sounds of all slots, without regard to their windows.
+
+    Args:
+        sounds: Features of the sounds, (N, F).
+        number: Number of clusters.
+        weights: Weight of each sound, (N,); None for equal weights.
+
+    Returns:
+        The fitted `KMeans` of scikit-learn.
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

@@ -34,7 +34,12 @@ NEW_STUDENT_OF_SOUND = {  # in addition, for a student that starts from random w
 
 
 def default_teacher(slots: int, modality: type[Modality] = Images) -> str | None:
-    """Return the name of the first shipped teacher of a modality with at least `slots` slots, or None."""
+    """Return the name of the first shipped teacher with enough slots, or None if there is none.
+
+    Args:
+        slots: Least number of slots.
+        modality: Modality that the teacher separates.
+    """
     return next((name for name in modality.teachers if card(name)["hyper_parameters"]["num_sources"] >= slots), None)
 
 
@@ -72,5 +77,9 @@ def early_stopping(epochs_per_round: int, monitor: str) -> EarlyStopping:
     """Return a callback that ends a run whose value of held-out mixtures has not grown for two rounds.
 
     It waits that long because the value lags behind PSNR. Where nothing is validated, it ends nothing.
+
+    Args:
+        epochs_per_round: Number of epochs in a round.
+        monitor: Name of the logged value, which is better if it is higher.
     """
     return EarlyStopping(monitor, mode="max", patience=2 * epochs_per_round, strict=False)
