@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from vaebss.atomic import atomic_write, make_folder, write_json
 from vaebss.data.remixes import Bank
+from vaebss.errors import FileError
 from vaebss.figures.files import save_figure
+from vaebss.modalities import sound_files
 from vaebss.pictures import save_image
 from vaebss.training.checkpointing import WholeCheckpoints
 
@@ -81,6 +83,15 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(write, was_there, tmp
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     write(path, 2)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_full_disk_is_told_of_a_sound_as_well(suffix, tmp_path):
+    pytest.importorskip("soundfile")
+    noise = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
+    with full_disk(), pytest.raises(FileError, match=rf"file{suffix} cannot be written, is the disk full\? \(.+\)$"):
+        sound_files.write(noise, tmp_path / f"file{suffix}", 16_000)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("error", [ValueError("a sum that is wrong"), KeyboardInterrupt()])

@@ -25,7 +25,7 @@ FLOORS = [
     {"separation"},
     {"figures", "pictures"},
     {"atomic"},
-    {"matching", "seeding", "hardware", "errors", "paths", "quiet", "version"},
+    {"matching", "seeding", "hardware", "errors", "paths", "quiet", "signals", "version"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 AT_THE_DOOR = ("__init__.py", "__main__.py")  # whose names lead anywhere

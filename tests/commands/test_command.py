@@ -1,3 +1,4 @@
+import errno
 import re
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 import vaebss
 from vaebss.__main__ import COMMANDS, main
+from vaebss.commands import terminal
 
 
 def answer(monkeypatch, capsys, *args: str) -> tuple[int | str | None, str]:
@@ -57,3 +59,12 @@ def test_an_unknown_command_is_one_line(monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "no command 'train'" in error
+
+
+def test_a_full_disk_that_the_system_tells_without_a_file_is_a_question(capsys):
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert terminal.run_cleanly("fit", full) == 2
+    told = "a file cannot be written, is the disk full? (No space left on device)"
+    assert capsys.readouterr().err == f"fit.py: error: {told}\n"

@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from vaebss.modalities.image_files import read_images
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.separation import Separation
+from vaebss.signals import NOTICES
 
 
 @pytest.fixture
@@ -52,6 +54,29 @@ def test_sources_of_every_file_add_up(tmp_path, checkpoint, mixtures, capsys):
     np.testing.assert_allclose(total(out, "1"), mixtures[1] * 255, atol=2)
     assert (out / "contact_sheet.png").is_file()
     assert "4 mixtures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", NOTICES)
+def test_a_scheduler_that_ends_a_run_leaves_a_list_of_what_is_written(
+    number, tmp_path, checkpoint, mixtures, monkeypatch
+):
+    """So that the next run may go on in the same folder."""
+    out, typed, separate_part = tmp_path / "out", [tmp_path / f"{k}.png" for k in range(3)], FileSeparator.separate_part
+
+    def ended(self, path, part):
+        if path.stem == "1":
+            os.kill(os.getpid(), number)
+        return separate_part(self, path, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSeparator, "separate_part", ended)
+        with pytest.raises(SystemExit) as stop:
+            run(checkpoint, *typed, "--out", out)
+    assert stop.value.code == 128 + number
+    assert [row["name"] for row in listed(out)] == ["0"]
+    assert {path.name.partition("_")[0] for path in out.iterdir()} == {"0", "separations.csv"}
+    assert run(checkpoint, *typed, "--out", out) == 0
+    assert [row["name"] for row in listed(out)] == ["0", "1", "2"]
 
 
 def test_a_component_table_of_somebody_else_is_refused_as_often_as_it_is_asked_for(tmp_path, checkpoint, mixtures):

@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from vaebss.errors import FileError
@@ -46,6 +50,20 @@ def test_a_folder_whose_images_lie_below_says_so(folder):
 def test_an_empty_folder_is_refused(tmp_path, nested):
     with pytest.raises(FileError, match=r"holds no such files; known are .*\.npz$"):
         find(tmp_path, nested)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_folder_that_may_not_be_read_is_told_also_where_it_lies_below(folder, nested, monkeypatch):
+    locked, listed = folder / "deep" if nested else folder, os.scandir
+
+    def refused(path):
+        if Path(path) == locked:  # whoever runs the tests may read all folders
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(FileError, match=f"^{locked} cannot be read: Permission denied$"):
+        find(folder, nested)
 
 
 def test_home_is_expanded(folder, monkeypatch):

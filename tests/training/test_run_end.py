@@ -1,5 +1,6 @@
 """What a run shows while it goes on, and what it leaves when it is stopped amid an epoch."""
 
+import errno
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from pytorch_lightning.trainer.connectors import signal_connector
 
 from vaebss.commands import fit, remix
 from vaebss.commands.run import final
+from vaebss.commands.train import TrainParser
 from vaebss.data import mixtures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.metrics.images import METRICS
@@ -210,6 +212,18 @@ def test_ctrl_c_while_nothing_is_trained_is_one_line(tmp_path, monkeypatch, caps
     assert fit.main(RUN) == 130
     assert capsys.readouterr().err == "\nInterrupted.\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_half_of_the_options(tmp_path, monkeypatch, capsys):
+    def full(self, config, path, **_):
+        Path(path).write_text("model:")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainParser, "save", full)
+    assert fit.main(RUN) == 2
+    assert "config.yaml cannot be written, is the disk full?" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_the_end_names_what_is_known():

@@ -14,6 +14,7 @@ from vaebss.commands.terminal import TRACEBACK, OneLineErrors, program, run_clea
 from vaebss.errors import FileError, counted, first_line
 from vaebss.paths import expanded
 from vaebss.pretrained.catalogue import DEFAULT_MODELS
+from vaebss.signals import ending_at_once
 
 if TYPE_CHECKING:
     from vaebss.commands.all_mixtures import AllMixtures
@@ -154,4 +155,5 @@ def main(args: list[str] | None = None) -> int:
         3 mixtures separated into separated
         0
     """
-    return run_cleanly("separate", lambda: separate(parse(sys.argv[1:] if args is None else args)))
+    with ending_at_once():  # by a scheduler; what is written so far is put on the list
+        return run_cleanly("separate", lambda: separate(parse(sys.argv[1:] if args is None else args)))

@@ -1,5 +1,6 @@
 """Parts that all command lines share: options, errors in one line, and the program's name as it was typed."""
 
+import errno
 import logging
 import os
 import shlex
@@ -125,7 +126,10 @@ def run_cleanly(command: str, main: Callable[[], int | None]) -> int:
     except (ValueError, DataError, OSError) as error:
         if os.environ.get(TRACEBACK):
             raise
-        print(f"{program(command)}: error: {first_line(error)}", file=sys.stderr)
+        reason = first_line(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            reason = f"a file cannot be written, is the disk full? ({reason})"  # of a log, for instance
+        print(f"{program(command)}: error: {reason}", file=sys.stderr)
         return 2
 
 

@@ -55,11 +55,15 @@ def _in_folder(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> list[Pa
 
 
 def _visible(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> Iterator[str]:
-    for place, below, names in os.walk(folder):
+    for place, below, names in os.walk(folder, onerror=_refuse):
         below[:] = [name for name in below if nested and not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122  for speed
                 yield os.path.join(place, name)  # noqa: PTH118
+
+
+def _refuse(error: OSError) -> None:
+    raise FileError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def chosen(path: Path) -> tuple[Path, str | None]:

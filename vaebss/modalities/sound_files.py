@@ -180,12 +180,12 @@ class _Writer:
         """Add a block (C, n)."""
         if self.clips and (loudest := float(sound.abs().max())) > 1:
             raise FileError(f"{self.path} cannot be written: FLAC holds values up to 1, not {loudest:.3f}: use WAV")
-        with self._told():
+        with self._told(full=True):
             self.file.write(sound.numpy().T)
 
     def close(self) -> None:
         """Write what is still to be written."""
-        with self._told():
+        with self._told(full=True):
             self.file.close()
 
     def keep(self) -> None:
@@ -199,11 +199,13 @@ class _Writer:
         self.part.unlink(missing_ok=True)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, full: bool = False) -> Iterator[None]:
+        """Turn an error into a FileError, which asks whether the disk is `full` where that is what goes wrong."""
         try:
             yield
         except (_soundfile().SoundFileError, OSError, ValueError) as error:
-            raise FileError(f"{self.path} cannot be written: {_reason(error)}") from error
+            reason = f", is the disk full? ({_reason(error)})" if full else f": {_reason(error)}"
+            raise FileError(f"{self.path} cannot be written{reason}") from error
 
 
 def _soundfile() -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
-from vaebss.training.checkpointing import ending_at_once
+from vaebss.signals import ending_at_once
 
 TIMED_BATCHES = 2  # after which the time of a bank is known
 
@@ -68,7 +69,7 @@ class BankMaker:
         if self.bank is None and self.path and self.path.is_file():
             self.bank = Bank.load(self.path)
         if self.bank is None or self.bank.round != number:
-            with ending_at_once():
+            with ending_at_once(SIGTERMException):  # also in one process of several: there is no step to complete
                 self.bank = self.make(self.student if number else self.teacher(), number)
             if self.path and self.data.is_first_process:
                 self.bank.save(self.path)

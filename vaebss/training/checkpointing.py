@@ -3,9 +3,7 @@
 import math
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from vaebss.atomic import atomic_write
+from vaebss.signals import NOTICES, set_handler
 
-NOTICES = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))  # of schedulers
 CHECKED_STEPS = 50  # from one look at the losses to the next, on a GPU
 
 
@@ -162,31 +160,3 @@ class RunCheckpoints(ModelCheckpoint):
 def checkpoints_of(trainer: Trainer) -> RunCheckpoints:
     """Return a trainer's RunCheckpoints; a user may have added a ModelCheckpoint beside it."""
     return next(each for each in trainer.checkpoint_callbacks if isinstance(each, RunCheckpoints))
-
-
-@contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Have a scheduler's signal end the run at once, also in one process of several: there is no step to complete."""
-
-    def end(number: int, *_: Any) -> None:
-        raise SIGTERMException(128 + number)
-
-    before = {number: signal.getsignal(number) for number in NOTICES}
-    for number in NOTICES:
-        set_handler(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            set_handler(number, handler)
-
-
-def set_handler(number: int, handler: Any) -> None:
-    """Set the handler of a signal, if this is the main thread: Python refuses it in any other.
-
-    Args:
-        number: Number of the signal, such as `signal.SIGTERM`.
-        handler: Handler as in `signal.signal`.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, handler)

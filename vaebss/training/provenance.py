@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
+from vaebss.atomic import atomic_write
 from vaebss.hardware import commit
 from vaebss.training.boards import add_score, add_text
 from vaebss.training.checkpointing import checkpoints_of
@@ -21,7 +22,8 @@ class RunConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a dry run leaves nothing
             path = checkpoints_of(trainer).folder() / "config.yaml"
-            self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+            with atomic_write(path) as part:
+                self.parser.save(self.config, part, skip_none=False, multifile=False)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # "auto" was resolved at run time, and a resumed run must use what it was resolved to.
