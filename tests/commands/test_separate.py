@@ -79,6 +79,15 @@ def test_a_scheduler_that_ends_a_run_leaves_a_list_of_what_is_written(
     assert [row["name"] for row in listed(out)] == ["0", "1", "2"]
 
 
+def test_pixels_that_are_too_bright_are_told_once_for_all_mixtures(tmp_path, checkpoint, capsys):
+    """There are enough mixtures for an estimate of their quality, which separates them again."""
+    np.save(tmp_path / "bright.npy", np.random.default_rng(0).uniform(0, 1.5, (24, 1, 28, 28)).astype(np.float32))
+    assert run(checkpoint, tmp_path / "bright.npy", "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "Estimated without true sources" in printed.out
+    assert (printed.out + printed.err).count("Some pixels exceed") == 1
+
+
 def test_a_component_table_of_somebody_else_is_refused_as_often_as_it_is_asked_for(tmp_path, checkpoint, mixtures):
     out = tmp_path / "out"
     out.mkdir()

@@ -2,6 +2,7 @@
 
 # N mixtures, S the shape of a signal
 
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,9 @@ class SeenMixtures:
         from vaebss.blind import no_estimate
 
         try:
-            score = evaluate()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about mixtures, whose files were noted before
+                score = evaluate()
         except ValueError as error:
             self.lines.append(no_estimate(error))
             return
