@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,29 @@ def ending_at_once(error: type[SystemExit] = SystemExit) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             set_handler(number, handler)
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Yield a function from whose call on signals wait until the end of the block, so that what follows is whole.
+
+    Until that call, a signal acts at once. Of several signals the first one acts.
+    """
+    held: list[int] = []
+    before: dict[int, Any] = {}
+
+    def hold() -> None:
+        for number in (signal.SIGINT, *NOTICES):
+            before[number] = signal.getsignal(number)
+            set_handler(number, lambda number, _: held.append(number))
+
+    try:
+        yield hold
+    finally:
+        for number, handler in before.items():
+            set_handler(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 def set_handler(number: int, handler: Any) -> None:

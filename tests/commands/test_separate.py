@@ -1,5 +1,7 @@
 import csv
 import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +79,31 @@ def test_a_scheduler_that_ends_a_run_leaves_a_list_of_what_is_written(
     assert {path.name.partition("_")[0] for path in out.iterdir()} == {"0", "separations.csv"}
     assert run(checkpoint, *typed, "--out", out) == 0
     assert [row["name"] for row in listed(out)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *NOTICES])
+@pytest.mark.parametrize("name", ["1.png", "three.npy"])
+def test_a_signal_between_two_files_of_a_mixture_waits_until_both_are_listed(
+    number, name, tmp_path, checkpoint, mixtures, monkeypatch
+):
+    out, replace = tmp_path / "out", Path.replace
+
+    def signalled(self, target):
+        if "_source" in str(target):
+            os.kill(os.getpid(), number)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", signalled)
+    if number == signal.SIGINT:
+        assert run(checkpoint, tmp_path / name, "--out", out) == 130
+    else:
+        with pytest.raises(SystemExit, match=str(128 + number)):
+            run(checkpoint, tmp_path / name, "--out", out)
+    (pattern,) = {row["written"] for row in listed(out)}
+    count = max(int(row["count"]) for row in listed(out))
+    written = {pattern.replace("*", str(k + 1)) for k in range(count)}
+    assert count > 1
+    assert {path.name for path in out.iterdir()} == {*written, "separations.csv"}
 
 
 def test_pixels_that_are_too_bright_are_told_once_for_all_mixtures(tmp_path, checkpoint, capsys):

@@ -1,10 +1,12 @@
 """The files of the sources of one input: their names and their contents."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vaebss.commands.output_folder import OutputFolder
 from vaebss.commands.separation_list import AND_RESIDUAL
+from vaebss.signals import held_back
 
 if TYPE_CHECKING:
     from vaebss.modalities.images import Pictures
@@ -55,11 +57,15 @@ class SourceWriter:
             return names
         for number, (name, mixture) in enumerate(zip(names, found, strict=True)):
             self.output.check_new(name)
-            self._note(name, mixture, name, self._write(part, found, number, name))
+            with held_back() as hold:
+                self._note(name, mixture, name, self._write(part, found, number, name, hold))
         return names
 
-    def _write(self, part: "Part", found: "Separation", number: int, name: str) -> str:
-        """Write the sources of one mixture, its residual and its figure; return the figure's file name, or ""."""
+    def _write(self, part: "Part", found: "Separation", number: int, name: str, hold: Callable[[], None]) -> str:
+        """Write the sources of one mixture, its residual and its figure; return the figure's file name, or "".
+
+        Before the files are moved to their places, `hold` is called: a signal has to wait until all are on the list.
+        """
         count = int(found.count[number])
         figure = part.figure(found) if count else None
         picture = f"{name}_spectrogram.png" if figure else ""
@@ -72,6 +78,7 @@ class SourceWriter:
                 from vaebss.figures.files import as_png  # Matplotlib takes long to import
 
                 paths[-1].write_bytes(as_png(figure))
+            hold()
 
         self.output.write([*self._files(name, count), *filter(None, [picture])], save)
         return picture
@@ -89,11 +96,13 @@ class SourceWriter:
             for k, path in enumerate(paths):
                 whole = torch.cat([part.source(k) if k < self.most else part.residual for part in parts])
                 parts[0].write(whole, path)
+            hold()
 
-        self.output.write(self._files(self.stem, self.most), save)
-        for names, _, found in self.parts:
-            for name, mixture in zip(names, found, strict=True):
-                self._note(name, mixture, self.stem)
+        with held_back() as hold:
+            self.output.write(self._files(self.stem, self.most), save)
+            for names, _, found in self.parts:
+                for name, mixture in zip(names, found, strict=True):
+                    self._note(name, mixture, self.stem)
 
     def _note(self, name: str, mixture: "Separation", stem: str, picture: str = "") -> None:
         files = f"{stem}_{AND_RESIDUAL if self.residual else 'source*'}{self.suffix}"
