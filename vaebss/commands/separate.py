@@ -98,8 +98,8 @@ def separate(options: Any) -> int:
         share, mixtures = jobs[share_of(options.shard)], AllMixtures(not shared, options.components)
         of_all = OF_ALL if options.components else (SHEET,)
         with OutputFolder(out, [path for _, path, _ in jobs], shared, of_all) as output:
-            bar = tqdm(share, unit="file", disable=len(share) < 2)
-            separated = [separate_file(separator, path, name, output, mixtures) for separator, path, name in bar]
+            with tqdm(share, unit="file", disable=len(share) < 2) as bar:
+                separated = [separate_file(separator, path, name, output, mixtures) for separator, path, name in bar]
             mixtures.save(output)
     notes.tell()
     if shared:
