@@ -1,6 +1,7 @@
 import csv
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,18 @@ def test_a_scheduler_that_ends_a_run_leaves_a_list_of_what_is_written(
     assert [row["name"] for row in listed(out)] == ["0", "1", "2"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, *NOTICES])
 @pytest.mark.parametrize("name", ["1.png", "three.npy"])
 def test_a_signal_between_two_files_of_a_mixture_waits_until_both_are_listed(
-    number, name, tmp_path, checkpoint, mixtures, monkeypatch
+    number, name, tmp_path, checkpoint, mixtures, interruptible, monkeypatch
 ):
     out, replace = tmp_path / "out", Path.replace
 
