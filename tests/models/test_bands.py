@@ -1,5 +1,7 @@
 """A mask network on spectrograms: what it sees, and what it must not depend on."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -124,9 +126,41 @@ def test_a_stacked_network_is_built_again_from_its_options(sounds):
     assert not any("stack" in name for name in model.state_dict())
 
 
+def test_features_are_read_at_multiples_at_every_coarser_resolution(sounds):
+    """Beside all features, the levels below the finest see four of them at each multiple but 1."""
+    down: Any = stacked(harmonic_features=4).network.along.down
+    others = [harmonic for harmonic in HARMONICS if harmonic != 1]
+    assert first_convolution(down[0]).in_channels == len(HARMONICS) * AUDIO.shape[2]
+    hertz = torch.tensor(AUDIO.frequencies)
+    for level, width in ((1, 8), (2, 12)):
+        hertz = hertz.view(-1, 2).mean(1)  # max pooling merges neighbouring bands
+        stack: Any = down[level][0]
+        features = torch.randn(2, width, 1, len(hertz))
+        combined = stack.combine(features).squeeze(2)
+        expected = [combined @ read.T for read in harmonic_stack(hertz, torch.tensor(others))]
+        found = stack(features)
+        torch.testing.assert_close(found[:, :width], features)
+        torch.testing.assert_close(found[:, width:].squeeze(2), torch.cat(expected, 1))
+    model = stacked(harmonic_features=4)
+    again = Masker(**model.options).eval()
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again(AUDIO.picture(sounds)), model(AUDIO.picture(sounds)))
+
+
+def test_harmonic_features_of_bands_that_do_not_halve():
+    """Bands are padded as their pictures are, so that 90 of them make 92, 46 and 23."""
+    model = stacked(image_shape=(1, 90, 16), frequencies=AUDIO.frequencies[:90], harmonic_features=4)
+    down: Any = model.network.along.down
+    assert [len(level[0].read[0]) for level in down[1:]] == [46, 23]
+    assert model(torch.rand(2, 1, 90, 16)).shape == (2, 2, 1, 90, 16)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"harmonic_features": -1}, "harmonic_features must be 0 or more"),
+        ({"harmonic_features": 4, "harmonics": ()}, "harmonic_features need model.harmonics"),
+        ({"harmonic_features": 4, "harmonics": (1.0,)}, "harmonic_features need model.harmonics"),
         ({"view": "pixels"}, "view must be bands, not pixels"),
         ({"harmonics": (0.0, 1.0)}, "harmonics must be above 0"),
         ({"harmonics": (1.0, float("nan"))}, "harmonics must be above 0"),

@@ -61,6 +61,7 @@ class Masker(Separator):
             follows from the brightness of your own mixtures. For sound it is a share of a mixture's energy.
         harmonics: Multiples of each band's frequency at which the "bands" view reads a spectrogram as well, such as
             [0.5, 1, 2, 3, 4, 5]; by default it sees each band as it is.
+        harmonic_features: Number of features at each coarser resolution that are read at these multiples as well.
         frequencies: Centre of each band in hertz, for harmonics. On the command line the data sets it.
         counting: Head of the network that counts sources, 1 to K; then as many of the loudest slots are active, and
             `faintest` is not used. It learns from remixes, whose number of sources is known.
@@ -86,6 +87,7 @@ class Masker(Separator):
         exponent: float = 1.0,
         faintest: float = FAINTEST,
         harmonics: tuple[float, ...] = (),
+        harmonic_features: int = 0,
         frequencies: tuple[float, ...] = (),
         counting: bool = False,
     ):
@@ -98,24 +100,27 @@ class Masker(Separator):
         if view not in NETWORKS:
             raise ValueError(f"model.view must be one of {', '.join(NETWORKS)}, not {view!r}")
         self.widths, self.bottleneck, self.average_decay = tuple(widths), bottleneck, average_decay
-        self.view, self.harmonics = view, tuple(harmonics)
+        self.view, self.harmonics, self.harmonic_features = view, tuple(harmonics), harmonic_features
         self.frequencies = tuple(frequencies) if harmonics else ()
         sizes = (image_shape, num_sources, widths, bottleneck)
-        self.counting, stacked = counting, self._stacked() if harmonics else ()
+        self.counting, stacked = counting, self._stacked() if harmonics or harmonic_features else ()
         self.network = NETWORKS[view](*sizes, *stacked, counting=counting)
         averaging: Any = partial(_follow, decay=average_decay)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True).requires_grad_(False)
 
-    def _stacked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the frequencies and harmonics for a BandUNet, or raise a ValueError that names the wrong option."""
+    def _stacked(self) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+        """Return what a BandUNet needs for harmonics, or raise a ValueError that names the wrong option."""
         if self.view != "bands":
             raise ValueError(f"model.harmonics need spectrograms: model.view must be bands, not {self.view}")
         if not all(0 < harmonic < math.inf for harmonic in self.harmonics):
             raise ValueError(f"model.harmonics must be above 0, not {self.harmonics}")
+        check_at_least(0, model__harmonic_features=self.harmonic_features)
+        if self.harmonic_features and not any(harmonic != 1 for harmonic in self.harmonics):
+            raise ValueError("model.harmonic_features need model.harmonics, such as [0.5, 1, 2, 3, 4, 5]")
         rising = all(low < high for low, high in pairwise(self.frequencies))
         if not rising or len(self.frequencies) != self.image_shape[1]:
             raise ValueError(f"model.frequencies must be {self.image_shape[1]} increasing numbers, one for each band")
-        return self.frequencies, self.harmonics
+        return self.frequencies, self.harmonics, self.harmonic_features
 
     @property
     def accepts(self) -> tuple[int | None, ...]:

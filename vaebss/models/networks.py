@@ -104,6 +104,7 @@ class MaskUNet(nn.Module):
         kernel: Height and width of a convolution, odd; an axis of size 1 is not halved.
         channels_in: Channels of the input, by default C.
         counting: Whether the network counts sources, from the features that masks are made of.
+        stacks: For each resolution but the finest, what its features pass before its convolutions; by default nothing.
     """
 
     def __init__(
@@ -115,12 +116,15 @@ class MaskUNet(nn.Module):
         kernel: tuple[int, int] = (3, 3),
         channels_in: int | None = None,
         counting: bool = False,
+        stacks: Sequence["Stack"] = (),
     ):
         super().__init__()
         channels, height, width = image_shape
         self.num_sources, self.halving = num_sources, [2 if side > 1 else 1 for side in kernel]
         self.halvings = [side ** (len(widths) - 1) for side in self.halving]
         self.down = nn.ModuleList(_convolutions(a, b, kernel) for a, b in pairwise((channels_in or channels, *widths)))
+        for level, stack in enumerate(stacks, start=1):
+            self.down[level] = nn.Sequential(stack, *_convolutions(stack.channels, widths[level], kernel))
         narrow, grid = widths[-1] // 2, (-(-height // self.halvings[0]), -(-width // self.halvings[1]))
         self.bottleneck = WholeImage(widths[-1], narrow, grid, bottleneck)
         below = (narrow, *reversed(widths[1:]))
@@ -157,6 +161,7 @@ class BandUNet(nn.Module):
         bottleneck: Units of the fully connected layer, see MaskUNet.
         frequencies: Centres of the H bands, increasing. They are only needed for harmonics.
         harmonics: Multiples of a band's frequency. Without any, the spectrogram is not stacked.
+        harmonic_features: Number of features at each coarser resolution that are also read at these multiples.
         counting: Whether the network counts sources, see MaskUNet.
     """
 
@@ -170,12 +175,14 @@ class BandUNet(nn.Module):
         bottleneck: int,
         frequencies: Sequence[float] = (),
         harmonics: Sequence[float] = (),
+        harmonic_features: int = 0,
         counting: bool = False,
     ):
         super().__init__()
         _, bands, frames = image_shape
         shape, channels_in = (frames, 1, bands), frames * (len(harmonics) or 1)
-        self.along = MaskUNet(shape, num_sources, widths, bottleneck, (1, KERNEL), channels_in, counting)
+        stacks = _stacks(widths, harmonic_features, frequencies, harmonics) if harmonic_features else ()
+        self.along = MaskUNet(shape, num_sources, widths, bottleneck, (1, KERNEL), channels_in, counting, stacks)
         stack = harmonic_stack(torch.tensor(frequencies), torch.tensor(harmonics)) if harmonics else None
         self.register_buffer("stack", stack, persistent=False)
 
@@ -202,6 +209,34 @@ class Counter(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return single(self.counts(self.hidden(pooled).relu()))
+
+
+class Stack(nn.Module):
+    """Features along bands, some of which are also read at multiples of each band's frequency.
+
+    (B, C, 1, H) -> (B, C + F N, 1, H).
+
+    Args:
+        width: C, the number of features.
+        features: F; so many linear combinations of the features are read at the multiples.
+        read: Matrices of the N multiples, (N, H, H), see `harmonic_stack`.
+
+    Attributes:
+        channels: C + F N.
+    """
+
+    read: Tensor
+
+    def __init__(self, width: int, features: int, read: Tensor):
+        super().__init__()
+        self.channels = width + features * len(read)
+        self.combine = nn.Conv2d(width, features, 1)
+        self.register_buffer("read", read, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        combined = self.combine(features).squeeze(2)  # (B, F, H)
+        read = self.read.to(combined.dtype) @ combined.mT.unsqueeze(1)  # (B, N, H, F)
+        return torch.cat([features, read.transpose(2, 3).flatten(1, 2).unsqueeze(2)], 1)
 
 
 def harmonic_stack(frequencies: Tensor, harmonics: Tensor) -> Tensor:
@@ -254,6 +289,20 @@ class WholeImage(nn.Sequential):
         for layer in connected:
             on_grid = layer(on_grid)
         return interpolate(on_grid, input.shape[2:], mode="bilinear")
+
+
+def _stacks(
+    widths: Sequence[int], features: int, frequencies: Sequence[float], harmonics: Sequence[float]
+) -> list[Stack]:
+    """Return what the features of each resolution but the finest pass, see `Stack`; the multiple of 1 is left out."""
+    others, halvings = torch.tensor([h for h in harmonics if h != 1]), 2 ** (len(widths) - 1)
+    step, missing = frequencies[-1] - frequencies[-2], -len(frequencies) % halvings
+    centres = [*frequencies, *(frequencies[-1] + step * more for more in range(1, missing + 1))]
+    stacks = []
+    for width in widths[:-1]:
+        centres = [(low + high) / 2 for low, high in zip(centres[::2], centres[1::2], strict=True)]
+        stacks.append(Stack(width, features, harmonic_stack(torch.tensor(centres), others)))
+    return stacks
 
 
 def _convolutions(channels_in: int, channels_out: int, kernel: tuple[int, int]) -> nn.Sequential:

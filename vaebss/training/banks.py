@@ -102,6 +102,8 @@ class BankMaker:
             self.tell(line)
         found = self._linked(found, seen, corpus) if voices else found
         bank = make_bank(found, self.data.share_of(number), number, voices)
+        if hparams.coincident:
+            bank = replace(bank, pitches=estimated_pitches(bank.sources, seen))
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
         spectra = slot_linking.energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
@@ -137,6 +139,13 @@ class BankMaker:
             began = time.monotonic()
             self._separated(batch, separator, seen)
         return len(batches) * (time.monotonic() - began)
+
+
+def estimated_pitches(sources: Tensor, modality: Modality) -> Tensor:
+    """Estimate the pitches of sounds (N, *S) in semitones, (N,), see `slot_linking.pitches`."""
+    combs, parts = slot_linking.harmonic_combs(modality.frequencies), sources.split(slot_linking.AT_ONCE)
+    energies = (slot_linking.energies(part.unsqueeze(1), modality) for part in parts)
+    return torch.cat([slot_linking.pitches(pixels, combs).squeeze(1) for pixels in energies])
 
 
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
