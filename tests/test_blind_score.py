@@ -242,6 +242,19 @@ def test_the_first_recordings_that_are_long_enough_are_evaluated(monkeypatch):
     assert blind.first_recordings(audio, [sounds[0], torch.zeros(16_000 * 20)]) == []
 
 
+def test_a_picture_of_many_tiles_is_evaluated_as_its_tiles_are(mixtures):
+    model, picture = (
+        vaebss.load("vae-k2"),
+        mixtures[:25].view(1, 1, 5, 5, 28, 28).transpose(3, 4).reshape(1, 1, 140, 140),
+    )
+    tiles = modality_of(model, tiles=True)
+    assert len(tiles.split(picture)) == 25
+    assert not blind.is_recording(tiles, picture[0])
+    score, of_tiles = blind.evaluate(model, tiles, picture), blind.evaluate(model, tiles, tiles.split(picture))
+    assert (score.gain, score.decibels) == (of_tiles.gain, of_tiles.decibels)
+    assert score.each.tolist() == [pytest.approx(float(of_tiles.each.mean()))]
+
+
 def test_separate_fills_in_the_scores_where_it_is_asked_to(mixtures, tmp_path):
     whole = vaebss.separate(mixtures, "vae-k2", blind_score=True)
     torch.testing.assert_close(whole.blind_score, vaebss.evaluate_blind(mixtures, "vae-k2").each)

@@ -132,7 +132,7 @@ def evaluate_recordings(separator: Separator, modality: Modality, recordings: Se
 
 
 def is_recording(modality: Modality, mixture: Tensor) -> bool:
-    """Return whether a mixture is a recording that is long enough to be remixed with itself, and not silent.
+    """Return whether a mixture is a sound that is long enough to be remixed with itself, and not silent.
 
     Args:
         modality: Modality of the mixture, which cuts it into windows.
@@ -148,7 +148,7 @@ def windows_of(modality: Modality, mixture: Tensor) -> int:
         modality: Modality of the mixture, which cuts it into windows.
         mixture: One mixture (*S).
     """
-    number = len(modality.split(mixture.unsqueeze(0)))
+    number = len(modality.split(mixture.unsqueeze(0))) if modality.audible else 0  # tiles of a picture follow no time
     return number if number >= FEWEST and mixture.any() else 0
 
 
