@@ -52,18 +52,36 @@ def test_an_empty_folder_is_refused(tmp_path, nested):
         find(tmp_path, nested)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_folder_that_may_not_be_read_is_told_also_where_it_lies_below(folder, nested, monkeypatch):
-    locked, listed = folder / "deep" if nested else folder, os.scandir
+@pytest.fixture
+def locked(folder, monkeypatch):
+    """Folders that may not be read: whoever runs the tests may read all."""
+    refused, listed = set(), os.scandir
 
-    def refused(path):
-        if Path(path) == locked:  # whoever runs the tests may read all folders
+    def scandir(path):
+        if Path(path) in refused:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(FileError, match=f"^{locked} cannot be read: Permission denied$"):
+    monkeypatch.setattr(os, "scandir", scandir)
+    return refused
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_folder_that_may_not_be_read_is_told_also_where_it_lies_below(folder, nested, locked):
+    locked.add(folder / "deep" if nested else folder)
+    with pytest.raises(FileError, match=f"^{min(locked)} cannot be read: Permission denied$"):
         find(folder, nested)
+
+
+def test_a_folder_below_that_may_not_be_read_matters_only_where_it_is_searched(folder, locked):
+    locked.add(folder / "deep")
+    assert find(folder) == [folder / "10.png", folder / "2.PNG"]
+    for path in find(folder):
+        path.unlink()
+    (folder / "fine").mkdir()
+    (folder / "fine" / "1.png").touch()
+    with pytest.raises(FileError, match=rf"^{folder} holds no such files; .* such as {folder / 'fine'}$"):
+        find(folder)
 
 
 def test_home_is_expanded(folder, monkeypatch):

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,21 +49,31 @@ def _in_folder(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> list[Pa
     if files := [*_visible(folder, nested, suffixes)]:
         files = [file for file in files if not file.lower().endswith(TABLES)] or files
         return [*map(Path, sorted(files, key=lambda file: file.replace(os.sep, "\0")))]  # as paths are ordered
-    below = next(map(Path, _visible(folder, True, suffixes)), None)
+    below = next(map(Path, _visible(folder, True, suffixes, onerror=None)), None)
     hint = f"; folders below do, such as {below.parent}" if below else ""
     raise FileError(f"{folder} holds no such files; known are {', '.join(suffixes)}{hint}")
 
 
-def _visible(folder: Path, nested: bool, suffixes: tuple[str, ...]) -> Iterator[str]:
-    for place, below, names in os.walk(folder, onerror=_refuse):
+def _refuse(error: OSError) -> None:
+    raise FileError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _visible(
+    folder: Path, nested: bool, suffixes: tuple[str, ...], onerror: Callable[[OSError], None] | None = _refuse
+) -> Iterator[str]:
+    """Yield the paths of files in a folder, without hidden ones.
+
+    Args:
+        folder: The folder.
+        nested: Whether folders below are searched too.
+        suffixes: Suffixes of the files.
+        onerror: Function that is called with the error of each folder that may not be read; None leaves these out.
+    """
+    for place, below, names in os.walk(folder, onerror=onerror):
         below[:] = [name for name in below if nested and not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122  for speed
                 yield os.path.join(place, name)  # noqa: PTH118
-
-
-def _refuse(error: OSError) -> None:
-    raise FileError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def chosen(path: Path) -> tuple[Path, str | None]:
