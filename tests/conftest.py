@@ -26,6 +26,18 @@ def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=dict(os.environ))
 
 
+@contextlib.contextmanager
+def full_disk():
+    """No file can grow beyond 10 kB, which a program notices as it does a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def quiet(**options) -> Trainer:
     """A trainer on the CPU that prints and writes nothing."""
     return Trainer(

@@ -1,12 +1,12 @@
 """A file is written whole or not at all."""
 
-import contextlib
 import errno
 import tempfile
 
 import numpy as np
 import pytest
 import torch
+from conftest import full_disk
 from matplotlib.figure import Figure
 
 from vaebss.atomic import atomic_write, make_folder, write_json
@@ -17,18 +17,7 @@ from vaebss.modalities import sound_files
 from vaebss.pictures import save_image
 from vaebss.training.checkpointing import WholeCheckpoints
 
-resource = pytest.importorskip("resource")
-
-
-@contextlib.contextmanager
-def full_disk():
-    """No file can grow beyond 10 kB, which a program notices as it does a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+pytest.importorskip("resource")
 
 
 def of_numpy(path, number):

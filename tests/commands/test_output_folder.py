@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -218,6 +219,24 @@ def test_a_mixture_whose_writing_fails_keeps_its_earlier_sources_and_their_row(t
         output.write(["m_source1.png", "m_source2.png"], full)
     assert contents(tmp_path) | {LIST: ""} == {"m_source1.png": "new", "m_source2.png": "new", LIST: ""}
     assert [(row["name"], row["count"]) for row in listed(tmp_path)] == [("m", "2")]
+
+
+def test_a_list_for_which_there_is_no_room_is_told_with_what_lacks_on_it(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        put(output, Path("m.png"), "m", 1, "m_source*.png")
+    before = contents(tmp_path)
+    output = OutputFolder(tmp_path, [])
+    for number in range(300):
+        put(output, Path(f"a folder/with a long name/{number}.png"), f"{number}", 1, f"{number}_source*.png")
+    told = (
+        r"separations\.csv cannot be written, is the disk full\?; the one from before is kept \(.+\): sources of 300 "
+    )
+    told += "mixtures are written but not listed, and a later run will not replace them: delete them first$"
+    with pytest.raises(FileError, match=told), full_disk():
+        output.__exit__()
+    assert before.items() <= contents(tmp_path).items()
+    with pytest.raises(FileError, match=r"0_source1\.png is there already"):
+        OutputFolder(tmp_path, []).place("0_source1.png")
 
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from vaebss.atomic import atomic_write, make_folder
 from vaebss.commands.separation_list import LIST, Row, is_listed, listed_files, read_list, write_list
-from vaebss.errors import FileError
+from vaebss.errors import FileError, counted
 from vaebss.paths import encodable
 
 LOCK = ".separations.lock"  # an empty file, which runs that share a folder hold while they write the list
@@ -152,12 +152,20 @@ class OutputFolder:
             self._write_list()
 
     def _write_list(self) -> None:
-        """Write the list in the order of the inputs; rows of other files come first."""
+        """Write the list in the order of the inputs; rows of other files come first.
+
+        Raises:
+            FileError: The list cannot be written, for instance because the disk is full.
+        """
         again = {row.written for row in self.rows.values()}
         kept = [row for row in self.earlier if row.name not in self.rows and row.written not in again]
         self._delete_others(listed_files(kept))
         order = {encodable(str(path)): number for number, path in enumerate(self.inputs)}
-        write_list(self.list, sorted([*kept, *self.rows.values()], key=lambda row: order.get(row.file, -1)))
+        try:
+            write_list(self.list, sorted([*kept, *self.rows.values()], key=lambda row: order.get(row.file, -1)))
+        except OSError as error:
+            lost = f"sources of {counted(len(self.rows), 'mixture')} are written but not listed"
+            raise FileError(f"{error}: {lost}, and a later run will not replace them: delete them first") from error
 
     def _delete_others(self, kept: dict[str, int]) -> None:
         """Delete what an earlier run found in the same mixtures and this one did not; `kept` files are of others."""
