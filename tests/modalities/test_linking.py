@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from vaebss.modalities import slot_linking, windows
 from vaebss.modalities.audio import Audio
+from vaebss.modalities.pitch import harmonic_combs, pitches
 from vaebss.separation import Separation
 
 RATE, NOTE = 16_000, 4_000  # samples of a note, of which every window holds some
@@ -20,11 +21,11 @@ VOICES = {"dull": (1.0, 0.1, 0.01), "bright": (0.3, 1.0, 1.0, 1.0, 1.0)}  # the 
 def voice(name: str, notes: int, generator: torch.Generator) -> Tensor:
     """A melody of random pitches of an octave, the same for all voices."""
     time = torch.arange(NOTE) / RATE
-    pitches = 220 * 2 ** torch.rand(notes, generator=generator)
+    hertz = 220 * 2 ** torch.rand(notes, generator=generator)
     harmonics = [(number + 1, strength) for number, strength in enumerate(VOICES[name])]
     sounds = [
-        sum(strength * (2 * math.pi * number * pitch * time).sin() for number, strength in harmonics)
-        for pitch in pitches
+        sum(strength * (2 * math.pi * number * fundamental * time).sin() for number, strength in harmonics)
+        for fundamental in hertz
     ]
     return 0.1 * torch.cat(sounds)
 
@@ -47,7 +48,7 @@ def found(stems: Tensor, modality: Audio, silent: int = 0) -> Separation:
 @pytest.mark.parametrize("number", [2, 9])
 def test_notes_are_clustered_by_timbre_whatever_their_pitch_and_loudness(stems, number):
     notes = stems.unfold(1, NOTE, NOTE)[:, :4] * torch.tensor([1.0, 0.5, 0.25, 0.1]).view(1, 4, 1)
-    found = slot_linking.timbres(slot_linking.energies(notes, Audio()).mean(3).flatten(0, 1), number)
+    found = slot_linking.timbres(slot_linking.band_energies(notes, Audio()).mean(3).flatten(0, 1), number)
     dull, bright = (set(part) for part in found.view(2, 4).tolist())
     assert not dull & bright
     assert len(dull) + len(bright) == min(number, 8)
@@ -199,7 +200,7 @@ def test_pictures_of_one_frame_say_nothing_of_fading():
 def test_notes_that_fade_are_told_from_sustained_ones_of_the_same_spectrum():
     slots = alternating(60)
     fading = -0.2 * slots + 0.03 * torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
-    order = slot_linking.orders(torch.ones(60, 2, 1, 32), torch.ones(60, 2, dtype=torch.bool), fading=fading)
+    order = slot_linking.orders(torch.ones(60, 2, 1, 32), torch.ones(60, 2, dtype=torch.bool), faded=fading)
     places = slots.gather(1, order)
     assert (places == places[0]).all()
 
@@ -313,16 +314,16 @@ def tones(midi: Tensor) -> Tensor:
 
 
 def test_pitches_are_those_whose_harmonics_are_heard():
-    combs, midi = slot_linking.harmonic_combs(Audio().spectrogram.hertz), torch.arange(48.0, 84).view(18, 2)
-    torch.testing.assert_close(slot_linking.pitches(tones(midi), combs), midi)
+    combs, midi = harmonic_combs(Audio().spectrogram.hertz), torch.arange(48.0, 84).view(18, 2)
+    torch.testing.assert_close(pitches(tones(midi), combs), midi)
     energies = tones(midi)
     energies[..., 2:] = 3 * tones(midi - 4)[..., 2:]  # later frames are three times as loud
-    torch.testing.assert_close(slot_linking.pitches(energies, combs), midi - 3)
+    torch.testing.assert_close(pitches(energies, combs), midi - 3)
 
 
 def test_silence_has_a_pitch_of_zero():
-    combs = slot_linking.harmonic_combs(Audio().spectrogram.hertz)
-    assert not slot_linking.pitches(torch.zeros(1, 2, Audio().shape[1], 4), combs).any()
+    combs = harmonic_combs(Audio().spectrogram.hertz)
+    assert not pitches(torch.zeros(1, 2, Audio().shape[1], 4), combs).any()
 
 
 def test_steps_are_of_windows_that_share_something():
@@ -344,3 +345,36 @@ def test_slots_of_overlapping_windows_agree_less_with_each_semitone_between_them
     semitones = torch.tensor([[[2.0, 17], [17, 2]], [[0, 0], [0, 0]]])
     expected = slot_linking.agreement(parts, shifts) - slot_linking.SEMITONE * semitones
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("share", "swapped"), [(1.2, True), (1.5, False)])
+@pytest.mark.parametrize("known", ["outlines", "outlines of moments", "fading"])
+def test_what_windows_share_counts_as_much_whatever_is_known_of_their_sounds(known, share, swapped):
+    """In one of sixty windows slots sound swapped, and share most with the slots of the same number beside them.
+
+    Features have a mean square sum of 4, so that voices are 4 apart. Swapped slots, each of half the weight, lose 16 by
+    how they sound, and gain 3 x 2 `share` with each of two neighbours: the sound decides below a share of 4/3.
+    """
+    voices = torch.tensor([0, 1]).repeat(60, 1)
+    voices[30] = voices[30].flip(0)
+    outlines = torch.stack([1 + voices - 0.5] * 4).unsqueeze(3).repeat(1, 1, 1, 3)  # the same in each of three moments
+    noise = torch.randn(8, 60, 2, 3, generator=torch.Generator().manual_seed(0))
+    outlines = torch.cat([outlines, torch.zeros_like(outlines)]) + (
+        0.02 * noise if known == "outlines of moments" else 0
+    )
+    energies = functional.normalize(spectra(*outlines.flatten(2)), p=1, dim=-1).unflatten(1, (2, 3))  # as loud
+    agreed, faded = share * torch.eye(2).expand(59, -1, -1), -0.7 + 0.2 * voices if known == "fading" else None
+    order = slot_linking.orders(energies, torch.ones(60, 2, dtype=torch.bool), agreed, faded)
+    assert (order[torch.arange(60) != 30] == order[0]).all()
+    assert bool((order[30] != order[0]).all()) == swapped
+
+
+@pytest.mark.parametrize("seed", range(12, 16))
+def test_slots_are_handed_out_until_no_window_gains_by_another_order(seed):
+    """Of noise voices are found by and by. An exhaustive search of each window is the reference."""
+    sounds = np.random.default_rng(seed).normal(size=(40, 3, 4))
+    order = slot_linking.assigned(sounds, np.full((40, 3), 1 / 3), 3).numpy()
+    ordered = np.take_along_axis(sounds, order[..., None], 1)
+    ways = np.array(list(permutations(range(3))))
+    errors = ((ordered[:, ways] - ordered.mean(0)) ** 2).sum((2, 3))  # (N, P), the first of which is as handed out
+    assert (errors[:, 0] <= errors.min(1) + 1e-9).all()

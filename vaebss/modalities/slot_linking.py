@@ -4,8 +4,7 @@ Slots go on in each other that sound alike, however far apart their windows are,
 and are near in pitch there.
 """
 
-# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices, S starts,
-# C pitches
+# N windows, K slots, M moments, H bands, T frames, V voices, F features, P ways to hand out slots to voices, S starts
 
 import math
 import warnings
@@ -18,9 +17,9 @@ import torch
 from scipy.fft import dct
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional
 
 from vaebss.modalities.modality import Modality
+from vaebss.modalities.pitch import harmonic_combs, pitches
 
 COEFFICIENTS = 4  # of a spectrum's outline: more of them tell pitches apart, and not instruments
 FINER = 8  # coefficients, where differences within slots tell which of them are due to pitch
@@ -34,15 +33,12 @@ ROUNDS = 10
 AT_ONCE = 256  # sounds, or windows of sounds, of which outlines are computed together
 STARTS = 12  # windows of which the slots are taken as first estimates of the voices
 TOGETHER = 0.75  # of windows have no more sources than there are voices
-PITCHES = np.arange(28, 100)  # MIDI pitches that are told apart, from 41 to 2,489 Hz
-HARMONICS = 10  # of a pitch, its fundamental included
-HARMONIC_DECAY = 0.8  # weight of a harmonic relative to the one below it
 SEMITONE = 0.07  # agreement lost with each semitone between slots; 0.1 has the same scores, 0.035 a third of the gain
 AGREEMENT = 3.0  # weight of what windows share to how slots sound; from 1.5 to 6 scores of duets hardly differ
 MOST_WAYS = 120  # P; where slots are more than five, windows are linked by how they sound alone
 
 
-def energies(parts: Tensor, modality: Modality) -> Tensor:
+def band_energies(parts: Tensor, modality: Modality) -> Tensor:
     """Measure the energy of each band and frame of the parts of windows.
 
     Args:
@@ -77,34 +73,6 @@ def fading(energies: Tensor) -> Tensor:
     shares = frames / frames.sum(2, keepdim=True).clamp(min=1e-12)
     changes = (shares + FAINT_FRAME).log().diff(dim=2)
     return changes.median(2).values if changes.shape[2] else frames.new_zeros(frames.shape[:2])
-
-
-def harmonic_combs(hertz: Sequence[float]) -> Tensor:
-    """Return the harmonics of each of `PITCHES` as weights of bands, (H, C) with columns of norm 1.
-
-    Args:
-        hertz: Frequencies of H bands in Hz, in ascending order.
-    """
-    fundamentals = 440 * 2 ** ((PITCHES - 69) / 12)
-    harmonics = fundamentals[:, None] * np.arange(1, HARMONICS + 1)
-    bands = np.stack([np.interp(harmonics, hertz, band, right=0) for band in np.eye(len(hertz))])
-    weighted = torch.from_numpy((bands * HARMONIC_DECAY ** np.arange(HARMONICS)).sum(2))
-    return functional.normalize(weighted.float(), dim=0)
-
-
-def pitches(energies: Tensor, combs: Tensor) -> Tensor:
-    """Estimate the pitch of each slot in semitones, (N, K): the mean over its frames, weighted by their energies.
-
-    A frame's pitch is the one whose harmonics are most like the frame's compressed spectrum (subharmonic summation,
-    Hermes 1988).
-
-    Args:
-        energies: Energies of the pixels of each slot, (N, K, H, T), 0 or more.
-        combs: Harmonics of each pitch, (H, C), see `harmonic_combs`.
-    """
-    likeness = energies.pow(0.25).mT @ combs.to(energies)  # (N, K, T, C)
-    frames, weights = torch.from_numpy(PITCHES).to(energies)[likeness.argmax(3)], energies.sum(2)
-    return (frames * weights).sum(2) / weights.sum(2).clamp(min=1e-12)
 
 
 def agreement(windows: Iterable[Tensor], shifts: Tensor | None = None) -> Tensor:
@@ -155,7 +123,7 @@ def orders_of(
     def parts() -> Iterator[Tensor]:
         at = 0
         for group in groups:
-            pixels, here = energies(group, modality), slice(at, at + len(group))
+            pixels, here = band_energies(group, modality), slice(at, at + len(group))
             spectra[here], faded[here], pitch[here] = moments(pixels), fading(pixels), pitches(pixels, combs)
             at += len(group)
             yield from group
@@ -175,7 +143,7 @@ def steps(pitch: Tensor, agreed: Tensor) -> Tensor:
     return torch.where((agreed != 0).any(2, keepdim=True).any(1, keepdim=True), apart, 0.0)
 
 
-def orders(spectra: Tensor, active: Tensor, agreement: Tensor | None = None, fading: Tensor | None = None) -> Tensor:
+def orders(spectra: Tensor, active: Tensor, agreed: Tensor | None = None, faded: Tensor | None = None) -> Tensor:
     """Return, for each window, the order of slots in which its sources match those of the other windows.
 
     There are as many voices as sources are together in a quarter of the windows. Each has a timbre, the mean of the
@@ -186,9 +154,9 @@ def orders(spectra: Tensor, active: Tensor, agreement: Tensor | None = None, fad
     Args:
         spectra: Energies of the bands of each slot in each moment of each window, (N, K, M, H), 0 or more.
         active: Mask of the slots that hold a source, (N, K) bool.
-        agreement: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
+        agreed: How well slots of consecutive windows agree, (N - 1, K, K), see `agreement`; None for windows that
             do not follow each other.
-        fading: How fast the sound in each slot fades, (N, K), see `fading`; None if it is unknown.
+        faded: How fast the sound in each slot fades, (N, K), see `fading`; None if it is unknown.
 
     Returns:
         (N, K) int64 on the CPU: the v-th slot of window n is to be its slot `orders[n, v]`.
@@ -199,11 +167,11 @@ def orders(spectra: Tensor, active: Tensor, agreement: Tensor | None = None, fad
     if int(heard.sum()) <= voices:
         return torch.arange(spectra.shape[1]).expand(len(spectra), -1)
     sounds = _timbres_of_slots(spectra, heard)
-    if fading is not None:
-        faded = _standardised(fading.cpu().numpy()[..., None], heard.numpy())
-        sounds = _scaled(np.concatenate([sounds, faded], 2), heard.numpy())
+    if faded is not None:
+        fades = _standardised(faded.cpu().numpy()[..., None], heard.numpy())
+        sounds = _scaled(np.concatenate([sounds, fades], 2), heard.numpy())
     weights = np.where(heard, loudness / loudness.sum(1, keepdim=True).clamp(min=1e-12), 0.0)
-    return assigned(sounds, weights, voices, None if agreement is None else agreement.cpu().numpy())
+    return assigned(sounds, weights, voices, None if agreed is None else agreed.cpu().numpy())
 
 
 def voices_of(active: Tensor) -> int:
@@ -302,9 +270,9 @@ def _timbres_of_slots(energies: Tensor, heard: Tensor) -> np.ndarray:
     """
     shares = energies.sum(3) / energies.sum((2, 3)).unsqueeze(2).clamp(min=1e-12)
     sounding = ((shares > SOUNDING / energies.shape[2]) & heard.unsqueeze(2)).numpy()
-    outlines, moments = _outlines(energies.mean(2), FINER), _outlines(energies, FINER)
+    outlines, by_moment = _outlines(energies.mean(2), FINER), _outlines(energies, FINER)
     pairs = combinations(range(energies.shape[2]), 2)
-    differences = [(moments[:, :, a] - moments[:, :, b])[sounding[:, :, a] & sounding[:, :, b]] for a, b in pairs]
+    differences = [(by_moment[:, :, a] - by_moment[:, :, b])[sounding[:, :, a] & sounding[:, :, b]] for a, b in pairs]
     within = np.concatenate([np.zeros((0, FINER)), *differences])
     if len(within) < ENOUGH * FINER or not within.any(0).all():
         return _standardised(outlines[..., :COEFFICIENTS], heard.numpy())
@@ -357,39 +325,39 @@ def clustered(sounds: np.ndarray, number: int, weights: np.ndarray | None = None
 
 
 def _handed_out(
-    sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreement: np.ndarray | None
+    sounds: np.ndarray, weights: np.ndarray, centres: np.ndarray, agreed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the slot of each voice in each window, (S, N, V), and its gain, (S,), given voices (S, V, F)."""
     slots, voices = weights.shape[1], centres.shape[1]
     unlike = np.stack([((sounds[:, :, None] - own) ** 2).sum(3) for own in centres])
     gains = weights[:, :, None] * (1 + 4 * (sounds**2).sum(2).max() - unlike)  # no voice is farther from any slot
-    if agreement is None or math.perm(slots, voices) > MOST_WAYS:
-        agreement = np.zeros((len(sounds) - 1, slots, slots))
+    if agreed is None or math.perm(slots, voices) > MOST_WAYS:
+        agreed = np.zeros((len(sounds) - 1, slots, slots))
         chosen = np.array([[linear_sum_assignment(gain.T, maximize=True)[1] for gain in own] for own in gains])
     else:
-        chosen = best_sequences(gains, AGREEMENT * agreement)
+        chosen = best_sequences(gains, AGREEMENT * agreed)
     places = np.arange(len(sounds))[:, None]
     own = np.take_along_axis(gains, chosen[:, :, None], 2).sum((1, 2, 3))
-    shared = agreement[places[:-1], chosen[:, :-1], chosen[:, 1:]].sum((1, 2))
+    shared = agreed[places[:-1], chosen[:, :-1], chosen[:, 1:]].sum((1, 2))
     return chosen, own + AGREEMENT * shared
 
 
-def best_sequences(gains: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+def best_sequences(gains: np.ndarray, agreed: np.ndarray) -> np.ndarray:
     """Return the slot of each voice in each window, (S, N, V), with the greatest sum of gains and agreement (Viterbi).
 
     Args:
         gains: Gain of each slot for each voice, of S problems, (S, N, K, V).
-        agreement: Agreement of each slot with each slot of the next window, the same for all problems, (N - 1, K, K).
+        agreed: Agreement of each slot with each slot of the next window, the same for all problems, (N - 1, K, K).
     """
     slots, voices = gains.shape[2:]
     ways = np.array(list(permutations(range(slots), voices)))  # (P, V)
     own = gains[:, :, ways, np.arange(voices)].sum(3).swapaxes(0, 1)  # (N, S, P)
     best, came_from = own[0], []
-    for gain, agreed in zip(own[1:], agreement, strict=True):
-        reached = best[:, :, None] + agreed[ways[:, None], ways].sum(2)  # (S, P, P), to the way of the next window
+    for gain, shared in zip(own[1:], agreed, strict=True):
+        reached = best[:, :, None] + shared[ways[:, None], ways].sum(2)  # (S, P, P), to the way of the next window
         came_from.append(reached.argmax(1).astype(np.uint8))  # P is at most MOST_WAYS
         best = reached.max(1) + gain
     path = [best.argmax(1)]
-    for steps in reversed(came_from):
-        path.append(steps[np.arange(len(best)), path[-1]])
+    for earlier in reversed(came_from):
+        path.append(earlier[np.arange(len(best)), path[-1]])
     return ways[np.stack(path[::-1], 1)]

@@ -28,6 +28,7 @@ from vaebss.data.remixes import Remixes
 from vaebss.modalities import slot_linking, source_classes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import Modality, separate_signals
+from vaebss.modalities.pitch import harmonic_combs, pitches
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.signals import ending_at_once
@@ -106,7 +107,7 @@ class BankMaker:
             bank = replace(bank, pitches=estimated_pitches(bank.sources, seen))
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
-        spectra = slot_linking.energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
+        spectra = slot_linking.band_energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
         return replace(bank, instruments=slot_linking.timbres(spectra, hparams.instruments))
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
@@ -142,10 +143,10 @@ class BankMaker:
 
 
 def estimated_pitches(sources: Tensor, modality: Modality) -> Tensor:
-    """Estimate the pitches of sounds (N, *S) in semitones, (N,), see `slot_linking.pitches`."""
-    combs, parts = slot_linking.harmonic_combs(modality.frequencies), sources.split(slot_linking.AT_ONCE)
-    energies = (slot_linking.energies(part.unsqueeze(1), modality) for part in parts)
-    return torch.cat([slot_linking.pitches(pixels, combs).squeeze(1) for pixels in energies])
+    """Estimate the pitches of sounds (N, *S) in semitones, (N,), see `pitch.pitches`."""
+    combs, parts = harmonic_combs(modality.frequencies), sources.split(slot_linking.AT_ONCE)
+    energies = (slot_linking.band_energies(part.unsqueeze(1), modality) for part in parts)
+    return torch.cat([pitches(pixels, combs).squeeze(1) for pixels in energies])
 
 
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
