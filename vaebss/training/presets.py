@@ -10,7 +10,7 @@ from vaebss.modalities.modality import Modality
 from vaebss.pretrained.catalogue import card
 
 FEW = 50  # mixtures, from which a student learns little
-MANY = 2_000  # mixtures, above which new estimates before every epoch take more than a tenth of the time
+MANY = 2_000  # mixtures; to separate so many digits anew takes a fifth of the time of an epoch on a CPU
 KEEP = (0.6, 0.8, 0.9, 0.9, 0.95)  # share of the mixtures in the bank of each round
 SIZES = ("image_shape", "widths", "bottleneck")  # options of a mask network that decide the shapes of its weights
 PIXELS = 24 * 28 * 28  # in a batch
