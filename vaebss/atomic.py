@@ -65,11 +65,28 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a file of text, see `atomic_write`."""
+    """Write a file of text in UTF-8, see `atomic_write`.
+
+    Args:
+        text: Content of the file.
+        path: Path of the file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write a file of JSON, see `atomic_write`."""
+    """Write a file of JSON, see `atomic_write`.
+
+    Args:
+        value: Plain values.
+        path: Path of the file.
+
+    Raises:
+        OSError: The file cannot be written.
+        TypeError: JSON has no such value.
+    """
     write_text(json.dumps(value, indent=2) + "\n", path)

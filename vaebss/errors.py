@@ -78,5 +78,10 @@ def check_above_zero(**numbers: float) -> None:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a number with its noun: "1 mixture", "2 mixtures"; `thing` is the singular."""
+    """Return a number with its noun, such as "1 mixture" or "2 mixtures".
+
+    Args:
+        number: Number of things, 0 or more.
+        thing: Singular of the noun; its plural is formed with "s".
+    """
     return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -72,5 +72,13 @@ def match(estimates: Tensor, sources: Tensor, count: Tensor) -> Tensor:
 
 
 def present(count: Tensor, num_sources: int) -> Tensor:
-    """Return which of M places hold a source: counts (B,) -> (B, M) bool."""
+    """Return which places hold a source: the first of each mixture.
+
+    Args:
+        count: Number of sources in each mixture, (B,).
+        num_sources: Number M of places.
+
+    Returns:
+        (B, M) bool.
+    """
     return torch.arange(num_sources, device=count.device) < count.unsqueeze(1)

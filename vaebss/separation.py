@@ -107,7 +107,12 @@ class Separation:
         return replace(self, sources=mask(estimates, mixture, exponent=exponent))
 
     def settled(self, mixture: Tensor, exponent: float = 1.0) -> "Separation":
-        """Call `drop_inactive`, as this method is named since version 0.3.0."""
+        """Call `drop_inactive`, as this method is named since version 0.3.0.
+
+        Args:
+            mixture: See `drop_inactive`.
+            exponent: See `drop_inactive`.
+        """
         warnings.warn("Separation.settled is now called drop_inactive", DeprecationWarning, stacklevel=2)
         return self.drop_inactive(mixture, exponent)
 

@@ -48,7 +48,12 @@ def methods_of(kind: str) -> dict[str, Method]:
 
 
 def seen(name: str, setting: Setting) -> Setting:
-    """Return the setting with the modality that a method uses."""
+    """Return the setting with the modality that a method uses.
+
+    Args:
+        name: Name of the method, see `methods_of`.
+        setting: Setting of the comparison.
+    """
     return replace(setting, modality=methods_of(setting.modality.kind)[name].sees(setting.modality))
 
 
@@ -80,5 +85,10 @@ def trained(name: str, setting: Setting, data: MNISTMixtures) -> Separator | Non
 
 
 def shipped(name: str, num_sources: int) -> str:
-    """Return the name of a method's shipped model, whether or not there is one."""
+    """Return the name of a method's shipped model, whether or not there is one.
+
+    Args:
+        name: Name of the method, such as "vae".
+        num_sources: Number K of slots.
+    """
     return f"{name}-k{num_sources}"

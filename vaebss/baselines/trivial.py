@@ -35,7 +35,12 @@ class Trivial(Separator):
         """Return the share of the mixture in each slot, (K,)."""
 
     def masked(self, estimates: Tensor, mixture: Tensor) -> Tensor:
-        """Return the estimates unchanged."""
+        """Return the estimates unchanged: they are shares of the mixture already.
+
+        Args:
+            estimates: Estimates (B, K, C, H, W).
+            mixture: Mixtures (B, C, H, W).
+        """
         return estimates
 
     def _estimate(self, mixture: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,12 @@ class Notes:
         self.paths: dict[str, list[Path]] = {}
 
     def add(self, path: Path, text: str) -> None:
-        """Add a note about a file."""
+        """Add a note about a file.
+
+        Args:
+            path: Path of the file.
+            text: The note, a line without the path.
+        """
         self.paths.setdefault(text, []).append(path)
 
     def tell(self) -> None:

@@ -88,7 +88,13 @@ def fit(cli: TrainCLI) -> None:
 
 
 def tell_quality(run: Run, model: Separator, data: MNISTMixtures) -> None:
-    """Print an estimate of how well held-out mixtures are separated, which reads no true source."""
+    """Print an estimate of how well held-out mixtures are separated, which reads no true source.
+
+    Args:
+        run: Run that prints; a dry run prints nothing.
+        model: Separator, of which a copy is evaluated.
+        data: Data module of the held-out mixtures.
+    """
     if run.trainer.is_global_zero and not run.is_dry:
         own = model.eval_copy()
         run.say(summary_of(own, data.corpus.seen_by(own), data.held_out(), recordings=data.corpus.recordings))

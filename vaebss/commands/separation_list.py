@@ -115,7 +115,15 @@ def is_listed(name: str, listed: dict[str, int]) -> bool:
 
 
 def write_list(path: Path, rows: Iterable[Row]) -> None:
-    """Write a list of rows, which replaces an earlier one once it is complete."""
+    """Write a list of rows, which replaces an earlier one once it is complete.
+
+    Args:
+        path: Path of the list.
+        rows: Its rows, in their order.
+
+    Raises:
+        OSError: The list cannot be written; the earlier one is kept.
+    """
     with atomic_write(path) as place, place.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         rows = list(rows)

@@ -121,7 +121,13 @@ def folder_for(options: Any) -> Path:
 
 
 def described(model: Separator, data: MNISTMixtures, ckpt: str) -> dict[str, Any]:
-    """Return a description of the model and of the mixtures that were scored."""
+    """Return a description of the model and of the mixtures that were scored.
+
+    Args:
+        model: Model that was scored.
+        data: Data module of the test mixtures.
+        ckpt: Checkpoint of the model, as it was named.
+    """
     return {
         "data": data.corpus.name,
         "n": data.hparams.test_mixtures,
@@ -157,7 +163,16 @@ def write(results: dict[str, Any], model: Separator, data: MNISTMixtures, out: P
 
 
 def write_sounds(shown: SeparatedExamples, modality: Modality, folder: Path) -> Path:
-    """Write mixtures, estimates and, where known, true sources as sounds; return their folder."""
+    """Write mixtures, estimates and, where known, true sources as sounds.
+
+    Args:
+        shown: Separated mixtures.
+        modality: Modality of the sounds, which decides the format of the files.
+        folder: Folder for the files; it is created if it does not exist, and its parent has to exist.
+
+    Returns:
+        The folder.
+    """
     folder.mkdir(exist_ok=True)
     for number, name, sound in shown.named():
         modality.write(sound, folder / f"{number}_{name.replace(' ', '')}{modality.formats[0]}")

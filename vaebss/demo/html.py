@@ -12,7 +12,12 @@ def asset(name: str) -> str:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Return the content of a file as a data URL, which a browser shows or plays; `kind` is its media type."""
+    """Return the content of a file as a data URL, which a browser shows or plays.
+
+    Args:
+        content: Content of the file.
+        kind: Media type of the file, such as "image/png".
+    """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -30,10 +35,20 @@ def block(lines: Sequence[str], media: str, notes: Sequence[str] = (), attribute
 
 
 def download(url: str, name: str) -> str:
-    """Return a link that saves the content of a data URL as a file of a name."""
+    """Return the HTML of a link that saves the content of a data URL as a file.
+
+    Args:
+        url: Data URL, see `data_url`.
+        name: Name of the file, without characters that HTML escapes.
+    """
     return f'<a href="{url}" download="{name}" title="Download {name}">&#x2B07;</a>'
 
 
 def refusal(error: Exception, path: Path) -> str:
-    """Return a paragraph that says what is wrong with a file, without the path of its folder."""
+    """Return a paragraph of HTML that says what is wrong with a file, without the path of its folder.
+
+    Args:
+        error: Error that was raised.
+        path: Path of the file, which the message may contain.
+    """
     return f"<p>{escape(str(error).replace(str(path), path.name))}</p>"

@@ -161,7 +161,12 @@ def shown(line: str, tracks: Sequence[Track], modality: Modality, notes: Sequenc
 
 
 def sound_url(signal: Tensor, rate: int) -> str:
-    """Return a signal (T,) from -1 to 1 as a WAV file in a data URL."""
+    """Return a signal as a WAV file of 16 bits in a data URL.
+
+    Args:
+        signal: Samples (T,); those beyond -1 and 1 are clipped.
+        rate: Sample rate in Hz.
+    """
     file = io.BytesIO()
     wavfile.write(file, rate, (signal.clamp(-1, 1) * np.iinfo(np.int16).max).round().short().numpy())
     return data_url(file.getvalue(), "audio/wav")

@@ -12,7 +12,15 @@ MARGIN = 0.05  # inches around a figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG without empty margins, see `atomic_write`."""
+    """Write a figure as PNG without empty margins, see `atomic_write`.
+
+    Args:
+        figure: The figure.
+        path: Path of the file, whatever its suffix.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     with atomic_write(path) as part:
         part.write_bytes(as_png(figure))
 

@@ -242,7 +242,15 @@ class Images(Modality):
         return crops(signals, self.shape[1:]) if self.cuts(signals) else signals
 
     def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
-        """Separate pictures (B, c, h, w), large ones by overlapping tiles if `tiles`; sources are (B, K, c, h, w)."""
+        """Separate pictures, large ones by overlapping tiles if `tiles`.
+
+        Args:
+            answer: Function that separates pictures (B, C, H, W).
+            signals: Pictures (B, c, h, w).
+
+        Returns:
+            The separation, with sources (B, K, c, h, w).
+        """
         found, own = self.asked(answer, signals)
         return found if own else replace(found, sources=self.apply(found.sources, signals))
 
@@ -264,12 +272,26 @@ class Images(Modality):
         return found if own else replace(found, sources=found.shares(picture)), own
 
     def to_signals(self, separation: Separation, mixture: Tensor, signals: Tensor) -> Tensor:
-        """Return the separated signals (B, K, *S); the separated pictures if signals are their own pictures."""
+        """Return the signals of separated pictures; signals that are their own pictures are as separated.
+
+        Args:
+            separation: Separation of the pictures.
+            mixture: The pictures, (B, C, H, W).
+            signals: Signals of the pictures, (B, c, h, w).
+
+        Returns:
+            (B, K, c, h, w).
+        """
         own = self.is_own(mixture, signals)
         return separation.sources if own else super().to_signals(separation, mixture, signals)
 
     def is_own(self, mixture: Tensor, signals: Tensor) -> bool:
-        """Return whether mixtures (B, C, H, W) of signals (B, c, h, w) are these themselves."""
+        """Return whether signals are their own pictures: they have the separator's size, channels and brightness.
+
+        Args:
+            mixture: Pictures (B, C, H, W) of the signals.
+            signals: Signals (B, c, h, w).
+        """
         return self.gain == 1 and mixture.shape == signals.shape
 
     def apply(self, shares: Tensor, signals: Tensor) -> Tensor:
@@ -388,7 +410,15 @@ class Images(Modality):
         return {"invert": on_white if invert is None else invert, "source_max": brightest or None}
 
     def write(self, signal: Tensor, path: Path) -> None:
-        """Write a picture (C, h, w), with white as 1."""
+        """Write a picture.
+
+        Args:
+            signal: Picture (C, h, w), with black as 0 and white as 1.
+            path: Path of the file; its suffix names its kind.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         save_image(signal, path)
 
 

@@ -269,7 +269,15 @@ class Modality(ABC):
 
 
 def parts_of(modality: Modality, path: Path) -> Iterator[Part]:
-    """Read a file in parts; every error becomes a FileError that names the file."""
+    """Read a file in parts.
+
+    Args:
+        modality: Modality of the mixtures in the file.
+        path: Path of the file.
+
+    Raises:
+        FileError: The file cannot be read, whatever error was raised; the message names the file.
+    """
     with reading(path):
         yield from modality.read(path)
 

@@ -82,7 +82,12 @@ def starts(length: int, tile: int) -> list[int]:
 
 
 def number_of_tiles(size: Sequence[int], tile: Sequence[int]) -> int:
-    """Return into how many tiles (h, w) a picture of `size` (H, W) is cut."""
+    """Return into how many overlapping tiles a picture is cut.
+
+    Args:
+        size: Height and width of the picture, (H, W).
+        tile: Height and width of a tile, (h, w).
+    """
     return math.prod(len(starts(side, own)) for side, own in zip(size, tile, strict=True))
 
 
@@ -185,7 +190,15 @@ def crops(pictures: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def square_crops(pictures: Tensor, side: int) -> Tensor:
-    """Cut pictures (N, C, H, W) into square tiles of `side` pixels, see `crops`; tiles are no higher than pictures."""
+    """Cut pictures into square tiles, see `crops`. Tiles are no higher than the pictures, which may be lines.
+
+    Args:
+        pictures: Pictures (N, C, H, W).
+        side: Side of a tile in pixels.
+
+    Returns:
+        (N n, C, min(side, H), side), where n is the number of tiles of a picture.
+    """
     return crops(pictures, (min(side, pictures.shape[2]), side))
 
 

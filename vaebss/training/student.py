@@ -68,7 +68,13 @@ class RemixSeparator(System):
         return (loss if counts is None else loss + COUNTING * counting_loss(counts, sources),)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of remixes, whose sources are pseudo-sources."""
+        """Return the loss of remixes, whose sources are pseudo-sources.
+
+        Args:
+            batch: Batch of remixes: "mixture" (B, C, H, W), "signal" (B, *S), and "targets" (B, M, *S), the
+                pseudo-sources.
+            batch_idx: Number of the batch in the epoch.
+        """
         (loss,) = self.compute(*self.inputs(batch))
         if self.logs_now:
             self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["mixture"]))

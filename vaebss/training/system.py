@@ -67,7 +67,12 @@ class System(LightningModule, ABC):
         return self.model.separate(mixture, **options)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:
-        """Separate the mixtures of a batch, for callbacks to score. Only the mixtures are read."""
+        """Separate the mixtures of a batch, for callbacks to score.
+
+        Args:
+            batch: Batch, of which only the "mixture" (B, C, H, W) is read.
+            batch_idx: Number of the batch in the epoch.
+        """
         return self.evaluated(batch["mixture"], "val", batch_idx)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> Mapping[str, Any]:

@@ -108,7 +108,12 @@ class VAEBSS(System):
         return loss, Bound(distortion, rate)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch, of which only the mixture is read."""
+        """Return the loss, the mean of minus the ELBO in nats, of a batch.
+
+        Args:
+            batch: Batch, of which only the "mixture" (B, C, H, W) is read.
+            batch_idx: Number of the batch in the epoch.
+        """
         loss, distortion, rate = self.compute(*self.inputs(batch))
         if self.logs_now:
             self._log("train", loss, Bound(distortion, rate))

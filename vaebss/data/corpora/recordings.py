@@ -55,7 +55,12 @@ class Windows:
         return self.sound.unfold(-1, self.length, 1)[..., self.starts[numbers], :].movedim(-2, 0)
 
     def between(self, first: int, last: int) -> "Windows":
-        """Return the windows that lie wholly among the samples from `first` up to, without, `last`."""
+        """Return the windows that lie wholly in a range of samples.
+
+        Args:
+            first: First sample of the range.
+            last: Sample after the last one of the range.
+        """
         inside = (self.starts >= first) & (self.starts + self.length <= last)
         return replace(self, starts=self.starts[inside])
 
