@@ -147,7 +147,12 @@ def plain_warnings(command: str) -> Iterator[None]:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print one line above a progress bar, on stdout unless a file is given."""
+    """Print one line above a progress bar.
+
+    Args:
+        line: The line; its control characters are escaped, see `printable`.
+        file: Stream that it is written to, such as `sys.stderr`; by default stdout.
+    """
     from tqdm import tqdm
 
     tqdm.write(printable(line), file=file)

@@ -106,7 +106,15 @@ class Pictures(Part):
             self.write(self.source(k, slice(number, number + 1)), path)
 
     def save_residual(self, number: int, path: Path) -> None:
-        """Write what was subtracted from one picture."""
+        """Write what was subtracted from one picture, such as its background.
+
+        Args:
+            number: Index of the picture, from 0 to N - 1.
+            path: Path of the file; its suffix names its kind.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         assert self.residual is not None
         self.write(self.residual[number : number + 1], path)
 

@@ -50,7 +50,7 @@ def fits_student(name: str, *sizes: Any) -> bool:
 
 
 def schedule(image_shape: tuple[int, ...], number: int) -> dict[str, dict[str, Any]]:
-    """Return options of RemixSeparator and Remixes for a number of mixtures (C, H, W).
+    """Return options of RemixSeparator and Remixes for mixtures of one's own.
 
     | longer side | widths | steps of each of five rounds, of the best 60, 80, 90, 90, 95 % |
     |---|---|---|
@@ -61,6 +61,13 @@ def schedule(image_shape: tuple[int, ...], number: int) -> dict[str, dict[str, A
     A batch has 24 remixes of 28 x 28 pixels, or as many larger ones as have that many pixels, but at least 8. A student
     of lines (C, 1, W) has convolutions along them, and its own widths. Up to `MANY` pictures are separated anew before
     every epoch. Lines are not, because a student of lines is at first much worse than its teacher.
+
+    Args:
+        image_shape: Shape of a mixture's picture, (C, H, W).
+        number: Number of mixtures.
+
+    Returns:
+        Options by their names, under "model" and "data".
     """
     lines = image_shape[1] == 1
     longer = max(image_shape[1:])
