@@ -2,9 +2,9 @@
 
     MNIST_ROOT=/path/to/mnist BLIND_BENCH=FOLDER python tests/blind_bench.py TABLE [--shipped]
 
-prints one of the tables of docs/blind-score.md: tuning, held-out, more, recordings or counts. With --shipped it leaves
-out separators that are trained for it. What is trained and measured is kept in FOLDER, by default ./blind_bench. The
-constants of the measure were chosen on the pairs of the table "tuning".
+prints one of the tables of docs/blind-score.md: tuning, held-out, numbers, more, recordings, counts or unlike. With
+--shipped it leaves out separators that are trained for it. What is trained and measured is kept in FOLDER, by default
+./blind_bench. The constants of the measure were chosen on the pairs of the table "tuning".
 """
 
 # N mixtures, M sources, K slots, S the shape of a signal
@@ -34,6 +34,7 @@ from vaebss.data.corpora.digits import load_digits
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
 from vaebss.evidence import ranks
+from vaebss.likeness import unlike
 from vaebss.metrics.metric import mean_per_mixture
 from vaebss.modalities.modality import Modality, separate_signals
 from vaebss.modalities.registry import modality_of
@@ -61,6 +62,8 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "digits": partial(digits, NUMBER, 1),
     "one to four digits": partial(digits, NUMBER, 2, 1, 4),
     "three digits": partial(digits, NUMBER, 3, 3, 3),
+    "one or two digits": partial(digits, NUMBER, 4, 1, 2),
+    "two or three digits": partial(digits, NUMBER, 5, 2, 3),
     "letters over shapes": partial(worlds.world, NUMBER, 28, 1),
     "colour letters over shapes": partial(worlds.world, NUMBER, 28, 1, 3),
     "letters over letters": partial(worlds.glyphs, NUMBER, 28, 1),
@@ -70,9 +73,12 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "notes": partial(sound_worlds.notes, NUMBER, 1, FOLDER),
     "unheard notes": partial(sound_worlds.notes, NUMBER, 2, FOLDER, True),
     "one to three notes": partial(sound_worlds.notes, NUMBER, 3, FOLDER, False, 3, 1),
+    "single notes": partial(sound_worlds.notes, NUMBER, 4, FOLDER, False, 1, 1),
+    "three notes": partial(sound_worlds.notes, NUMBER, 5, FOLDER, False, 3, 3),
     "duets": partial(sound_worlds.duets, 1, "violin and piano", "flute and bassoon"),
     "strings": partial(sound_worlds.duets, 2, "oboe and violin", "violin and a lower violin"),
     "speakers": partial(sound_worlds.speakers, NUMBER),
+    "one speaker": lambda: sound_worlds.speakers(NUMBER)[:, :1],
 }
 VOICES = {  # program and lowest pitch of both voices of recordings of half a minute
     "viola, guitar": ((41, 60), (24, 48)),
@@ -219,10 +225,25 @@ MORE = {
     "one to three notes": "remix-notes-1to3 vae-notes",
     "strings": "vae-notes remix-notes",
 }
+NUMBERS = {
+    "one or two digits": "remix-1to4 remix-k2 vae-k2",
+    "two or three digits": "remix-1to4 remix-k2 vae-k2",
+    "three digits": "remix-k2 vae-k2",
+    "one to three notes": "remix-notes-1to3 remix-notes vae-notes",
+    "three notes": "remix-notes-1to3 remix-notes vae-notes",
+}
 RECORDINGS = dict.fromkeys([*VOICES, "two speakers"], "remix-lines") | {
     "horn, English horn": "remix-lines halves-notes"
 }
-TABLES = {"tuning": TUNING, "held-out": HELD_OUT, "more": MORE, "recordings": RECORDINGS}
+TABLES = {"tuning": TUNING, "held-out": HELD_OUT, "numbers": NUMBERS, "more": MORE, "recordings": RECORDINGS}
+UNLIKE = {
+    "notes": "vae-notes remix-notes",
+    "unheard notes": "vae-notes remix-notes",
+    "three notes": "vae-notes remix-notes",
+    "single notes": "vae-notes remix-notes",
+    "speakers": "vae-notes remix-notes",
+    "one speaker": "vae-notes remix-notes",
+}
 COUNTED = "remix-k2 remix-1to4 vae-k2 vae-k3 vae-k4 vae-1to4"
 
 
@@ -362,9 +383,26 @@ def print_counts() -> None:
         print(f"| {count} | {' | '.join(scores)} | {int(right)} |")
 
 
+def share_unlike(pair: Pair, size: int, draws: int) -> float:
+    """The share of draws of so many mixtures that are said to look unlike the training mixtures of a separator."""
+    rng, mixtures = np.random.default_rng(0), sources_of(pair.world).sum(1)
+    drawn = [torch.from_numpy(rng.choice(len(mixtures), size, replace=False)) for _ in range(draws)]
+    return float(np.mean([bool(unlike(pair.model, modality_for(pair.model), mixtures[some])) for some in drawn]))
+
+
+def print_unlike() -> None:
+    """How often single mixtures and twenty mixtures are said to look unlike the training mixtures of a separator."""
+    print("| mixtures | model | single | twenty |\n|---|---|---|---|")
+    for pair in pairs(UNLIKE):
+        single, twenty = share_unlike(pair, 1, 100), share_unlike(pair, 20, 20)
+        print(f"| {pair.world} | {pair.separator} | {single:.0%} | {twenty:.0%} |")
+
+
 if __name__ == "__main__":
     (table, *options) = sys.argv[1:]
     if table == "counts":
         print_counts()
+    elif table == "unlike":
+        print_unlike()
     else:
         print_table([row(pair) for pair in pairs(TABLES[table]) if not (options and pair.separator in TRAINED)])

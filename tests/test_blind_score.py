@@ -100,6 +100,41 @@ def test_nothing_is_said_of_mixtures_that_hold_single_sources():
     assert blind.gain_of(vaebss.load("remix-1to4"), Images((1, 28, 28)), single) < 0
 
 
+@pytest.mark.parametrize("name", ["remix-1to4", "remix-k2"])
+def test_single_sources_among_pairs_do_not_raise_the_gain(name):
+    """Their masks are sharp, which does not make remixes harder than mixtures of several sources."""
+    sources = digits(2 * NUMBER, 5)
+    pairs = sources.sum(1)
+    some = torch.cat([pairs[:NUMBER], sources[NUMBER : 2 * NUMBER - 5, 0]])
+    gains = [blind.gain_of(vaebss.load(name), Images((1, 28, 28)), mixtures) for mixtures in (pairs, some)]
+    assert abs(gains[1] - gains[0]) < 4
+
+
+def test_a_third_source_is_noticed_by_a_model_of_two_slots():
+    both = {most: digits(100, 6, 2, most).sum(1) for most in (2, 3)}
+    scores = {most: vaebss.evaluate_blind(mixtures, "remix-k2") for most, mixtures in both.items()}
+    assert (scores[2].crowded, scores[2].verdict) == (False, "works")
+    assert (scores[3].crowded, scores[3].verdict) == (True, "partly")
+    assert scores[3].gain > blind.WORKS
+    assert "more than 2 of them" in scores[3].summary
+    assert "works" in scores[2].summary
+    spare = vaebss.evaluate_blind(both[3], "remix-1to4")
+    assert (spare.crowded, spare.verdict) == (False, "works")
+
+
+def test_estimates_are_divided_more_where_they_hold_several_sources():
+    """The sign is the mean of the division and its rank correlation with energy."""
+    separator, images = vaebss.load("vae-k2"), Images((1, 28, 28))
+    crowding = [
+        blind.evidence_of(separator, images, digits(NUMBER, 7, number, number).sum(1))[0].crowding for number in (2, 4)
+    ]
+    assert crowding[1] > crowding[0] + 0.05
+    equal = blind.evidence_of(SIMPLE["equal"](), images, digits(NUMBER, 7).sum(1))[0]
+    assert abs(equal.crowding) < evidence.SHARE_OF_ORDER
+    assert not blind.is_crowded(0.15, 6)
+    assert blind.is_crowded(0.15, 12)
+
+
 def test_of_models_with_few_and_many_slots_the_better_one_is_known():
     best = {}
     for number in (2, 3):

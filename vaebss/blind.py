@@ -27,6 +27,8 @@ FEWEST = 20  # mixtures, or windows of a recording, of which anything can be sai
 MOST = 200  # mixtures that a summary evaluates
 WORKS, FAILS = 5.0, 1.0  # dB over an equal share, from which on a separation works, and below which it fails
 UNSURE = 2.5  # dB on either side of an estimate that held the true mean of 20 of 22 pairs that were held out
+CROWDED = 0.12  # `Evidence.crowding` of perfect estimates above which there seem to be more sources than slots
+LEFT = 0.2  # what is added to it for each unit of the energy of other sources that is left in estimates
 SINGLE = 0.5  # share of mixtures with at most one estimated source, above which nothing is said of the separation
 
 Verdict = Literal["works", "partly", "fails"]
@@ -36,6 +38,10 @@ ADVICE: dict[Verdict, str] = {
     "fails": "the separation fails; adapt a model to these mixtures, try another model or number of slots, or expect "
     "that such mixtures do not come apart with this tool",
 }
+MORE_SLOTS = (
+    "the separation misses sources: mixtures seem to hold more than {} of them, which the gain does not count; use a "
+    "model with more slots"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,10 +54,12 @@ class BlindScore:
             pairs by which no constant was chosen.
         gain: Estimated gain in dB over an equal share of the mixture for each source.
         each: (N,), estimates for single mixtures in dB, whose order is surer than their values.
-        verdict: "works" from a gain of 5 dB, "fails" below 1 dB, "partly" between.
+        verdict: "works" from a gain of 5 dB, "fails" below 1 dB, "partly" between. It is at most "partly" if `crowded`.
         metric: The metric that is estimated.
         each_source: (N, K), estimates for the source in each slot in dB. They are NaN for slots that hold no source,
             and for mixtures that are cut into several windows without being long enough to be remixed with themselves.
+        crowded: Whether mixtures seem to hold more sources than the model has slots. The gain does not count sources
+            that are missed for this reason. It is False for recordings and for gains below 5 dB, which are not checked.
 
     Examples:
         >>> import torch
@@ -68,6 +76,7 @@ class BlindScore:
     verdict: Verdict
     metric: Metric
     each_source: Tensor
+    crowded: bool = False
 
     def __repr__(self) -> str:
         """Show one line: verdict, decibels with their interval, and the gain."""
@@ -83,12 +92,20 @@ class BlindScore:
         low, high = self.interval
         return (
             f"Estimated without true sources: {self.metric.heading} {self.decibels:.1f} dB ({low:.1f} to {high:.1f}), "
-            f"{self.gain:+.1f} dB over an equal share of the mixtures: {ADVICE[self.verdict]}"
+            f"{self.gain:+.1f} dB over an equal share of the mixtures: {self.advice}"
         )
+
+    @property
+    def advice(self) -> str:
+        """The verdict in words, and what to do next."""
+        return MORE_SLOTS.format(self.each_source.shape[1]) if self.crowded else ADVICE[self.verdict]
 
 
 def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> BlindScore:
     """Estimate how well a separator separates mixtures, from these alone, in four passes over them.
+
+    A fifth pass is taken if the gain is 5 dB or more and every slot holds a source in most mixtures. It checks whether
+    there are more sources than slots.
 
     Args:
         separator: Any separator.
@@ -109,7 +126,8 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
     if len(heard) == len(mixtures):
         each_source[heard] = evidence.each_source()
     each = each.unflatten(0, (len(mixtures), -1)).mean(1)
-    return _score(evidence.gain, evidence.decibels, each, each_source, modality.metrics[0])
+    crowded = evidence.gain >= WORKS and evidence.full and is_crowded(evidence.crowding, evidence.gain)
+    return _score(evidence.gain, evidence.decibels, each, each_source, modality.metrics[0], crowded)
 
 
 def evaluate_recordings(separator: Separator, modality: Modality, recordings: Sequence[Tensor]) -> BlindScore:
@@ -129,6 +147,18 @@ def evaluate_recordings(separator: Separator, modality: Modality, recordings: Se
     gains, each = torch.tensor([one.gain for one in evidence]), torch.cat([one.each for one in evidence])
     each_source = torch.cat([one.each_source() for one in evidence])
     return _score(float(gains.mean()), float(each.mean()), each, each_source, modality.metrics[0])
+
+
+def is_crowded(crowding: float, gain: float) -> bool:
+    """Return whether estimates are divided so much that they hold several sources each.
+
+    Estimates of two sources in two slots are divided a little, by what is left of the other source.
+
+    Args:
+        crowding: See `Evidence.crowding`.
+        gain: Estimated gain over an equal share in dB.
+    """
+    return crowding > CROWDED + LEFT * 10 ** (-gain / 10)
 
 
 def is_recording(modality: Modality, mixture: Tensor) -> bool:
@@ -162,9 +192,12 @@ def check_several(count: Tensor) -> None:
         )
 
 
-def _score(gain: float, decibels: float, each: Tensor, each_source: Tensor, metric: Metric) -> BlindScore:
-    interval = decibels - UNSURE, decibels + UNSURE
-    return BlindScore(decibels, interval, gain, each, verdict_of(gain), metric, each_source)
+def _score(
+    gain: float, decibels: float, each: Tensor, each_source: Tensor, metric: Metric, crowded: bool = False
+) -> BlindScore:
+    interval, verdict = (decibels - UNSURE, decibels + UNSURE), verdict_of(gain)
+    verdict = "partly" if crowded else verdict
+    return BlindScore(decibels, interval, gain, each, verdict, metric, each_source, crowded)
 
 
 def gain_of(separator: Separator, modality: Modality, mixtures: Tensor) -> float:

@@ -29,6 +29,7 @@ APART = 6.0  # dB, by which the score of a source differs from that of its mixtu
 MISSED = -10.0  # dB, the least score of a part; SI-SDR has no lower limit, but a mixture has some of each slot
 AT_ONCE = 32  # remixes that are scored together
 QUIET = 0.01  # of the mean energy, below which a window is silent
+SHARE_OF_ORDER = 0.3  # weight of the rank correlation in `Evidence.crowding`
 ALONE = 0.0  # dB of gain in remixes of single voices, below which remixes of different voices prove nothing
 
 Answer = Callable[..., Separation]
@@ -144,8 +145,17 @@ class Evidence:
         if not self.modality.audible:
             gain = self.carried_over(gain)
         sharpness = torch.cat([remixes.found.confidence for remixes in self.rounds]).mean()
-        harder = float(self.found.confidence.mean() - sharpness) - AS_HARD
+        harder = float(self.found.confidence[self.several].mean() - sharpness) - AS_HARD
         return gain * (1 + HARDER * max(0.0, harder))
+
+    @cached_property
+    def several(self) -> Tensor:
+        """The mixtures in which several sources were found, (N,) bool, as in remixes; all mixtures if they are few.
+
+        Masks of a single source are sharp, and are not compared with those of remixes.
+        """
+        several = self.found.count > 1
+        return several if several.sum() > 1 else torch.ones_like(several)
 
     def carried_over(self, gain: float) -> float:
         """Return the gain in mixtures of pictures that follows from the gain in remixes, both in dB.
@@ -161,7 +171,7 @@ class Evidence:
             for some in ([each.parts for each in self.rounds], [answers_to(each) for each in self.rounds])
         )
         in_remixes = 10 ** (float((parts - answers).mean()) / 20)
-        in_mixtures = 10 ** ((self.baseline() - float(self.likeness().mean())) / 20)
+        in_mixtures = 10 ** ((self.baseline() - float(self.likeness()[self.several].mean())) / 20)
         correlation = (in_remixes**2 + 1 - 10 ** (-gain / 10)) / (2 * in_remixes)
         error = in_mixtures**2 + 1 - 2 * in_mixtures * min(max(correlation, -1.0), 1.0)
         return -10 * math.log10(max(error, 1e-10))
@@ -176,18 +186,41 @@ class Evidence:
 
         M mixtures, each divided by the square root of its number of sources, differ from each other as M sources do.
         """
-        number = max(2, round(float(self.found.count.float().mean())))
+        number = max(2, round(float(self.found.count[self.several].float().mean())))
         others = self.others(number) / math.sqrt(number)
         return float(self.quality(others.mean(1, keepdim=True).expand_as(others), others).mean())
 
     def others(self, number: int) -> Tensor:
-        """Return, beside each mixture, others that differ from it, (N, `number`, *S) in all."""
-        return torch.stack([self.mixtures.roll(k, 0) for k in range(number)], 1)
+        """Return, beside each mixture of several sources, others that differ from it, (N, `number`, *S) in all."""
+        mixtures = self.mixtures[self.several]
+        return torch.stack([mixtures.roll(k, 0) for k in range(number)], 1)
 
     @cached_property
     def decibels(self) -> float:
         """The estimated mean score in dB."""
         return self.baseline() + self.gain
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot holds a source in most mixtures, so that there may be more sources than slots."""
+        return bool((self.found.count == self.slots).float().mean() > 0.5)
+
+    @cached_property
+    def crowding(self) -> float:
+        """A sign that estimates hold several sources: they are divided when they are separated alone, (-0.3 to 1).
+
+        One estimate of each mixture is separated. An estimate of several sources is divided sharply. If only some
+        estimates hold several sources, those have more energy than the others. So the sign is the mean of what leaves
+        the loudest slot, weighted by the sharpness of the masks, and its rank correlation with the energy.
+        """
+        picked = torch.multinomial(self.found.active + 1e-6, 1, generator=generator(0)).squeeze(1)
+        alone = self.found.sources[torch.arange(len(picked)), picked]
+        found = self.answer(alone)
+        energies = found.sources.flatten(2).square().sum(2)
+        elsewhere = 1 - energies.amax(1) / energies.sum(1).clamp(min=1e-12)
+        divided = elsewhere * (self.slots * found.confidence - 1) / (self.slots - 1)
+        orders = torch.stack([ranks(alone.flatten(1).square().sum(1)), ranks(divided)])
+        return float(divided.mean() + SHARE_OF_ORDER * torch.corrcoef(orders)[0, 1])
 
     def agreement(self) -> Tensor:
         """Measure how little the estimates change with the place of the mixture, (N,), in dB."""
