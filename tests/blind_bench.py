@@ -62,8 +62,9 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "digits": partial(digits, NUMBER, 1),
     "one to four digits": partial(digits, NUMBER, 2, 1, 4),
     "three digits": partial(digits, NUMBER, 3, 3, 3),
-    "one or two digits": partial(digits, NUMBER, 4, 1, 2),
-    "two or three digits": partial(digits, NUMBER, 5, 2, 3),
+    "one or two digits": partial(digits, NUMBER, 37, 1, 2),
+    "two or three digits": partial(digits, NUMBER, 34, 2, 3),
+    "one to three digits": partial(digits, NUMBER, 36, 1, 3),
     "letters over shapes": partial(worlds.world, NUMBER, 28, 1),
     "colour letters over shapes": partial(worlds.world, NUMBER, 28, 1, 3),
     "letters over letters": partial(worlds.glyphs, NUMBER, 28, 1),
@@ -74,7 +75,8 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "unheard notes": partial(sound_worlds.notes, NUMBER, 2, FOLDER, True),
     "one to three notes": partial(sound_worlds.notes, NUMBER, 3, FOLDER, False, 3, 1),
     "single notes": partial(sound_worlds.notes, NUMBER, 4, FOLDER, False, 1, 1),
-    "three notes": partial(sound_worlds.notes, NUMBER, 5, FOLDER, False, 3, 3),
+    "two or three notes": partial(sound_worlds.notes, NUMBER, 15, FOLDER, False, 3, 2),
+    "three notes": partial(sound_worlds.notes, NUMBER, 14, FOLDER, False, 3, 3),
     "duets": partial(sound_worlds.duets, 1, "violin and piano", "flute and bassoon"),
     "strings": partial(sound_worlds.duets, 2, "oboe and violin", "violin and a lower violin"),
     "speakers": partial(sound_worlds.speakers, NUMBER),
@@ -227,9 +229,10 @@ MORE = {
 }
 NUMBERS = {
     "one or two digits": "remix-1to4 remix-k2 vae-k2",
-    "two or three digits": "remix-1to4 remix-k2 vae-k2",
-    "three digits": "remix-k2 vae-k2",
-    "one to three notes": "remix-notes-1to3 remix-notes vae-notes",
+    "two or three digits": "remix-k2 vae-k2",
+    "one to three digits": "remix-k2 vae-k2",
+    "one to three notes": "remix-notes vae-notes",
+    "two or three notes": "vae-notes",
     "three notes": "remix-notes-1to3 remix-notes vae-notes",
 }
 RECORDINGS = dict.fromkeys([*VOICES, "two speakers"], "remix-lines") | {

@@ -202,7 +202,7 @@ class Evidence:
 
     @property
     def full(self) -> bool:
-        """Whether every slot holds a source in most mixtures, so that there may be more sources than slots."""
+        """A sign, true or false, that there may be more sources than slots: in most mixtures all slots hold one."""
         return bool((self.found.count == self.slots).float().mean() > 0.5)
 
     @cached_property
