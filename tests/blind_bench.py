@@ -62,7 +62,7 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "digits": partial(digits, NUMBER, 1),
     "one to four digits": partial(digits, NUMBER, 2, 1, 4),
     "three digits": partial(digits, NUMBER, 3, 3, 3),
-    "one or two digits": partial(digits, NUMBER, 37, 1, 2),
+    "one or two digits": partial(digits, NUMBER, 43, 1, 2),
     "two or three digits": partial(digits, NUMBER, 34, 2, 3),
     "one to three digits": partial(digits, NUMBER, 36, 1, 3),
     "letters over shapes": partial(worlds.world, NUMBER, 28, 1),
