@@ -1,7 +1,7 @@
 """The tables of docs/own-data.md: a student adapts to 200 mixtures of letters over shapes, and separates 300 others.
 
 python tests/adapt_bench.py                              # some 25 minutes of one core without AMX
-python tests/adapt_bench.py --classes                    # each class of sources has a slot of its own
+python tests/adapt_bench.py --no-classes                 # slots are free, although classes are evident
 python tests/adapt_bench.py --gains 0.4 1 --noise 0.02   # sources of unequal brightness, noise
 python tests/adapt_bench.py --no-renew                   # a new bank before every fourth epoch, instead of every one
 """
@@ -53,7 +53,8 @@ def row(sources: Tensor, mixtures: Tensor, model: Separator) -> str:
 def main() -> None:
     """Print a row of scores before training and after each round of four epochs."""
     parser = ArgumentParser()
-    parser.add_argument("--classes", action="store_true", help="each class of sources has a slot of its own")
+    classes = "each class of sources has a slot of its own; by default the first bank decides"
+    parser.add_argument("--classes", action=BooleanOptionalAction, help=classes)
     parser.add_argument("--gains", type=float, nargs=2, help="least and most gain of a source")
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the noise of every pixel")
     parser.add_argument("--size", type=int, default=28, help="side of a mixture in pixels")

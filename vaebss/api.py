@@ -202,7 +202,7 @@ def adapt(
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
-    source_classes: bool = False,
+    source_classes: bool | None = None,
 ) -> Separator:
     """Train a separator for your own mixtures, without any true source.
 
@@ -225,7 +225,8 @@ def adapt(
         minutes: Time limit that replaces `steps`. A trial of some seconds chooses the number of steps, which is
             printed. The same `steps` give the same separator again.
         source_classes: Whether mixtures hold sources of different classes, one of each, such as letters over shapes.
-            Each class of pictures then has a slot of its own in every mixture.
+            Each class of pictures then has a slot of its own in every mixture. By default this is so where the first
+            estimates show it clearly; the logger "vaebss" then says so in one line.
 
     Returns:
         A model for `vaebss.separate`. Its source_scale is estimated from the brightness of the mixtures. The logger

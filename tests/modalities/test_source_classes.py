@@ -70,14 +70,9 @@ def test_classes_are_evident_where_there_are_any_and_only_there():
     assert max(distinct["letters"], distinct["clouds"]) < 0.3
 
 
-@pytest.mark.parametrize(
-    ("own", "assumed", "word"),
-    [(world, False, "source_classes"), (world, True, ""), (glyphs, False, ""), (glyphs, True, "No classes")],
-)
-def test_a_line_tells_of_what_is_not_assumed(own, assumed, word):
-    line = source_classes.advice(found(own(150, 28, 5)), assumed)
-    assert word in line
-    assert bool(line) == bool(word)
+@pytest.mark.parametrize(("own", "number", "evident"), [(world, 150, True), (glyphs, 150, False), (world, 99, None)])
+def test_few_mixtures_tell_nothing_of_classes(own, number, evident):
+    assert source_classes.are_evident(found(own(number, 28, 5))) is evident
 
 
 def test_slots_that_are_classes_stay_as_they_are_and_are_saved():

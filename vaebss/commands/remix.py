@@ -85,6 +85,11 @@ class RemixCLI(TrainCLI):
     def chosen_by(self) -> str:
         return monitor_of(self.corpus)
 
+    def resume(self, begun: dict[str, Any]) -> None:
+        super().resume(begun)
+        if self.config.data.source_classes is None:
+            self.config.data.source_classes = begun.get("data.source_classes")
+
     def resolve(self) -> None:
         for name in ("init", "teacher"):
             if self.config[name] == NONE:

@@ -45,8 +45,9 @@ class Remixes(MNISTMixtures):
             their estimates is not found again.
         voices: Assumption that the same voices sound in all recordings. Each voice then has a slot of its own, and each
             remix has one source of each.
-        source_classes: Assumption that pictures have a source of each class. Each class, such as letters and shapes,
-            then has a slot of its own, and each remix has one source of each.
+        source_classes: Assumption that pictures have a source of each class; by default it is decided by the first
+            estimates of 100 or more whole pictures. Each class, such as letters and shapes, then has a slot of its own,
+            and each remix has one source of each.
         instruments: Number of pseudo-instruments into which notes in a bank are clustered by timbre. Remixes are then
             of lines, each composed anew in every epoch from notes of one pseudo-instrument. With --data.source lines
             the first bank is of mixtures of single notes, and later ones are of lines as they were found. By default,
@@ -79,7 +80,7 @@ class Remixes(MNISTMixtures):
         coincident: float = 0.0,
         consistent: bool = False,
         voices: bool = False,
-        source_classes: bool = False,
+        source_classes: bool | None = None,
         instruments: int = 0,
         batch_size: int = 96,
         epoch_size: int = 24_000,
@@ -89,7 +90,9 @@ class Remixes(MNISTMixtures):
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
-        own |= {"source_classes": source_classes, "renew": renew, "coincident": coincident}
+        own |= {"renew": renew, "coincident": coincident}
+        undecided = source_classes is None and self.takes_classes and "tiles" not in self.modality.options
+        own |= {"source_classes": None if undecided else bool(source_classes)}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
@@ -117,6 +120,17 @@ class Remixes(MNISTMixtures):
     def takes_classes(self) -> bool:
         """True if the mixtures are pictures, and not lines, that exist already: their sources may be of classes."""
         return self.corpus.given and not self.modality.audible and self.image_shape[1] > 1
+
+    def settle_classes(self, evident: bool) -> None:
+        """Decide whether each class of sources has a slot of its own, where no option says so.
+
+        Args:
+            evident: Whether classes are evident in the first bank. Of several processes, the first one's answer holds.
+        """
+        evident = self.trainer.strategy.broadcast(evident) if self.trainer else evident
+        self.hparams.source_classes = evident
+        if evident:
+            self.modality = self.modality.with_voices()
 
     @property
     def epochs_per_bank(self) -> int:

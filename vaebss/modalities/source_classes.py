@@ -20,9 +20,9 @@ GRID = 3  # parts of a picture in each direction, in which its edges are measure
 COMPONENTS = 8  # principal components of the features; 6 to 12 tell letters from shapes about as well
 FEWEST = 100  # mixtures of which anything is said
 FOLDS = 5  # of mixtures; each is classified by a classifier that was fitted to the others
-# Least `distinctness` of classes: estimates of remix-k2 have 0.62 to 0.69 in 200 mixtures of letters and shapes, and at
-# most 0.33 in 200 pairs of digits, of letters, or of clouds.
-DISTINCT = 0.5
+# Least `distinctness` of classes: estimates of remix-k2 have 0.78 to 1 in 200 mixtures of letters and shapes, and at
+# most 0.66 in 200 pairs of digits, of letters, of shapes, or of clouds.
+DISTINCT = 0.75
 
 
 def orders(found: Separation) -> torch.Tensor:
@@ -38,40 +38,41 @@ def orders(found: Separation) -> torch.Tensor:
     return assigned(features @ _discriminants(features, own, classes), own.astype(float), classes)
 
 
-def advice(found: Separation, assumed: bool) -> str:
-    """Return one line if classes of sources are evident and not assumed, or assumed and not evident; else an empty one.
+def are_evident(found: Separation) -> bool | None:
+    """Return whether the sources of a mixture are clearly of different classes, or None if too few mixtures tell.
 
     Args:
         found: Separation of mixtures (N, K, C, H, W), in any order of slots.
-        assumed: Whether each class is to have a slot of its own.
     """
-    if len(found) < FEWEST or (distinctness(found) >= DISTINCT) == assumed:
-        return ""
-    if assumed:
-        return "No classes of sources are evident in the first estimates: their slots may mean nothing"
-    return "The sources of a mixture look like different classes: the option source_classes gives each its own slot"
+    return distinctness(found) >= DISTINCT if len(found) >= FEWEST else None
 
 
 def distinctness(found: Separation) -> float:
     """Measure how rarely two sources of a mixture are of one class, if each is classified alone.
 
     Each mixture is classified by a classifier that was fitted to other mixtures. It does not know which sources are of
-    one mixture.
+    one mixture. Only the half of the mixtures whose sources are classified with the greatest margins is counted.
 
     Returns:
         One minus the share of the pairs of one mixture that are of one class, relative to all pairs: 1 if every mixture
         has one source of each class, about 0 if there are no classes or mixtures do not differ in them.
     """
     own, classes = found.active.cpu().numpy(), voices_of(found.active.cpu())
-    fold, counts = np.arange(len(own)) % FOLDS, np.zeros((len(own), classes))
+    fold, labels, margins = np.arange(len(own)) % FOLDS, np.full(own.shape, -1), np.full(own.shape, np.inf)
     if classes < 2 or len(own) < FOLDS * COMPONENTS:
         return 0.0
     features = _features(found)
     for number in range(FOLDS):
         known, asked = own & (fold != number)[:, None], own & (fold == number)[:, None]
         placed = features @ _discriminants(features, known, classes)
-        labels = clustered(placed[known], classes).predict(placed[asked]) if asked.any() else []
-        np.add.at(counts, (asked.nonzero()[0], labels), 1)
+        if asked.any():
+            means = clustered(placed[known], classes)
+            away = means.transform(placed[asked]) ** 2
+            nearest = np.sort(away, 1)
+            labels[asked], margins[asked] = away.argmin(1), nearest[:, 1] - nearest[:, 0]
+    several, margin = own.sum(1) > 1, margins.min(1)
+    sure = labels[several & (margin >= np.median(margin[several]))]
+    counts = (sure[..., None] == np.arange(classes)).sum(1)
     together, shares = counts.sum(1), counts.sum(0) / counts.sum()
     alike = (counts * (counts - 1)).sum() / max(1, (together * (together - 1)).sum())
     return float(1 - alike / (shares**2).sum())

@@ -43,7 +43,7 @@ def adapt(
     progress: bool = True,
     minutes: float | None = None,
     num_sources: int = 2,
-    source_classes: bool = False,
+    source_classes: bool | None = None,
     tiles: bool = False,
 ) -> Separator:
     """Train a student, or a VAE, on user-supplied mixtures; return it in eval mode.
@@ -56,7 +56,8 @@ def adapt(
         progress: Whether to show a progress bar.
         minutes: Time for all; a trial of some seconds chooses the number of steps, which is printed.
         num_sources: Slots of the VAE.
-        source_classes: Whether each class of sources has a slot of its own, see `Remixes`.
+        source_classes: Whether each class of sources has a slot of its own; None decides it by the first bank, see
+            `Remixes`.
         tiles: Whether the mixtures are tiles of larger pictures, which the separator then cuts into such tiles.
 
     Raises:
@@ -84,7 +85,7 @@ def adapt(
 
 
 def build_student(
-    mixtures: Tensor, teacher: Separator, seed: int = 0, source_classes: bool = False, tiles: bool = False
+    mixtures: Tensor, teacher: Separator, seed: int = 0, source_classes: bool | None = None, tiles: bool = False
 ) -> tuple[RemixSeparator, Remixes]:
     """Build a student and the remixes that it learns from.
 
@@ -94,7 +95,7 @@ def build_student(
         mixtures: Mixtures (N, C, H, W) of any unit and background.
         teacher: Separator that makes the first bank; the student has as many slots.
         seed: Random seed.
-        source_classes: Whether mixtures hold one source of each of several classes.
+        source_classes: Whether mixtures hold one source of each of several classes; None decides it by the first bank.
         tiles: Whether the mixtures are tiles of larger pictures.
     """
     corpus = corpus_of(mixtures, tiles=tiles)

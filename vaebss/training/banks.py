@@ -34,6 +34,11 @@ from vaebss.separation import Separation
 from vaebss.signals import ending_at_once
 
 TIMED_BATCHES = 2  # after which the time of a bank is known
+CLASSES_FOUND = (
+    "The sources of a mixture are of different classes: each class gets its own slot "
+    "(--data.source_classes false leaves slots free)"
+)
+CLASSES_MISSED = "No classes of sources are evident in the first estimates: their slots may mean nothing"
 
 
 class TooLittleTimeError(ValueError):
@@ -52,8 +57,8 @@ class BankMaker:
     Attributes:
         watch: Function that is called with every batch of a bank, its true sources and its separation, only to score
             them. If it is None, true sources are left out.
-        tell: Function that is called with one line if pictures do, or do not, have the classes of sources that are
-            assumed, see `source_classes.advice`; None says nothing.
+        tell: Function that is called with one line if each class of sources gets a slot of its own by the first bank,
+            or has one by an option though no classes are evident; None says nothing.
         bank: The bank that was made last.
         end: Time of `time.monotonic()` at which a bank that is made has to be done; None allows any time.
     """
@@ -98,9 +103,9 @@ class BankMaker:
             if self.watch:
                 self.watch(batch, part)
         found = Separation.cat(separations)
+        if not number and self.data.takes_classes:
+            self._settle_classes(found)
         voices = self.data.modality.voices
-        if self.tell and not number and self.data.takes_classes and (line := source_classes.advice(found, voices)):
-            self.tell(line)
         found = self._linked(found, seen, corpus) if voices else found
         bank = make_bank(found, self.data.share_of(number), number, voices)
         if hparams.coincident:
@@ -109,6 +114,17 @@ class BankMaker:
             return bank
         spectra = slot_linking.band_energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
         return replace(bank, instruments=slot_linking.timbres(spectra, hparams.instruments))
+
+    def _settle_classes(self, found: Separation) -> None:
+        """Decide by the first estimates whether each class of sources has a slot of its own, or warn where it has."""
+        if self.data.hparams.source_classes is False:
+            return
+        evident, stated = source_classes.are_evident(found), self.data.hparams.source_classes
+        if stated is None:
+            self.data.settle_classes(bool(evident))
+        line = {(True, None): CLASSES_FOUND, (False, True): CLASSES_MISSED}.get((evident, stated))
+        if self.tell and line:
+            self.tell(line)
 
     def _linked(self, found: Separation, seen: Modality, corpus: Any) -> Separation:
         """Give each class of pictures its slot, or each voice of recordings in all windows, which may overlap."""

@@ -26,10 +26,12 @@ class RunConfig(SaveConfigCallback):
                 self.parser.save(self.config, part, skip_none=False, multifile=False)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # "auto" was resolved at run time, and a resumed run must use what it was resolved to.
-        resolved = self.config.clone(with_meta=False)
+        # What was left to be decided was decided at run time, and a resumed run must use the decision.
+        resolved, data = self.config.clone(with_meta=False), trainer.datamodule.hparams  # type: ignore[attr-defined]
         if isinstance(resolved.data.source, str):
-            resolved.data.source = trainer.datamodule.hparams.source  # type: ignore[attr-defined]
+            resolved.data.source = data.source
+        if "source_classes" in data:
+            resolved.data.source_classes = data.source_classes
         checkpoint["config"] = self.parser.dump(resolved, skip_link_targets=True, skip_validation=True)
 
 

@@ -104,8 +104,9 @@ class RemixSeparator(System):
 
     def on_train_start(self) -> None:
         """Forget the tensors of the last training, for the weights have been moved to their device and may be other
-        ones."""
+        ones. Take over whether slots are classes, which the first bank has decided."""
         self._followed = []
+        self.setup("fit")
 
     def _pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         """Return the tensors of the running average and of the network: weights, and counts of batches."""

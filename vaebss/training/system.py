@@ -129,6 +129,7 @@ class System(LightningModule, ABC):
         modality = getattr(getattr(self.trainer, "datamodule", None), "modality", None)
         if modality is not None:
             self.model.modality = modality.options
+            vars(self).pop("modality", None)  # which is derived from it
 
     @cached_property
     def modality(self) -> Modality:
