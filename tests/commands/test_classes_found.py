@@ -84,13 +84,11 @@ def test_a_resumed_run_keeps_what_its_first_bank_decided(typed, here, of_classes
         with pytest.raises(KeyError):
             remix.main(["--data.mixtures=mixtures.npy", *SHORT])
     (RUN / "bank.pt").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(source_classes, "are_evident", None)  # it is not asked again
-        assert remix.main([*typed, "--ckpt", str(LAST)]) == 0
+    monkeypatch.setattr(source_classes, "are_evident", None)  # it is not asked again
+    assert remix.main([*typed, "--ckpt", str(LAST)]) == 0
     assert load(LAST).modality["voices"]
     assert Bank.load(RUN / "bank.pt").voices is not None
-    resumed = torch.load(LAST, weights_only=True)["state_dict"]
-    assert same(resumed, adapted(of_classes, "--data.source_classes=true"))
+    assert torch.load(LAST, weights_only=True)["datamodule_hyper_parameters"]["source_classes"] is True
 
 
 @pytest.mark.parametrize(("stated", "lines"), [(None, [CLASSES_FOUND]), (True, []), (False, [])])
