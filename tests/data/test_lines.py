@@ -177,11 +177,3 @@ def test_remixes_are_of_lines_that_are_composed_anew_in_every_epoch(monkeypatch)
 def test_instruments_are_those_of_notes(options):
     with pytest.raises(ValueError, match=r"data\.instruments"):
         Remixes(**{"instruments": 3} | options)
-
-
-@pytest.mark.parametrize(
-    "options", [{"source": "bundled"}, {"source": "lines"}, {"source": "notes", "instruments": 2}, {"coincident": 1.5}]
-)
-def test_coincident_notes_are_single_notes(options):
-    with pytest.raises(ValueError, match=r"data\.coincident"):
-        Remixes(**{"source": "notes", "coincident": 0.1} | options)

@@ -6,7 +6,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from vaebss import MNISTMixtures
 from vaebss.data.corpora import notes
 from vaebss.data.corpora.note_splits import SPLITS, NoteSplits
-from vaebss.data.plans import COINCIDENT, SILENT, draw_plan, draw_voices, with_coincident
+from vaebss.data.plans import SILENT, draw_plan, draw_voices
 from vaebss.modalities.audio import Audio
 
 
@@ -95,21 +95,6 @@ def test_a_voice_that_was_never_found_stays_silent():
     plan = draw_voices(torch.tensor([1, 1]), 50, (2, 2), 7)
     assert (plan[:, 0] == SILENT).all()
     assert (plan[:, 1] != SILENT).all()
-
-
-def test_some_mixtures_get_a_second_source_at_an_interval_at_which_partials_coincide():
-    pitches = torch.arange(40, 80).repeat(3) + 0.2
-    plan = draw_plan(len(pitches), 4_000, (1, 3), 5, distinct=True)
-    changed = with_coincident(plan, pitches, 0.5, 6)
-    assert torch.equal(changed, with_coincident(plan, pitches, 0.5, 6))
-    assert torch.equal(changed[:, [0, 2]], plan[:, [0, 2]])
-    assert torch.equal(changed == SILENT, plan == SILENT)
-    intervals = (pitches[changed[:, 1]] - pitches[changed[:, 0]])[changed[:, 1] != SILENT].round()
-    found = torch.stack([intervals == interval for interval in COINCIDENT], 1).double().mean(0)
-    assert found.sum() > 0.25  # of half of the mixtures, less those for which no note is high or low enough
-    assert found.min() > 0.5 * found.max()
-    assert torch.equal(with_coincident(plan, pitches, 0.0, 6), plan)
-    assert torch.equal(with_coincident(plan, torch.zeros(len(pitches)), 1.0, 6), plan)  # there are no such intervals
 
 
 def test_a_fixed_list_is_shuffled_each_time_through():

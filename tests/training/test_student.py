@@ -15,7 +15,6 @@ from vaebss.commands import test
 from vaebss.data.bank import Bank, make_bank
 from vaebss.data.batches import MixtureDataset
 from vaebss.data.corpora.digits import Digits
-from vaebss.data.corpora.sounds import audio_of
 from vaebss.matching import with_silence
 from vaebss.modalities.images import Images
 from vaebss.training import banks
@@ -417,19 +416,3 @@ def test_a_student_that_counts_trains_in_bfloat16():
     train(data, model, max_epochs=1, precision="bf16-mixed")
     assert head.weight.isfinite().all()
     assert not torch.equal(head.weight, before)
-
-
-def test_remixes_of_coincident_notes_are_drawn_by_their_estimated_pitches():
-    midi = torch.tensor([45.0, 57.0, 64.0, 69.0])
-    hertz = 440 * 2 ** ((midi - 69) / 12)
-    time = torch.arange(16_128) / 16_000
-    notes = sum((2 * math.pi * n * hertz[:, None] * time).sin() / n for n in range(1, 9))
-    audio = audio_of(window=2048, bands=256, pooled=2)
-    found = banks.estimated_pitches(notes.half(), audio)
-    torch.testing.assert_close(found, midi, atol=0.3, rtol=0)
-    data = Remixes(source="notes", coincident=1.0, epoch_size=200)
-    plan = data._planned(Bank(notes.half(), (2, 2), 0, pitches=found), 0)
-    apart = (midi[plan[:, 1]] - midi[plan[:, 0]]).abs()
-    assert {12, 19, 24} <= set(apart.tolist())
-    assert torch.isin(apart, torch.tensor([12.0, 19.0, 24.0])).float().mean() > 0.5  # at random: 0.375
-    assert data._planned(Bank(notes.half(), (2, 2), 0), 0) is None

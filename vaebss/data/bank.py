@@ -24,7 +24,6 @@ class Bank:
         round: Number of the bank, from 0.
         voices: (N,) int64, the slot that each source was found in, if slots are voices.
         instruments: (N,) int64, the pseudo-instrument of each source, if lines are composed from notes.
-        pitches: (N,), the estimated pitch of each source in semitones, if some remixes are of coincident notes.
     """
 
     sources: Tensor
@@ -32,7 +31,6 @@ class Bank:
     round: int
     voices: Tensor | None = None
     instruments: Tensor | None = None
-    pitches: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Write the bank whole or not at all."""

@@ -14,12 +14,10 @@ from torch.utils.data import DistributedSampler
 
 from vaebss.seeding import generator
 
-TRAIN, VAL, TEST, ORDER, COMPOSED, INTERVALS = range(6)  # the second number of a plan's address
+TRAIN, VAL, TEST, ORDER, COMPOSED = range(5)  # the second number of a plan's address
 FIXED_SEED = 2021  # of validation and test mixtures, the same for every run
 SILENT = -1  # in a plan, no source
 DRAWS = 2**62  # so many that a remainder is as good as uniform
-COINCIDENT = (-24, -19, -12, 12, 19, 24)  # semitones between two notes of which one has its partials at the other's
-NEAR = 0.5  # semitones
 
 
 def draw_plan(
@@ -70,30 +68,6 @@ def draw_voices(voices: Tensor, num_mixtures: int, counts: tuple[int, int], *add
     turn = torch.rand(num_mixtures, len(sizes), generator=random).argsort(1)  # in which voices have their say
     there = (turn < low + draws[:, -1:] % (high - low + 1)) & (sizes > 0)
     return torch.where(there, picked, SILENT)
-
-
-def with_coincident(plan: Tensor, pitches: Tensor, share: float, *address: int) -> Tensor:
-    """Replace the second source of some mixtures by one at an interval of COINCIDENT from the first one.
-
-    Args:
-        plan: Plan of mixtures, (B, M), see `draw_plan`. Mixtures of fewer than two sources stay as they are.
-        pitches: Estimated pitches of N signals in semitones, (N,).
-        share: Share of the mixtures whose second source is replaced, from 0 to 1, if there is a signal at the interval
-            that is drawn.
-        address: Address of the random numbers, see `seeding.generator`.
-    """
-    random = generator(*address)
-    intervals = torch.tensor(COINCIDENT)[torch.randint(len(COINCIDENT), (len(plan),), generator=random)]
-    draws, chosen = (
-        torch.randint(DRAWS, (len(plan),), generator=random),
-        torch.rand(len(plan), generator=random) < share,
-    )
-    ordered, order = pitches.sort(stable=True)
-    wanted = pitches[plan[:, 0].clamp(min=0)] + intervals
-    low, high = torch.searchsorted(ordered, wanted - NEAR), torch.searchsorted(ordered, wanted + NEAR)
-    partners = order[(low + draws % (high - low).clamp(min=1)).clamp(max=len(order) - 1)]
-    there = chosen & (high > low) & (plan[:, :2] != SILENT).all(1)
-    return torch.cat([plan[:, :1], torch.where(there, partners, plan[:, 1]).unsqueeze(1), plan[:, 2:]], 1)
 
 
 class FixedPlan(DistributedSampler):

@@ -17,7 +17,7 @@ from vaebss.data.corpus import Corpus
 from vaebss.data.detuning import detuned
 from vaebss.data.lines import LINES, ROOMS, compose_lines
 from vaebss.data.mixtures import EVALUATION_BATCH, MNISTMixtures, counts_of
-from vaebss.data.plans import COMPOSED, INTERVALS, TRAIN, FreshPlan, draw_plan, draw_voices, with_coincident
+from vaebss.data.plans import COMPOSED, TRAIN, FreshPlan, draw_voices
 from vaebss.errors import check_at_least
 from vaebss.seeding import generator
 
@@ -39,15 +39,13 @@ class Remixes(MNISTMixtures):
             mixtures. A teacher of pairs thus teaches a student of one to three sources.
         remix_gains: Range from which the gain of each pseudo-source in a remix is drawn, such as [0.25, 1.0].
         remix_detune: Semitones by which pseudo-sources of sound are detuned downwards at most, anew in every epoch.
-        coincident: Share of remixes in which the second pseudo-source is an octave, a twelfth or two octaves away from
-            the first one, by their estimated pitches. Partials of such notes coincide, and a network confuses them.
         consistent: Weighting by consistency: mixtures are trusted less where the number of sources in remixed groups of
             their estimates is not found again.
         voices: Assumption that the same voices sound in all recordings. Each voice then has a slot of its own, and each
             remix has one source of each.
-        source_classes: Assumption that pictures have a source of each class; by default it is decided by the first
-            estimates of 100 or more whole pictures. Each class, such as letters and shapes, then has a slot of its own,
-            and each remix has one source of each.
+        source_classes: Assumption that pictures have a source of each class. Each class, such as letters and shapes,
+            then has a slot of its own, and each remix has one source of each. By default it is decided by the first
+            estimates of 100 or more whole pictures.
         instruments: Number of pseudo-instruments into which notes in a bank are clustered by timbre. Remixes are then
             of lines, each composed anew in every epoch from notes of one pseudo-instrument. With --data.source lines
             the first bank is of mixtures of single notes, and later ones are of lines as they were found. By default,
@@ -77,7 +75,6 @@ class Remixes(MNISTMixtures):
         num_remixed: int | list[int] | None = None,
         remix_gains: list[float] | None = None,
         remix_detune: float = 0.0,
-        coincident: float = 0.0,
         consistent: bool = False,
         voices: bool = False,
         source_classes: bool | None = None,
@@ -90,16 +87,12 @@ class Remixes(MNISTMixtures):
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
-        own |= {"renew": renew, "coincident": coincident}
+        own |= {"renew": renew}
         undecided = source_classes is None and self.takes_classes and "tiles" not in self.modality.options
         own |= {"source_classes": None if undecided else bool(source_classes)}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])
-        if not 0 <= coincident <= 1:
-            raise ValueError(f"data.coincident must be a share from 0 to 1, not {coincident}")
-        if coincident and (instruments or isinstance(self.corpus, Lines) or not isinstance(self.corpus, SingleSounds)):
-            raise ValueError("data.coincident needs single notes: set --data.source to notes or your notes")
         if not keep or not all(0 < share <= 1 for share in keep):
             raise ValueError(f"data.keep must be shares above 0 and at most 1, not {keep}")
         check_at_least(1, data__epochs_per_round=epochs_per_round)
@@ -162,20 +155,16 @@ class Remixes(MNISTMixtures):
             raise ValueError(f"{bank.counts[1]} sources are in a remix: model.num_sources {slots} is too few")
         sources = self.played(bank, epoch)
         sizes = (len(sources), hparams.epoch_size, bank.counts, hparams.seed, hparams.batch_size)
-        plans = FreshPlan(*sizes, self._planned(bank, epoch), *self.world)
+        plans = FreshPlan(*sizes, self._of_voices(bank, epoch), *self.world)
         plans.set_epoch(epoch, seen)
         dataset = RemixDataset(sources, 1.0, self.modality, conditions=self.remixed)
         return DataLoader(self.on_device(dataset), batch_size=None, sampler=plans, num_workers=hparams.num_workers)
 
-    def _planned(self, bank: Bank, epoch: int) -> Tensor | None:
-        """Return the plan of an epoch's remixes if slots are voices, or if some remixes are of coincident notes."""
-        size, counts, seed = self.hparams.epoch_size, bank.counts, self.hparams.seed
-        if bank.voices is not None:
-            return draw_voices(bank.voices, size, counts, seed, TRAIN, epoch)
-        if bank.pitches is None:
+    def _of_voices(self, bank: Bank, epoch: int) -> Tensor | None:
+        """Return the plan of an epoch's remixes if slots are voices."""
+        if bank.voices is None:
             return None
-        plan = draw_plan(len(bank.sources), size, counts, seed, TRAIN, epoch)
-        return with_coincident(plan, bank.pitches, self.hparams.coincident, seed, INTERVALS, epoch)
+        return draw_voices(bank.voices, self.hparams.epoch_size, bank.counts, self.hparams.seed, TRAIN, epoch)
 
     def mixed_for(self, number: int) -> Corpus:
         """Return the corpus whose mixtures make a bank, by the bank's number from 0."""

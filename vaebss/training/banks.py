@@ -28,7 +28,6 @@ from vaebss.data.remixes import Remixes
 from vaebss.modalities import slot_linking, source_classes
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import Modality, separate_signals
-from vaebss.modalities.pitch import harmonic_combs, pitches
 from vaebss.models.separator import Separator
 from vaebss.separation import Separation
 from vaebss.signals import ending_at_once
@@ -108,8 +107,6 @@ class BankMaker:
         voices = self.data.modality.voices
         found = self._linked(found, seen, corpus) if voices else found
         bank = make_bank(found, self.data.share_of(number), number, voices)
-        if hparams.coincident:
-            bank = replace(bank, pitches=estimated_pitches(bank.sources, seen))
         if not hparams.instruments or isinstance(corpus, Lines):
             return bank
         spectra = slot_linking.band_energies(bank.sources.unsqueeze(1), seen).mean(3).squeeze(1)
@@ -156,13 +153,6 @@ class BankMaker:
             began = time.monotonic()
             self._separated(batch, separator, seen)
         return len(batches) * (time.monotonic() - began)
-
-
-def estimated_pitches(sources: Tensor, modality: Modality) -> Tensor:
-    """Estimate the pitches of sounds (N, *S) in semitones, (N,), see `pitch.pitches`."""
-    combs, parts = harmonic_combs(modality.frequencies), sources.split(slot_linking.AT_ONCE)
-    energies = (slot_linking.band_energies(part.unsqueeze(1), modality) for part in parts)
-    return torch.cat([pitches(pixels, combs).squeeze(1) for pixels in energies])
 
 
 def consistency(separator: Separator, modality: Modality, found: Separation) -> Tensor:
