@@ -195,8 +195,8 @@ def check_several(count: Tensor) -> None:
 def _score(
     gain: float, decibels: float, each: Tensor, each_source: Tensor, metric: Metric, crowded: bool = False
 ) -> BlindScore:
-    interval, verdict = (decibels - UNSURE, decibels + UNSURE), verdict_of(gain)
-    verdict = "partly" if crowded else verdict
+    interval = decibels - UNSURE, decibels + UNSURE
+    verdict = "partly" if crowded else verdict_of(gain)
     return BlindScore(decibels, interval, gain, each, verdict, metric, each_source, crowded)
 
 

@@ -299,7 +299,7 @@ class RecordingEvidence(Evidence):
         separate two sounds of one voice: then nothing is gained.
         """
         gain = min(super().gain, float(self.agreement()) - self.baseline())
-        return min(gain, 0.0) if self.modality.audible and not self.modality.voices and self.alone < ALONE else gain
+        return min(gain, 0.0) if not self.modality.voices and self.alone < ALONE else gain
 
     @cached_property
     def alone(self) -> float:

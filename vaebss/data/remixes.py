@@ -87,9 +87,8 @@ class Remixes(MNISTMixtures):
         own = {"keep": list(keep), "epochs_per_round": epochs_per_round, "refine_steps": refine_steps}
         own |= {"restarts": restarts, "remix_gains": remix_gains, "remix_detune": remix_detune}
         own |= {"num_remixed": num_remixed, "consistent": consistent, "voices": voices, "instruments": instruments}
-        own |= {"renew": renew}
         undecided = source_classes is None and self.takes_classes and "tiles" not in self.modality.options
-        own |= {"source_classes": None if undecided else bool(source_classes)}
+        own |= {"source_classes": None if undecided else bool(source_classes), "renew": renew}
         self.save_hyperparameters(own)  # of plain values, as loggers write them
         if remix_detune and not self.modality.audible:
             self.tell_unused(["remix_detune"])

@@ -3,7 +3,7 @@
 # B mixtures, K assumed sources, D latent size, P = C * H * W pixels
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from math import prod
 from typing import Any, Literal
 
@@ -122,9 +122,8 @@ class MaskUNet(nn.Module):
         channels, height, width = image_shape
         self.num_sources, self.halving = num_sources, [2 if side > 1 else 1 for side in kernel]
         self.halvings = [side ** (len(widths) - 1) for side in self.halving]
-        self.down = nn.ModuleList(_convolutions(a, b, kernel) for a, b in pairwise((channels_in or channels, *widths)))
-        for level, stack in enumerate(stacks, start=1):
-            self.down[level] = nn.Sequential(stack, *_convolutions(stack.channels, widths[level], kernel))
+        levels = zip_longest(pairwise((channels_in or channels, *widths)), (None, *stacks))
+        self.down = nn.ModuleList(_convolutions(a, b, kernel, stack) for (a, b), stack in levels)
         narrow, grid = widths[-1] // 2, (-(-height // self.halvings[0]), -(-width // self.halvings[1]))
         self.bottleneck = WholeImage(widths[-1], narrow, grid, bottleneck)
         below = (narrow, *reversed(widths[1:]))
@@ -305,10 +304,12 @@ def _stacks(
     return stacks
 
 
-def _convolutions(channels_in: int, channels_out: int, kernel: tuple[int, int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
+def _convolutions(
+    channels_in: int, channels_out: int, kernel: tuple[int, int], stack: Stack | None = None
+) -> nn.Sequential:
+    layers: list[nn.Module] = [stack] if stack else []
     around: Any = [side // 2 for side in kernel]
-    for channels in (channels_in, channels_out):
+    for channels in (stack.channels if stack else channels_in, channels_out):
         convolution = nn.Conv2d(channels, channels_out, kernel, padding=around, bias=False)
         layers += [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
     return nn.Sequential(*layers)
