@@ -1,7 +1,9 @@
 """What separate.py may overwrite and delete in its folder, whatever lies there."""
 
 import csv
+import math
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +22,17 @@ def save(paths: list[Path]) -> None:
         path.write_text("new")
 
 
+def files_of(pattern: str, count: int) -> list[str]:
+    """The names that a pattern stands for: a mixture has so many sources, or the classes that the pattern states."""
+    start, _, classes = pattern.partition("{1..")
+    number, _, suffix = classes.partition("}")
+    if classes:
+        return [f"{start}{k + 1}{suffix}" for k in range(int(number))]
+    return [pattern.replace("*", str(k + 1)) for k in range(count)]
+
+
 def put(output: OutputFolder, path: Path, name: str, count: int, pattern: str, picture: str = "") -> None:
-    output.write([pattern.replace("*", str(k + 1)) for k in range(count)] + [picture] * bool(picture), save)
+    output.write(files_of(pattern, count) + [picture] * bool(picture), save)
     output.note(path, name, count, 0.5, pattern, picture)
 
 
@@ -66,6 +77,26 @@ def test_fewer_rows_of_an_array_leave_no_trace_of_the_others(tmp_path):
         put(output, path, "m[0]", 1, "m_source*.npy")
     assert {file.name for file in out.iterdir()} == {"m_source1.npy", LIST}
     assert [row["name"] for row in listed(out)] == ["m[0]"]
+
+
+def test_files_of_classes_are_written_anew_and_cleared_away_and_nothing_else(tmp_path):
+    """As many as the list says, whatever the number of sources is."""
+    path = tmp_path / "m.png"
+    for name in ("m_class3.png", "m_source1.png"):
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        with OutputFolder(tmp_path, [path]) as output:
+            put(output, path, "m", 1, "m_class{1..2}.png")
+            put(output, path, "k", 0, "k_class{1..2}.png")
+    mine = {"m_class3.png": "mine", "m_source1.png": "mine"}
+    others = {"k_class1.png": "new", "k_class2.png": "new"}
+    assert contents(tmp_path) | {LIST: ""} == mine | others | {"m_class1.png": "new", "m_class2.png": "new", LIST: ""}
+    with OutputFolder(tmp_path, [path]) as output:
+        put(output, path, "m", 1, "m_class{1..1}.tiff")
+    assert contents(tmp_path) | {LIST: ""} == mine | others | {"m_class1.tiff": "new", LIST: ""}
+    with OutputFolder(tmp_path, [path]) as output, pytest.raises(FileError, match=r"m_class3\.png is there already"):
+        put(output, path, "m", 3, "m_class{1..3}.png")
+    assert contents(tmp_path)["m_class3.png"] == "mine"
 
 
 def test_what_somebody_else_wrote_is_not_overwritten(tmp_path):
@@ -125,6 +156,26 @@ PATTERNS = [
     "a\0_source*.png",
     "a_source*.png/../../victim_source1.png",
     "a_source*.py",
+    "../victim_class{{1..2}}.png",
+    "{outside}/victim_class{{1..2}}.png",
+    "_class{{1..2}}.png",
+    "a_class{{1..2}}.py",
+    "a_class*.png",
+    "a_class.png",
+    "a_class1.png",
+    "a_class{{1..0}}.png",
+    "a_class{{1..02}}.png",
+    "a_class{{0..2}}.png",
+    "a_class{{2..3}}.png",
+    "a_class{{1..10000}}.png",
+    "a_class{{1..\u0661}}.png",
+    "a_class{{1..-1}}.png",
+    "a_class{{1,2}}.png",
+    "a_source{{1..2}}.png",
+    "a_{{class{{1..2}}.png",
+    "a_class{{1..2}},residual}}.png",
+    "a_{{class{{1..2}}}}.png",
+    "a_{{source*,class{{1..2}},residual}}.png",
     "separations.csv",
     "contact_sheet.png",
 ]
@@ -240,28 +291,32 @@ def test_a_list_for_which_there_is_no_room_is_told_with_what_lacks_on_it(tmp_pat
 
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-PLAIN = st.builds("{}_source{}{}".format, NAMES, st.integers(0, 12), st.sampled_from([".png", ".npy", ".txt", ""]))
-WRITTEN = st.one_of(NAMES, st.builds("{}_source*.png".format, NAMES), st.just("../victim_source*.png"))
+WORDS = st.sampled_from(["source", "class"])
+SUFFIXES = st.sampled_from([".png", ".npy", ".txt", ""])
+PLAIN = st.builds("{}_{}{}{}".format, NAMES, WORDS, st.integers(0, 12), SUFFIXES)
+OF_CLASSES = st.builds("{}_class{{1..{}}}.png".format, NAMES, st.integers(0, 12))
+OUTSIDE = st.sampled_from(["../victim_source*.png", "../victim_class{1..2}.png"])
+WRITTEN = st.one_of(NAMES, st.builds("{}_source*.png".format, NAMES), OF_CLASSES, OUTSIDE)
 ROWS = st.lists(st.tuples(NAMES, NAMES, st.one_of(st.integers(-2, 99).map(str), NAMES), NAMES, WRITTEN), max_size=4)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(rows=ROWS, names=st.lists(PLAIN, max_size=6), again=NAMES)
+@given(rows=ROWS, names=st.lists(PLAIN, max_size=6), again=NAMES, files=st.sampled_from(["source*", "class{1..2}"]))
 def test_whatever_a_list_says_only_plain_names_of_sources_in_the_folder_are_ever_changed(
-    tmp_path_factory, rows, names, again
+    tmp_path_factory, rows, names, again, files
 ):
     root = tmp_path_factory.mktemp("root")
     out = doctored(root / "out", *rows)
     spoken_for = {row[4] for row in rows}
     for folder in (root, out):
-        for name in {"victim_source1.png", "victim.txt", *names}:
+        for name in {"victim_source1.png", "victim_class1.png", "victim.txt", *names}:
             if "/" not in name and len(name.encode()) < 200:
                 (folder / name).write_text("mine")
     before = contents(root)
     try:
         with OutputFolder(out, []) as output:
             name = again.replace("/", "")
-            put(output, Path("m"), name, 1, f"{name}_source*.png")
+            put(output, Path("m"), name, 1, f"{name}_{files}.png")
     except FileError:
         pass
     after = contents(root)
@@ -271,9 +326,11 @@ def test_whatever_a_list_says_only_plain_names_of_sources_in_the_folder_are_ever
         name = path.removeprefix("out/")
         assert path.startswith("out/")
         assert "/" not in name
-        stem, number = name.removesuffix(".png").rsplit("_source", 1)
-        assert f"{stem}_source*.png" in spoken_for
-        assert 1 <= int(number) <= 9_999
+        stem, word, number = re.fullmatch(r"(.+)_(source|class)([1-9][0-9]{0,3})\.png", name, re.DOTALL).groups()
+        if word == "source":
+            assert f"{stem}_source*.png" in spoken_for
+        else:
+            assert any(f"{stem}_class{{1..{most}}}.png" in spoken_for for most in range(int(number), 13))
 
 
 def filled(out: Path, numbers: list[int], share: slice, shared: bool) -> None:
@@ -350,6 +407,20 @@ def test_scores_of_sources_are_columns_of_their_own(tmp_path):
     (tmp_path / LIST).write_text(text.replace("blind_score_source1", "blind_score_source3"))
     with pytest.raises(FileError, match="not a list"):
         OutputFolder(tmp_path, [])
+
+
+def test_scores_of_classes_stay_in_the_columns_of_their_files(tmp_path):
+    with OutputFolder(tmp_path, []) as output:
+        for name, count in (("m", 1), ("k", 2), ("n", 1)):
+            put(output, Path(f"{name}.png"), name, count, f"{name}_class{{1..2}}.png")
+        scores = {"m": [math.nan, 32.504], "k": [7.0, 8.0], "n": [1.0]}  # of n, another number than was written
+        output.add_scores(dict.fromkeys("mkn", 1.0), scores)
+    names, text = [f"blind_score_source{k}" for k in (1, 2)], (tmp_path / LIST).read_bytes()
+    expected = {"m": ["", "32.50"], "k": ["7.00", "8.00"], "n": ["", ""]}
+    assert {row["name"]: [row[name] for name in names] for row in listed(tmp_path)} == expected
+    with OutputFolder(tmp_path, []):
+        pass
+    assert (tmp_path / LIST).read_bytes() == text
 
 
 def test_a_picture_is_written_with_its_sources_and_goes_with_them(tmp_path):

@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from vaebss.figures.contact_sheet import TEXT, ContactSheet
 from vaebss.modalities.images import Images
@@ -53,6 +55,24 @@ def test_a_contact_sheet_is_as_large_as_what_it_shows_needs(tmp_path, shape, blo
     found, image = sheet(tmp_path / "sheet.png", shape)
     assert found == blocks
     assert all(least * 0.8 <= side <= least * 1.2 for side, least in zip(image.size, size, strict=True)), image.size
+
+
+def test_classes_are_drawn_in_their_slots_and_an_absent_one_has_no_score(tmp_path):
+    drawn, written, modality = [], [], Images((1, 28, 28))
+    made = ContactSheet()
+    made.draw_with(lambda rows: drawn.append(rows) or modality.figure(rows), lambda signal: 3, "class")
+    sources = torch.rand(2, 2, 1, 28, 28)
+    sources[0, 0] = 0
+    made.add(["m", "k"], sources.sum(1), sources, torch.tensor([2, 2]))
+    with pytest.MonkeyPatch.context() as patch:
+        text = ImageDraw.ImageDraw.text
+        patch.setattr(
+            ImageDraw.ImageDraw, "text", lambda self, at, t, *a, **k: written.append(t) or text(self, at, t, *a, **k)
+        )
+        made.save(tmp_path / "sheet.png", {"m": 9.0, "k": 8.0}, {"m": [math.nan, 9.0], "k": [8.0, 8.0]})
+    assert list(drawn[0]) == ["mixture", "class 1", "class 2"]
+    assert torch.equal(torch.stack([drawn[0]["class 1"], drawn[0]["class 2"]], 1), sources)
+    assert written[-2:] == ["-  9.0", "8.0  8.0"]
 
 
 def test_empty_contact_sheets_are_not_written(tmp_path):

@@ -85,11 +85,13 @@ def test_slots_that_are_classes_stay_as_they_are_and_are_saved():
     assert "voices" not in Images((1, 28, 28)).options
 
 
-@pytest.mark.parametrize(("voices", "means"), [(True, [0.0, 0.25]), (False, [0.25])])
-def test_files_are_numbered_by_class(voices, means):
-    """Of three classes the second alone is there: the file of the first is black."""
+@pytest.mark.parametrize(("voices", "means"), [(True, [0.0, 0.25, 0.0]), (False, [0.25, 0.0, 0.0])])
+def test_classes_stay_in_their_slots(voices, means):
+    """Of three classes the second alone is there: the pictures of the others are black."""
     images = Images((1, 4, 4), voices=voices)
     part = Pictures(images, torch.full((1, 1, 4, 4), 0.25), lambda pictures, path: None, ".png", False)
     second = torch.eye(3, dtype=torch.bool)[1:2]
     separation = part.separated(lambda mixture: found(mixture.unsqueeze(1) * second[..., None, None, None], second))
-    assert [float(part.source(k).mean()) for k in range(int(separation.count))] == means
+    assert [float(part.source(k).mean()) for k in range(3)] == means
+    assert separation.active.tolist() == [[mean > 0 for mean in means]]
+    assert separation.sources.mean((0, 2, 3, 4)).tolist() == means

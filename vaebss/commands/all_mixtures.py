@@ -35,11 +35,12 @@ class AllMixtures:
             separator: Separator of the file, whose modality draws the mixtures.
             names: Names of the mixtures.
             part: The part.
-            found: Separation of its mixtures, active sources first.
+            found: Separation of its mixtures, active sources first unless slots are classes.
         """
         if self.sheet:
-            self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page)
-            self.sheet.add(names, part.signals, found.sources, found.count)
+            word = "class" if separator.classes else "source"
+            self.sheet.draw_with(separator.modality.figure, separator.modality.columns_per_page, word)
+            self.sheet.add(names, part.signals, found.sources, found.count.clamp(min=separator.classes))
         self.seen.add(separator.model, separator.modality, names, part.scored, part.complete)
         if self.table:
             self.table.add(names, part, found)

@@ -68,6 +68,11 @@ class FileSeparator:
     suffix: str | None
     notes: Notes
 
+    @property
+    def classes(self) -> int:
+        """The number of classes of sources, each of which has a slot; 0 if slots are no classes."""
+        return self.model.num_sources if self.modality.has_classes else 0
+
     def separate(self, path: Path, stem: str, output: OutputFolder) -> "Iterator[tuple[list[str], Part, Separation]]":
         """Write the sources of every mixture of a file.
 
@@ -87,7 +92,8 @@ class FileSeparator:
         parts = parts_of(self.modality, path)
         first, second = next(parts), next(parts, None)
         several = len(first.signals) > 1 or second is not None
-        sources = SourceWriter(output, path, stem, self.suffix or first.suffix, several, first.rows)
+        suffix = self.suffix or first.suffix
+        sources = SourceWriter(output, path, stem, suffix, several, first.rows, self.classes)
         for note in filter(None, (first.note, self.modality.resize_note(first.signals))):
             self.notes.add(path, note)
         for part in chain([first], [] if second is None else [second], parts):
@@ -100,7 +106,7 @@ class FileSeparator:
             self.notes.add(path, "no source was found, so that none is written")
 
     def separate_part(self, path: Path, part: "Part") -> "Separation":
-        """Return the separation of a part of a file; sources come first and add up to the mixtures.
+        """Return the separation of a part of a file, see `Part.separated`; sources add up to the mixtures.
 
         Args:
             path: Path of the file, for errors and notes.
@@ -212,7 +218,12 @@ def separator_of(
     if model.look and (line := unlike_training(model, look.modality, files)):
         say(line)
     refinement = {"refine_steps": options.refine_steps, "restarts": options.restarts}
-    return FileSeparator(model, look.modality, refinement, suffix_of(options.format, look.modality), notes)
+    suffix = suffix_of(options.format, look.modality)
+    separator = FileSeparator(model, look.modality, refinement, suffix, notes)
+    if separator.classes:
+        names = ", ".join(f"NAME_class{k + 1}" for k in range(separator.classes))
+        say(f"Each class of sources has its slot: files {names}, empty where a class is absent")
+    return separator
 
 
 def unlike_training(model: "Separator", modality: "Modality", files: list[Path]) -> str:

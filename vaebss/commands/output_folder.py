@@ -1,5 +1,6 @@
 """The folder that separate.py writes to, with a list by which a later run knows which files it may replace."""
 
+import math
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from filelock import FileLock
 
 from vaebss.atomic import atomic_write, make_folder
-from vaebss.commands.separation_list import LIST, Row, is_listed, listed_files, read_list, write_list
+from vaebss.commands.separation_list import LIST, Row, is_listed, listed_files, number_of_files, read_list, write_list
 from vaebss.errors import FileError, counted
 from vaebss.paths import encodable
 
@@ -68,7 +69,7 @@ class OutputFolder:
             name: Name of the mixture.
             count: Number of its sources.
             confidence: Confidence of their masks, from 0 to 1.
-            written: Names of the files of its sources, with * for their numbers from 1.
+            written: Names of the files of its sources, see `pattern_of`.
             picture: Name of the picture file of the mixture and its sources; empty if there is none.
         """
         self.check_new(name)
@@ -81,12 +82,13 @@ class OutputFolder:
 
         Args:
             scores: Estimated quality of mixtures.
-            of_sources: Estimated quality of their sources. It is left out where their number is not that of the list.
+            of_sources: Estimated quality of the source in each of their files, NaN for an absent class. It is left out
+                where the number of files is another one.
         """
         for name, score in scores.items():
             if row := self.rows.get(encodable(name)):
-                own = [f"{each:.2f}" for each in of_sources.get(name, ())]
-                known = tuple(own) if len(own) == row.number else ()
+                own = ["" if math.isnan(each) else f"{each:.2f}" for each in of_sources.get(name, ())]
+                known = tuple(own) if len(own) == number_of_files(row) else ()
                 self.rows[row.name] = row._replace(blind_score=f"{score:.2f}", source_scores=known)
 
     def place(self, name: str) -> Path:

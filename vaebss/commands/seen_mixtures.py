@@ -21,7 +21,8 @@ class SeenMixtures:
 
     Attributes:
         scores: Name of a mixture -> its estimated quality in dB.
-        source_scores: Name of a mixture -> the estimated quality of each of its sources in dB, if it is known.
+        source_scores: Name of a mixture -> the estimated quality of each of its sources in dB, if it is known. If slots
+            are classes, it is that of each class, and NaN for an absent one.
         lines: One line for each separator with enough mixtures.
     """
 
@@ -81,13 +82,20 @@ class SeenMixtures:
                 continue
             windows = torch.cat([each for _, each in kept])
             names, some = [name for name, each in kept for _ in each], evenly_spread(len(windows))
-            self._note([names[number] for number in some.tolist()], partial(evaluate, *model, windows[some]))
+            in_place = model[1].has_classes
+            self._note([names[number] for number in some.tolist()], partial(evaluate, *model, windows[some]), in_place)
         for model, recordings in self.recordings.items():
             names, signals = zip(*recordings, strict=True)
             self._note(names, partial(evaluate_recordings, *model, signals))
 
-    def _note(self, names: "Sequence[str]", evaluate: "Callable[[], BlindScore]") -> None:
-        """Keep the mean score of the mixtures of each name, and the line about all of them."""
+    def _note(self, names: "Sequence[str]", evaluate: "Callable[[], BlindScore]", in_place: bool = False) -> None:
+        """Keep the mean score of the mixtures of each name, and the line about all of them.
+
+        Args:
+            names: Names of the mixtures.
+            evaluate: Function that returns their blind score.
+            in_place: Whether scores of sources stay in the places of their slots. Otherwise empty slots are left out.
+        """
         from vaebss.blind import no_estimate
 
         try:
@@ -101,6 +109,7 @@ class SeenMixtures:
         found: dict[str, list[float]] = {}
         for name, decibels, of_sources in zip(names, score.each.tolist(), score.each_source, strict=True):
             found.setdefault(name, []).append(decibels)
-            if name not in self.unordered:
-                self.source_scores[name] = of_sources[~of_sources.isnan()].tolist()
+            known = ~of_sources.isnan()
+            if name not in self.unordered and (known.any() or not in_place):
+                self.source_scores[name] = (of_sources if in_place else of_sources[known]).tolist()
         self.scores |= {name: sum(each) / len(each) for name, each in found.items()}

@@ -16,11 +16,13 @@ SCORE = "blind_score_source{}"  # columns after blind_score, as many as the most
 NEWER = ("blind_score", "picture")  # columns that lists of earlier versions lack
 PLACE = COLUMNS.index("blind_score") + 1  # of the columns SCORE
 SUFFIXES = r"\.(?:png|tiff|npy|csv|wav|flac)"
-AND_RESIDUAL = "{source*,residual}"
-# In the column `written`: NAME_source*.png, * from 1, or NAME_{source*,residual}.png where there is a residual as well
-PATTERN = re.compile(rf"([^/\0]+_)(?:source\*|({re.escape(AND_RESIDUAL)}))({SUFFIXES})", re.DOTALL)
+NUMBER = "[1-9][0-9]{0,3}"
+# In the column `written`, see `pattern_of`. Its groups: NAME_, { before a residual, the number of classes, the suffix
+PATTERN = re.compile(
+    rf"([^/\0]+_)(\{{)?(?:source\*|class\{{1\.\.({NUMBER})\}})(?(2),residual\}})({SUFFIXES})", re.DOTALL
+)
 RESIDUAL = re.compile(rf"[^/\0]+_residual{SUFFIXES}", re.DOTALL)  # the name of a file
-SOURCE = re.compile(rf"([^/\0]+_source)([1-9][0-9]{{0,3}})({SUFFIXES})", re.DOTALL)  # the name of a file
+SOURCE = re.compile(rf"([^/\0]+_(?:source|class))({NUMBER})({SUFFIXES})", re.DOTALL)  # the name of a file
 PICTURE = re.compile(r"[^/\0]+_spectrogram\.png", re.DOTALL)  # in the column `picture`, and the name of a file
 COUNT = re.compile("[0-9]{1,4}")
 
@@ -34,9 +36,10 @@ class Row(NamedTuple):
         number: Number of its sources.
         confidence: Confidence of their masks.
         blind_score: Estimated quality in dB; empty where it is unknown.
-        source_scores: Estimated quality of each source in dB; none where it is unknown.
+        source_scores: Estimated quality of the source in each file in dB, empty for an absent class; none where it is
+            unknown.
         picture: Name of the picture file of the mixture and its sources; empty where there is none.
-        written: Names of their files, with * for their numbers from 1.
+        written: Names of their files, see `pattern_of`.
     """
 
     file: str
@@ -63,7 +66,7 @@ def read_list(path: Path) -> list[Row]:
         raise FileError(foreign) from error
     number = sum(name.startswith(SCORE.format("")) for name in columns)
     scored = slice(PLACE, PLACE + number) if score_columns(number) == columns[PLACE : PLACE + number] else slice(0)
-    scores = [tuple(filter(None, row[scored])) for row in rows]
+    scores = [_without_last_blanks(row[scored]) for row in rows]
     for row in (columns, *rows):
         del row[scored]
     for place, name in enumerate(COLUMNS):
@@ -84,20 +87,43 @@ def read_list(path: Path) -> list[Row]:
     ]
 
 
+def _without_last_blanks(cells: list[str]) -> tuple[str, ...]:
+    return tuple(cells[: max((number for number, cell in enumerate(cells, 1) if cell), default=0)])
+
+
 def score_columns(number: int) -> list[str]:
     """Return the names of the columns for the scores of so many sources."""
     return [SCORE.format(k + 1) for k in range(number)]
 
 
+def pattern_of(stem: str, suffix: str, classes: int = 0, residual: bool = False) -> str:
+    """Return the pattern of the files of a mixture's sources, as a shell expands it.
+
+    Args:
+        stem: Beginning of the files' names.
+        suffix: Suffix of the files' names.
+        classes: Number of classes, each of which has a file: NAME_class{1..2}.png. If it is 0, there is a file for each
+            source of the mixture: NAME_source*.png, where * counts from 1.
+        residual: Whether there is a file of the residual as well: NAME_{source*,residual}.png.
+    """
+    files = f"class{{1..{classes}}}" if classes else "source*"
+    return f"{stem}_{{{files},residual}}{suffix}" if residual else f"{stem}_{files}{suffix}"
+
+
+def number_of_files(row: Row) -> int:
+    """Return the number of files of a mixture's sources: one for each class if they are named by class."""
+    return int(PATTERN.fullmatch(row.written)[3] or row.number)  # type: ignore[index]
+
+
 def listed_files(rows: Iterable[Row]) -> dict[str, int]:
-    """Return the largest number of files for each name or pattern of names on a list."""
+    """Return the largest number of files for each name of files on a list, with * for their numbers."""
     most: dict[str, int] = {}
     for row in rows:
-        stem, residual, suffix = PATTERN.fullmatch(row.written).groups()  # type: ignore[union-attr]
-        pattern = f"{stem}source*{suffix}"
-        most[row.picture] = 1
-        most[pattern] = max(row.number, most.get(pattern, 0))
+        stem, residual, classes, suffix = PATTERN.fullmatch(row.written).groups()  # type: ignore[union-attr]
+        name = f"{stem}{'class' if classes else 'source'}*{suffix}"
+        most[name] = max(number_of_files(row), most.get(name, 0))
         most |= {f"{stem}residual{suffix}": 1} if residual else {}
+        most |= {row.picture: 1} if row.picture else {}
     return most
 
 

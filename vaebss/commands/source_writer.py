@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vaebss.commands.output_folder import OutputFolder
-from vaebss.commands.separation_list import AND_RESIDUAL
+from vaebss.commands.separation_list import pattern_of
 from vaebss.signals import held_back
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class SourceWriter:
     """The writer of the sources' files of one input.
 
-    Each source of each mixture gets a file, and so does its residual if there is one. If the input and the files are
-    arrays, there is one file for the first sources of all mixtures, one for their second sources, and so on.
+    Each source of each mixture gets a file, and so does its residual if there is one. If slots are classes, each class
+    gets a file, which is empty if the mixture lacks the class. If the input and the files are arrays, there is one file
+    for the first sources of all mixtures, one for their second sources, and so on.
 
     Args:
         output: Folder that the files are written to.
@@ -27,12 +28,16 @@ class SourceWriter:
         suffix: Suffix of the files' names.
         several: Whether the input may hold several mixtures, which are then numbered.
         rows: Whether the mixtures are rows of an array.
+        classes: Number of classes, each of which has a slot; 0 if slots are no classes.
     """
 
-    def __init__(self, output: OutputFolder, path: Path, stem: str, suffix: str, several: bool, rows: bool):
+    def __init__(
+        self, output: OutputFolder, path: Path, stem: str, suffix: str, several: bool, rows: bool, classes: int = 0
+    ):
         self.output, self.path, self.stem, self.suffix = output, path, stem, suffix
         self.several, self.whole = several or rows, rows and suffix in (".npy", ".csv")
-        self.seen = self.most = 0  # mixtures, sources in one
+        self.classes = classes
+        self.seen, self.most = 0, classes  # mixtures, files of the sources of one
         self.residual = False  # whether mixtures have one
         self.parts: list[tuple[list[str], Pictures, Separation]] = []  # of an array
 
@@ -41,7 +46,7 @@ class SourceWriter:
 
         Args:
             part: The part.
-            found: Separation of its mixtures, active sources first.
+            found: Separation of its mixtures, active sources first unless slots are classes.
 
         Returns:
             The names of the part's mixtures.
@@ -66,7 +71,7 @@ class SourceWriter:
 
         Before the files are moved to their places, `hold` is called: a signal has to wait until all are on the list.
         """
-        count = int(found.count[number])
+        count = max(self.classes, int(found.count[number]))
         figure = part.figure(found) if count else None
         picture = f"{name}_spectrogram.png" if figure else ""
 
@@ -105,12 +110,13 @@ class SourceWriter:
                     self._note(name, mixture, self.stem)
 
     def _note(self, name: str, mixture: "Separation", stem: str, picture: str = "") -> None:
-        files = f"{stem}_{AND_RESIDUAL if self.residual else 'source*'}{self.suffix}"
+        files = pattern_of(stem, self.suffix, self.classes, self.residual)
         self.output.note(self.path, name, int(mixture.count), float(mixture.confidence), files, picture)
 
     def _files(self, stem: str, count: int) -> list[str]:
-        """Return the names of files of `count` sources, and of the residual."""
-        sources = [f"{stem}_source{k + 1}{self.suffix}" for k in range(count)]
+        """Return the names of files of `count` sources or classes, and of the residual."""
+        word = "class" if self.classes else "source"
+        sources = [f"{stem}_{word}{k + 1}{self.suffix}" for k in range(count)]
         return [*sources, f"{stem}_residual{self.suffix}"] if self.residual else sources
 
     def _name(self, number: int) -> str:

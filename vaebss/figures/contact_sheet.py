@@ -2,6 +2,7 @@
 
 # N mixtures, K slots, S the shape of a signal
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ BLOCKS = 6  # blocks of mixtures on a contact sheet
 TEXT, SMALL = 18, 14  # size of its letters, pixels
 GAP = 6  # pixels between scores of neighbouring mixtures
 LETTERS = 14  # letters of a title in an inch
+ABSENT = "-"  # in place of the score of an absent class
 UNKNOWN: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -47,22 +49,24 @@ class ContactSheet:
 
     draw: Callable[[Rows], Figure]
     beside: Callable[[Tensor], int]
+    word: str
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.waiting: list[tuple[str, Tensor, Tensor]] = []
         self.seen = self.shown = 0
 
-    def draw_with(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int]) -> None:
+    def draw_with(self, draw: Callable[[Rows], Figure], beside: Callable[[Tensor], int], word: str = "source") -> None:
         """Set how the mixtures that are added next are drawn.
 
         Args:
             draw: Function that draws rows of signals.
             beside: Function that returns how many signals like one (*S) fit side by side.
+            word: Word for a row of estimates, before its number: "source", or "class" if slots are classes.
         """
         if self.waiting and draw != self.draw:
             self._block()
-        self.draw, self.beside = draw, beside
+        self.draw, self.beside, self.word = draw, beside, word
 
     def add(self, names: list[str], mixtures: Tensor, estimates: Tensor, count: Tensor) -> None:
         """Add mixtures with their estimates.
@@ -70,7 +74,7 @@ class ContactSheet:
         Args:
             names: Names of the mixtures.
             mixtures: Mixtures (N, *S).
-            estimates: Estimates of their sources (N, K, *S), active ones first.
+            estimates: Estimates of their sources (N, K, *S), of which the first are drawn.
             count: Number of estimates that are drawn for each mixture, (N,).
         """
         self.seen += len(names)
@@ -91,7 +95,8 @@ class ContactSheet:
         Args:
             path: Path of the file.
             scores: Estimated quality of mixtures in dB, by name, to write above them.
-            of_sources: Estimated quality of their sources in dB, by name, to write below them where it fits.
+            of_sources: Estimated quality of their sources in dB, by name, to write below them where it fits; NaN for a
+                class that is absent.
         """
         if self.waiting:
             self._block()
@@ -114,7 +119,7 @@ class ContactSheet:
             top += above + image.height + below
             room = (centres[1] - centres[0] if len(centres) > 1 else image.width) - GAP
             for name, centre in zip(names, centres, strict=True):
-                line = "  ".join(f"{score:.1f}" for score in of_sources.get(name, ()))
+                line = "  ".join(ABSENT if math.isnan(score) else f"{score:.1f}" for score in of_sources.get(name, ()))
                 if pen.textlength(line, font_size=SMALL) <= room:
                     pen.text((centre, top - below), line, "black", font_size=SMALL, anchor="ma")
         sheet.save(path)
@@ -125,7 +130,7 @@ class ContactSheet:
         most = max(len(found) for found in sources)
         rows = {"mixture": torch.stack(mixtures)}
         for k, row in enumerate(torch.cat([with_silence(found.unsqueeze(0), most) for found in sources]).unbind(1)):
-            rows[f"source {k + 1}"] = row
+            rows[f"{self.word} {k + 1}"] = row
         figure = self.draw(rows)
         title = printable(_fitting(names, int(figure.get_figwidth() * LETTERS)))
         figure.suptitle(title, fontsize=8, parse_math=False)

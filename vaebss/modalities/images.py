@@ -71,10 +71,7 @@ class Pictures(Part):
             return found
 
         found, self._own = self.images.asked(watched, self.whole)
-        if self.images.voices:  # files are numbered by slot, so that a class that is absent before another is black
-            found = replace(found, active=found.active.int().flip(1).cummax(1).values.flip(1).bool())
-        else:
-            found = found.sources_first()
+        found = found if self.images.has_classes else found.sources_first()
         self._parts = found.sources
         sources = torch.stack([thinned(self._source(k)) for k in range(found.active.shape[1])], 1)
         return Separation(sources, found.active, found.confidence)

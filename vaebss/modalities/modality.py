@@ -127,6 +127,11 @@ class Modality(ABC):
         vars(other)["voices"] = True
         return other
 
+    @property
+    def has_classes(self) -> bool:
+        """True if each slot holds one class of sources in all pictures, so that slots are never reordered."""
+        return self.voices and not self.audible
+
     def levelling(self, signals: Tensor) -> Tensor:
         """Return the gain that brings signals (B, *S) to the separator's training level, (B, 1, ...); 1 by default."""
         return signals.new_ones(len(signals), *[1] * self.dims)

@@ -50,7 +50,9 @@ class Part(ABC):
 
     @abstractmethod
     def separated(self, answer: Callable[[Tensor], Separation]) -> Separation:
-        """Separate the mixtures: sources (N, K, *S) of `signals`, with the active slots before the inactive ones.
+        """Separate the mixtures: sources (N, K, *S) of `signals`.
+
+        Active slots come before inactive ones, unless each slot holds one class of sources.
 
         Args:
             answer: Function that separates pictures (B, C, H, W), masked.
