@@ -22,6 +22,7 @@ from vaebss.modalities.images import Images
 from vaebss.modalities.modality import separate_signals
 from vaebss.modalities.registry import modality_of
 from vaebss.models.separator import Separator
+from vaebss.recording_evidence import RecordingEvidence
 from vaebss.separation import Separation
 
 NUMBER = 60
@@ -245,7 +246,7 @@ def test_a_recording_whose_slots_are_free_is_remixed_voice_by_voice():
 def test_a_rule_that_cuts_a_recording_by_frequency_gains_nothing(kind):
     """It separates remixes of what it has cut, but not two sounds of one voice."""
     separator = rule(kind)
-    one = evidence.RecordingEvidence(separator, modality_of(separator), melodies(12).sum(0, keepdim=True), si_sdr)
+    one = RecordingEvidence(separator, modality_of(separator), melodies(12).sum(0, keepdim=True), si_sdr)
     assert evidence.Evidence.gain.func(one) > 5
     assert one.alone < 0
     assert one.gain <= 0
@@ -253,7 +254,7 @@ def test_a_rule_that_cuts_a_recording_by_frequency_gains_nothing(kind):
 
 def test_a_remixed_recording_holds_each_voice_once_moved_in_time():
     known, mixture = vaebss.load("vae-notes"), melodies(12).sum(0, keepdim=True)
-    one = evidence.RecordingEvidence(known, modality_of(known), mixture, si_sdr)
+    one = RecordingEvidence(known, modality_of(known), mixture, si_sdr)
     shifts = []
     for remixes in one.rounds:
         assert remixes.parts.shape == one.found.sources.shape

@@ -18,6 +18,7 @@ FLOORS = [
     {"training"},
     {"data", "separating"},
     {"checkpoints", "blind", "components", "likeness"},
+    {"recording_evidence"},
     {"evidence"},
     {"modalities"},
     {"metrics", "pretrained"},

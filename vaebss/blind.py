@@ -18,10 +18,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vaebss.evidence import Evidence, RecordingEvidence, not_silent
+from vaebss.evidence import Evidence, not_silent
 from vaebss.metrics.metric import Metric, Quality
 from vaebss.modalities.modality import Modality
 from vaebss.models.separator import Separator
+from vaebss.recording_evidence import RecordingEvidence
 
 FEWEST = 20  # mixtures, or windows of a recording, of which anything can be said
 MOST = 200  # mixtures that a summary evaluates

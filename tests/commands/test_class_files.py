@@ -90,6 +90,7 @@ def test_pictures_have_a_file_for_each_class_and_later_runs_replace_it(folder, m
     for number, mixture in enumerate(mixtures):
         Image.fromarray((255 * mixture[0]).round().astype(np.uint8)).save(f"{number}.png")
     pictures = [f"{number}.png" for number in range(4)]
+    rows: list[dict[str, str]] = []
     for _ in range(2):
         rows = run("--ckpt", folder, *pictures)
         assert written() == {f"{number}_class{k}.png" for number in range(4) for k in (1, 2)}
