@@ -77,6 +77,7 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "single notes": partial(sound_worlds.notes, NUMBER, 4, FOLDER, False, 1, 1),
     "two or three notes": partial(sound_worlds.notes, NUMBER, 15, FOLDER, False, 3, 2),
     "three notes": partial(sound_worlds.notes, NUMBER, 14, FOLDER, False, 3, 3),
+    "two lines": partial(sound_worlds.lines, NUMBER, 16, FOLDER),
     "duets": partial(sound_worlds.duets, 1, "violin and piano", "flute and bassoon"),
     "strings": partial(sound_worlds.duets, 2, "oboe and violin", "violin and a lower violin"),
     "speakers": partial(sound_worlds.speakers, NUMBER),
@@ -234,6 +235,7 @@ NUMBERS = {
     "one to three notes": "remix-notes vae-notes",
     "two or three notes": "vae-notes",
     "three notes": "remix-notes-1to3 remix-notes vae-notes",
+    "two lines": "remix-lines",
 }
 RECORDINGS = dict.fromkeys([*VOICES, "two speakers"], "remix-lines") | {
     "horn, English horn": "remix-lines halves-notes"

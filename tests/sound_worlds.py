@@ -15,6 +15,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from training.test_duet import DUETS, SECONDS, in_a_room, line
 
+from vaebss.data.corpora.lines import SOFTER, Lines
 from vaebss.data.corpora.notes import RATE, SAMPLES, load_notes
 from vaebss.data.corpora.soundfont import SoundFont
 
@@ -39,6 +40,14 @@ def notes(number: int, seed: int, root: Path, unheard: bool = False, most: int =
     chosen = np.array([rng.choice(len(signals), most, replace=False) for _ in range(number)])
     there = torch.from_numpy(np.arange(most) < rng.integers(least, most + 1, (number, 1)))
     return signals[torch.from_numpy(chosen)] * there.unsqueeze(2)
+
+
+def lines(number: int, seed: int, root: Path) -> Tensor:
+    """The sources of mixtures of two held-out lines, up to 6 dB apart, (N, 2, T)."""
+    signals, rng = Lines(str(root), FONT).signals().test.float() * NOTE, np.random.default_rng(seed)
+    chosen = np.array([rng.choice(len(signals), 2, replace=False) for _ in range(number)])
+    gains = torch.from_numpy(rng.uniform(*SOFTER, (number, 2, 1))).float()
+    return signals[torch.from_numpy(chosen)] * gains
 
 
 def duets(seed: int, *names: str) -> Tensor:

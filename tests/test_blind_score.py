@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,24 @@ def test_estimates_are_divided_more_where_they_hold_several_sources():
     assert abs(equal.crowding) < evidence.SHARE_OF_ORDER
     assert not blind.is_crowded(0.15, 6)
     assert blind.is_crowded(0.15, 12)
+
+
+def test_estimates_whose_pitch_changes_are_melodies_and_others_are_not():
+    audio, time = Audio(), torch.arange(16_128) / 16_000
+    partials = torch.arange(1, 7).unsqueeze(1)
+    low, high = (torch.sin(2 * math.pi * hertz * partials * time).sum(0) for hertz in (300, 400))
+    estimates = {"melody": torch.where(time < 0.5, low, high), "note": low, "chord": low + high}
+    for name, estimate in estimates.items():
+        found = Separation(estimate.expand(9, 2, -1), torch.ones(9, 2).bool(), torch.ones(9))
+        assert evidence.Evidence.melodic.fget(SimpleNamespace(found=found, modality=audio)) == (name == "melody")  # type: ignore[misc]
+    assert not evidence.Evidence.melodic.fget(SimpleNamespace(modality=Images((1, 28, 28))))  # type: ignore[misc]
+
+
+def test_a_fifth_pass_is_not_taken_for_melodies(monkeypatch):
+    mixtures = digits(100, 6, 2, 3).sum(1)
+    monkeypatch.setattr(evidence.Evidence, "melodic", True)
+    score = vaebss.evaluate_blind(mixtures, "remix-k2")
+    assert (score.crowded, score.verdict) == (False, "works")
 
 
 def test_of_models_with_few_and_many_slots_the_better_one_is_known():

@@ -60,7 +60,8 @@ class BlindScore:
         each_source: (N, K), estimates for the source in each slot in dB. They are NaN for slots that hold no source,
             and for mixtures that are cut into several windows without being long enough to be remixed with themselves.
         crowded: Whether mixtures seem to hold more sources than the model has slots. The gain does not count sources
-            that are missed for this reason. It is False for recordings and for gains below 5 dB, which are not checked.
+            that are missed for this reason. It is False for recordings, melodies and gains below 5 dB, which are not
+            checked.
 
     Examples:
         >>> import torch
@@ -105,8 +106,8 @@ class BlindScore:
 def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> BlindScore:
     """Estimate how well a separator separates mixtures, from these alone, in four passes over them.
 
-    A fifth pass is taken if the gain is 5 dB or more and every slot holds a source in most mixtures. It checks whether
-    there are more sources than slots.
+    A fifth pass is taken if the gain is 5 dB or more and every slot holds a source in most mixtures, except for
+    melodies. It checks whether there are more sources than slots.
 
     Args:
         separator: Any separator.
@@ -127,7 +128,8 @@ def evaluate(separator: Separator, modality: Modality, mixtures: Tensor) -> Blin
     if len(heard) == len(mixtures):
         each_source[heard] = evidence.each_source()
     each = each.unflatten(0, (len(mixtures), -1)).mean(1)
-    crowded = evidence.gain >= WORKS and evidence.full and is_crowded(evidence.crowding, evidence.gain)
+    checked = evidence.gain >= WORKS and evidence.full and not evidence.melodic
+    crowded = checked and is_crowded(evidence.crowding, evidence.gain)
     return _score(evidence.gain, evidence.decibels, each, each_source, modality.metrics[0], crowded)
 
 

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from vaebss.matching import match, present
 from vaebss.metrics.metric import Quality, mean_per_mixture
+from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import Modality, separate_signals
+from vaebss.modalities.pitch import harmonic_combs, pitch_changes
+from vaebss.modalities.slot_linking import band_energies
 from vaebss.models.separator import Separator
 from vaebss.seeding import generator
 from vaebss.separation import Separation
@@ -29,6 +32,7 @@ APART = 6.0  # dB, by which the score of a source differs from that of its mixtu
 MISSED = -10.0  # dB, the least score of a part; SI-SDR has no lower limit, but a mixture has some of each slot
 AT_ONCE = 32  # remixes that are scored together
 QUIET = 0.01  # of the mean energy, below which a window is silent
+STEADY = 0.5  # semitones, by which the pitch of a single note changes at most
 SHARE_OF_ORDER = 0.3  # weight of the rank correlation in `Evidence.crowding`
 
 Answer = Callable[..., Separation]
@@ -203,6 +207,17 @@ class Evidence:
     def full(self) -> bool:
         """A sign, true or false, that there may be more sources than slots: in most mixtures all slots hold one."""
         return bool((self.found.count == self.slots).float().mean() > 0.5)
+
+    @property
+    def melodic(self) -> bool:
+        """A sign, true or false, that estimates are melodies: more than half of them change their pitch half way.
+
+        Their notes are divided when they are separated alone, as several sources are, so that `crowding` is no sign.
+        """
+        if not isinstance(self.modality, Audio):
+            return False
+        energies, combs = band_energies(self.found.sources, self.modality), harmonic_combs(self.modality.frequencies)
+        return bool(pitch_changes(energies, combs)[self.found.active].median() > STEADY)
 
     @cached_property
     def crowding(self) -> float:

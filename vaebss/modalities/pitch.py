@@ -40,3 +40,17 @@ def pitches(energies: Tensor, combs: Tensor) -> Tensor:
     likeness = energies.pow(0.25).mT @ combs.to(energies)  # (N, K, T, C)
     frames, weights = torch.from_numpy(PITCHES).to(energies)[likeness.argmax(3)], energies.sum(2)
     return (frames * weights).sum(2) / weights.sum(2).clamp(min=1e-12)
+
+
+def pitch_changes(energies: Tensor, combs: Tensor) -> Tensor:
+    """Return by how many semitones the pitch of each slot changes from the first half of its frames to the second one.
+
+    Args:
+        energies: Energies of the pixels of each slot, (N, K, H, T), 0 or more.
+        combs: Harmonics of each pitch, (H, C), see `harmonic_combs`.
+
+    Returns:
+        (N, K), 0 or more.
+    """
+    first, second = (pitches(half, combs) for half in energies.tensor_split(2, 3))
+    return (first - second).abs()
