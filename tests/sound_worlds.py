@@ -46,7 +46,7 @@ def lines(number: int, seed: int, root: Path) -> Tensor:
     """The sources of mixtures of two held-out lines, up to 6 dB apart, (N, 2, T)."""
     signals, rng = Lines(str(root), FONT).signals().test.float() * NOTE, np.random.default_rng(seed)
     chosen = np.array([rng.choice(len(signals), 2, replace=False) for _ in range(number)])
-    gains = torch.from_numpy(rng.uniform(*SOFTER, (number, 2, 1))).float()
+    gains = torch.from_numpy(rng.uniform(SOFTER[0], SOFTER[1], (number, 2, 1))).float()
     return signals[torch.from_numpy(chosen)] * gains
 
 
