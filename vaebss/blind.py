@@ -304,7 +304,15 @@ def first_recordings(modality: Modality, recordings: Sequence[Tensor]) -> list[T
 
 
 def evenly_spread(number: int, most: int = MOST) -> Tensor:
-    """Return the indices of at most `most` of `number` mixtures, evenly spread."""
+    """Return indices of mixtures that are evenly spread over all.
+
+    Args:
+        number: Number of all mixtures, 1 or more.
+        most: Largest number of indices.
+
+    Returns:
+        (n,) int64, n being the smaller of both numbers; the first is 0 and, of several, the last is `number` - 1.
+    """
     return torch.linspace(0, number - 1, min(most, number)).long()
 
 

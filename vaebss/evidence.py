@@ -285,9 +285,18 @@ class Evidence:
 
 
 def group_by_group(quality: Quality, estimates: Tensor, parts: Tensor, count: Tensor) -> Tensor:
-    """Average a metric over the parts of each remix, (R,), see `mean_per_mixture`, a few remixes at a time.
+    """Average a metric over the parts of each remix, see `mean_per_mixture`, a few remixes at a time.
 
     Metrics of sounds compute in double precision, which for all remixes together would need much memory.
+
+    Args:
+        quality: The metric.
+        estimates: Estimates of the parts, (R, M, *S).
+        parts: Parts, (R, M, *S).
+        count: Number of parts of each remix, (R,).
+
+    Returns:
+        (R,).
     """
     groups = zip(*(each.split(AT_ONCE) for each in (estimates, parts, count)), strict=True)
     return torch.cat([mean_per_mixture(quality, *group) for group in groups])
