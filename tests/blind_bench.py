@@ -29,7 +29,7 @@ import worlds
 
 import vaebss
 from vaebss.baselines.trivial import EqualShare, OneSlot
-from vaebss.blind import evaluate, verdict_of
+from vaebss.blind import UNSURE, evaluate, verdict_of
 from vaebss.data.corpora.digits import load_digits
 from vaebss.data.corpora.pictures import GivenPictures
 from vaebss.data.mixtures import MNISTMixtures
@@ -62,10 +62,12 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "digits": partial(digits, NUMBER, 1),
     "one to four digits": partial(digits, NUMBER, 2, 1, 4),
     "three digits": partial(digits, NUMBER, 3, 3, 3),
+    "single digits": partial(digits, NUMBER, 5, 1, 1),
     "one or two digits": partial(digits, NUMBER, 43, 1, 2),
     "two or three digits": partial(digits, NUMBER, 34, 2, 3),
     "one to three digits": partial(digits, NUMBER, 36, 1, 3),
     "letters over shapes": partial(worlds.world, NUMBER, 28, 1),
+    "letters over shapes of 64 pixels": partial(worlds.world, NUMBER, 64, 1),
     "colour letters over shapes": partial(worlds.world, NUMBER, 28, 1, 3),
     "letters over letters": partial(worlds.glyphs, NUMBER, 28, 1),
     "cells": partial(worlds.cells, NUMBER, 64, 1),
@@ -78,6 +80,7 @@ WORLDS: dict[str, Callable[[], Tensor]] = {
     "two or three notes": partial(sound_worlds.notes, NUMBER, 15, FOLDER, False, 3, 2),
     "three notes": partial(sound_worlds.notes, NUMBER, 14, FOLDER, False, 3, 3),
     "two lines": partial(sound_worlds.lines, NUMBER, 16, FOLDER),
+    "eight notes": partial(sound_worlds.notes, NUMBER, 16, FOLDER, False, 8, 8),
     "duets": partial(sound_worlds.duets, 1, "violin and piano", "flute and bassoon"),
     "strings": partial(sound_worlds.duets, 2, "oboe and violin", "violin and a lower violin"),
     "speakers": partial(sound_worlds.speakers, NUMBER),
@@ -241,14 +244,13 @@ RECORDINGS = dict.fromkeys([*VOICES, "two speakers"], "remix-lines") | {
     "horn, English horn": "remix-lines halves-notes"
 }
 TABLES = {"tuning": TUNING, "held-out": HELD_OUT, "numbers": NUMBERS, "more": MORE, "recordings": RECORDINGS}
-UNLIKE = {
-    "notes": "vae-notes remix-notes",
-    "unheard notes": "vae-notes remix-notes",
-    "three notes": "vae-notes remix-notes",
-    "single notes": "vae-notes remix-notes",
-    "speakers": "vae-notes remix-notes",
-    "one speaker": "vae-notes remix-notes",
-}
+PICTURES = (
+    "digits, one to four digits, single digits, letters over shapes, letters over shapes of 64 pixels, "
+    "colour letters over shapes, letters over letters, cells, clouds"
+)
+NOTES = "notes, unheard notes, three notes, eight notes, single notes, speakers, one speaker"
+UNLIKE = dict.fromkeys(PICTURES.split(", "), "remix-1to4 remix-k2")
+UNLIKE |= dict.fromkeys(NOTES.split(", "), "vae-notes remix-notes")
 COUNTED = "remix-k2 remix-1to4 vae-k2 vae-k3 vae-k4 vae-1to4"
 
 
@@ -365,6 +367,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print("|", " | ".join(map(shown, one.values())), "|")
     true, blind = (torch.tensor([one[name] for one in rows]) for name in ("true gain", "blind gain"))
     decibels = torch.tensor([one["true"] - one["blind"] for one in rows])
+    within = int((decibels.abs() <= UNSURE).sum())
     order = ["fails", "partly", "works"]
     off = [abs(order.index(one["true verdict"]) - order.index(one["blind verdict"])) for one in rows]
     right = sum(1 - 0.5 * min(each, 2) for each in off)
@@ -373,6 +376,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     print(f"rank correlation of gains {rank_correlation(true, blind):.3f}")
     print(f"mean absolute error: gain {(true - blind).abs().mean():.2f} dB, score {decibels.abs().mean():.2f} dB")
     print(f"verdicts right {right} of {len(rows)}, failures that are called works: {false or 'none'}")
+    print(f"true score within the interval of {UNSURE} dB: {within} of {len(rows)}")
 
 
 def print_counts() -> None:
