@@ -37,17 +37,22 @@ def notes(number: int, seed: int, root: Path, unheard: bool = False, most: int =
     found = load_notes(root, FONT)
     signals = (found.unheard if unheard else found.test).float() * NOTE
     rng = np.random.default_rng(seed)
-    chosen = np.array([rng.choice(len(signals), most, replace=False) for _ in range(number)])
+    mixed = drawn(signals, number, most, rng)
     there = torch.from_numpy(np.arange(most) < rng.integers(least, most + 1, (number, 1)))
-    return signals[torch.from_numpy(chosen)] * there.unsqueeze(2)
+    return mixed * there.unsqueeze(2)
+
+
+def drawn(signals: Tensor, number: int, each: int, rng: np.random.Generator) -> Tensor:
+    """Different signals (N, T) for each of `number` mixtures, (number, each, T)."""
+    return signals[torch.from_numpy(np.array([rng.choice(len(signals), each, replace=False) for _ in range(number)]))]
 
 
 def lines(number: int, seed: int, root: Path) -> Tensor:
     """The sources of mixtures of two held-out lines, up to 6 dB apart, (N, 2, T)."""
     signals, rng = Lines(str(root), FONT).signals().test.float() * NOTE, np.random.default_rng(seed)
-    chosen = np.array([rng.choice(len(signals), 2, replace=False) for _ in range(number)])
+    mixed = drawn(signals, number, 2, rng)
     gains = torch.from_numpy(rng.uniform(SOFTER[0], SOFTER[1], (number, 2, 1))).float()
-    return signals[torch.from_numpy(chosen)] * gains
+    return mixed * gains
 
 
 def duets(seed: int, *names: str) -> Tensor:

@@ -95,7 +95,7 @@ class Evidence:
         parts = found.sources.flatten(0, 1)[slots]
         parts = parts * there.view(*there.shape, *[1] * (parts.ndim - 2))
         peaks = parts.sum(1).flatten(1).abs().amax(1)
-        parts = parts * _column((self.mixtures.abs().max() / peaks.clamp(min=1e-9)).clamp(max=1), parts.ndim)
+        parts = parts * column((self.mixtures.abs().max() / peaks.clamp(min=1e-9)).clamp(max=1), parts.ndim)
         owner = slots // found.active.shape[1]
         return Remixes(parts, there.sum(1), owner, self.answer(parts.sum(1)))
 
@@ -134,7 +134,7 @@ class Evidence:
         Returns:
             (R,).
         """
-        share = parts.sum(1) / _column(count, parts.ndim - 1)
+        share = parts.sum(1) / column(count, parts.ndim - 1)
         return group_by_group(self.quality, share.unsqueeze(1).expand_as(parts), parts, count)
 
     @cached_property
@@ -382,6 +382,6 @@ def standard(values: Tensor) -> Tensor:
     return (values - values.mean()) / values.std().clamp(min=1e-9)
 
 
-def _column(values: Tensor, dims: int) -> Tensor:
+def column(values: Tensor, dims: int) -> Tensor:
     """View values (R,) as a tensor of `dims` dimensions, (R, 1, ...)."""
     return values.view(-1, *[1] * (dims - 1))

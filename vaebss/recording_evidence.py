@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vaebss.evidence import ROUNDS, Evidence, Remixes, from_mean, not_silent
+from vaebss.evidence import ROUNDS, Evidence, Remixes, column, from_mean, not_silent
 from vaebss.matching import match
 from vaebss.separation import Separation
 
@@ -28,7 +28,7 @@ class RecordingEvidence(Evidence):
         voices, samples = found.active.shape[1], found.sources.shape[-1]
         step = (number + 1) * samples // (ROUNDS * voices + 1)
         moved = [voice.roll(place * step, -1) for place, voice in enumerate(found.sources.unbind(1))]
-        parts = torch.stack(moved, 1) * found.active[0].view(-1, *[1] * (found.sources.ndim - 2))
+        parts = torch.stack(moved, 1) * column(found.active[0], found.sources.ndim - 1)
         return Remixes(parts, found.count, torch.zeros_like(found.active).long(), self.answer(parts.sum(1)))
 
     def others(self, number: int) -> Tensor:
