@@ -144,7 +144,7 @@ def test_a_separator_is_asked_for_a_few_windows_at_a_time(tmp_path, monkeypatch)
     part.save(part.separated(answer), 0, [tmp_path / "1.wav", tmp_path / "2.wav"])
     assert max(asked) == 4
     assert sum(asked) == windows.number_of(12 * 16_000, Audio().samples)
-    assert sum(steps) == part.steps == 5 * sum(asked)
+    assert sum(steps) == part.steps == 6 * sum(asked)
 
 
 def test_a_figure_shows_the_first_seconds_of_the_mixture_and_each_source(tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ added plainly: Audio(bands=512, pooled=1, compression=1.0, add="magnitudes").
 import math
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vaebss.metrics.audio import METRICS
 from vaebss.metrics.metric import Metric
-from vaebss.modalities import resampling, slot_linking, sound_files, windows
+from vaebss.modalities import resampling, slot_linking, sound_files, templates, windows
 from vaebss.modalities.blocks import whole
 from vaebss.modalities.modality import Channels, Modality, UserSignals
 from vaebss.modalities.recording import Recording
@@ -248,6 +248,19 @@ class Audio(Modality):
         parts = windows.join(torch.stack([one.sources for one in linked]), signals.shape[-1])
         active = torch.stack([one.active.any(0) for one in linked])
         return Separation(parts, active, torch.stack([one.confidence.mean() for one in linked]))
+
+    def separate(self, answer: Callable[[Tensor], Separation], signals: Tensor) -> Separation:
+        """Separate signals (B, *C, T) window by window, and long ones again by the spectra that their voices repeat.
+
+        Args:
+            answer: Function that separates pictures (B, C, H, W).
+            signals: Mixtures (B, *C, T).
+        """
+        found = super().separate(answer, signals)
+        if not templates.apply_to(signals.shape[-1], self.rate):
+            return found
+        each = zip(found.sources, found.active, signals, strict=True)
+        return replace(found, sources=torch.stack([templates.refined(*one, self.rate) for one in each]))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vaebss.errors import FileError
-from vaebss.modalities import resampling, slot_linking, sound_files, windows
+from vaebss.modalities import resampling, slot_linking, sound_files, templates, windows
 from vaebss.modalities.blocks import until, whole
 from vaebss.modalities.modality import Modality
 from vaebss.modalities.part import Part
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 AT_ONCE = 4  # windows of all channels
 SHOWN = 60  # seconds of a recording on a contact sheet
 DRAWN = 30  # seconds in a figure of its own
-PASSES = 5  # over all windows: level, shares, links, highs, writing
+PASSES = 6  # over all windows: level, shares, links, templates, highs, writing
 
 
 class Recording(Part):
     """The recording of a file, of any length.
 
-    Its file is read again in every pass. In between there are a few numbers for each window in memory, and on the disk
-    the shares that the separator gives to each slot. A constant offset is taken off first and given back in equal
-    parts. Sources are those of `separate_signals`.
+    Its file is read again in every pass. In between there are a few numbers for each window and the templates of the
+    voices in memory, and on the disk the shares that the separator gives to each slot. A constant offset is taken off
+    first and given back in equal parts. Sources are those of `separate_signals`.
 
     Args:
         path: The file.
@@ -77,6 +78,7 @@ class Recording(Part):
         active = active.gather(1, order).any(0)
         sources_first = active.int().argsort(descending=True, stable=True)
         self._order = order[:, sources_first]
+        self._templates = self._learned(int(active.sum()))
         shown: list[Tensor] = []
         self._highs = resampling.highs(self._keeping(shown), self.spectrogram.window, self.spectrogram.hop)
         return Separation(whole(shown).unsqueeze(0), active[sources_first].unsqueeze(0), confidence.unsqueeze(0))
@@ -159,9 +161,31 @@ class Recording(Part):
             shares = torch.from_numpy(np.frombuffer(stored, np.float32).copy()).view(len(group), slots, *shape)
             yield self.modality.apply(shares[torch.arange(len(group)).unsqueeze(1), slot], group)
 
+    def _learned(self, voices: int) -> templates.Templates | None:
+        """Learn the templates of the first sources, the voices; None if the recording has none, see `templates`."""
+        own_rate = self.spectrogram.rate
+        if voices < templates.FEWEST or not templates.apply_to(self.own_samples, own_rate):
+            self.progress(len(self._order))
+            return None
+        found = (block[:voices] for block in self._by_windows())
+        return templates.learn(found, self.own_samples, own_rate)
+
+    def _by_windows(self) -> Iterator[Tensor]:
+        """Separate the sources window by window: blocks (K, C, n) at the separator's rate."""
+        return until(windows.joined(self._masked(self._order)), self.own_samples)
+
     def _parts(self) -> Iterator[Tensor]:
         """Separate the sources at the separator's rate: blocks (K, C, n)."""
-        return until(windows.joined(self._masked(self._order)), self.own_samples)
+        if self._templates is None:
+            yield from self._by_windows()
+            return
+        slots, number, done, told = self._order.shape[1], len(self._order), 0, 0
+        for block in templates.separate(self._own(), self._templates, self.spectrogram.rate):
+            done += block.shape[-1]
+            here = number * done // self.own_samples
+            self.progress(here - told)
+            told = here
+            yield functional.pad(block, (0, 0, 0, 0, 0, slots - len(block)))
 
     def _keeping(self, shown: list[Tensor]) -> Iterator[Tensor]:
         """Separate the sources, and put their part of `signals` into a list."""
