@@ -11,9 +11,10 @@ from torch import Tensor
 from vaebss import load
 from vaebss.errors import FileError
 from vaebss.figures.rows import GAP
-from vaebss.modalities import blocks, recording, resampling, sound_files, windows
+from vaebss.modalities import blocks, recording, resampling, sound_files, templates, windows
 from vaebss.modalities.audio import Audio
 from vaebss.modalities.modality import separate_signals
+from vaebss.modalities.registry import modality_of
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -113,6 +114,22 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
     written = np.stack([soundfile.read(path, always_2d=True)[0].T for path in paths])
     np.testing.assert_allclose(written, restore(whole.sources).numpy(), atol=1e-6, rtol=0)
     np.testing.assert_allclose(written.sum(0), sound.numpy(), atol=1e-5, rtol=0)
+
+
+def test_a_long_file_is_separated_again_by_templates_as_its_array_is(tmp_path, small_blocks, monkeypatch):
+    """The templates are learned in blocks as they are from the whole, and no frame of them all is left out."""
+    monkeypatch.setattr(templates, "BLOCK", 1_999)
+    path, sound, model = tmp_path / "a.wav", duet(6.3, 44_100, 2), load("remix-lines")
+    soundfile.write(path, sound.T.numpy(), 44_100, "FLOAT")
+    audio = modality_of(model)
+    (part,) = audio.read(path)
+    found = part.separated(model.separate)
+    taken, *_ = audio.from_user(sound, 44_100, "first")
+    whole = separate_signals(model.separate, audio, taken).sources_first()
+    torch.testing.assert_close(found.sources, whole.sources, atol=1e-4, rtol=0)
+    monkeypatch.setattr(templates, "SHORTEST", 60.0)
+    by_windows = separate_signals(model.separate, audio, taken).sources_first()
+    assert (found.sources - by_windows.sources).square().sum() > 0.001 * by_windows.sources.square().sum()
 
 
 def test_random_restarts_are_those_of_the_whole(tmp_path, small_blocks, monkeypatch):

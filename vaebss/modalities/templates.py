@@ -64,8 +64,10 @@ class Templates:
         Args:
             mixture: Magnitudes of the spectrum of the mixture, (F, N).
         """
-        masks = [_explained(mixture / self.level, templates) for templates in self.sets]
-        return torch.stack(masks).mean(0)
+        masks = torch.zeros(len(self.sets[0]), *mixture.shape, device=mixture.device)
+        for templates in self.sets:
+            masks += _explained(mixture / self.level, templates)
+        return masks / len(self.sets)
 
 
 def apply_to(samples: int, rate: int) -> bool:
