@@ -27,7 +27,7 @@ from vaebss.recording_evidence import RecordingEvidence
 FEWEST = 20  # mixtures, or windows of a recording, of which anything can be said
 MOST = 200  # mixtures that a summary evaluates
 WORKS, FAILS = 5.0, 1.0  # dB over an equal share, from which on a separation works, and below which it fails
-UNSURE = 2.5  # dB on either side of an estimate that held the true mean of 18 of 22 pairs that were held out
+UNSURE = 2.5  # dB on either side of an estimate that held the true mean of 17 of 22 pairs that were held out
 CROWDED = 0.12  # `Evidence.crowding` of perfect estimates above which there seem to be more sources than slots
 LEFT = 0.2  # what is added to it for each unit of the energy of other sources that is left in estimates
 SINGLE = 0.5  # share of mixtures with at most one estimated source, above which nothing is said of the separation
@@ -51,7 +51,7 @@ class BlindScore:
 
     Attributes:
         decibels: Estimated mean of the main metric: PSNR on the paper's scale for pictures, SI-SDR for sounds.
-        interval: The range that held the true mean for 70 of 76 pairs of data and separator, and for 18 of the 22
+        interval: The range that held the true mean for 68 of 76 pairs of data and separator, and for 17 of the 22
             pairs by which no constant was chosen.
         gain: Estimated gain in dB over an equal share of the mixture for each source.
         each: (N,), estimates for single mixtures in dB, whose order is surer than their values.

@@ -21,7 +21,7 @@ from vaebss.seeding import generator
 SHORTEST = 5.0  # seconds of a recording, from which on voices are taken to repeat themselves
 WINDOW = 0.256  # seconds of a frame; one of 128 ms tells the partials of low notes apart less well
 OVERLAP = 4  # frames that each moment lies in
-SIZES = (8, 16, 32)  # templates of a voice; masks of different numbers err differently, and their mean errs less
+SIZES = 2 * (8, 16, 32)  # templates of a voice; masks of other sizes and starts err differently, and their mean errs less
 ROUNDS = 2  # in the second one, templates are learned from the masks of the first one
 LEARNED, EXPLAINED = 20, 15  # steps of the factorisation; twice as many gain nothing
 FEWEST = 2  # voices
