@@ -73,7 +73,7 @@ def test_parts_add_up_to_the_recording(rate, channels):
 @pytest.mark.parametrize("most", [1_000, 40])
 def test_blocks_give_what_the_whole_gives(short, monkeypatch, lengths, most):
     """However a stream is cut, its frames lie where those of the whole lie, and each is counted once."""
-    monkeypatch.setattr(templates, "MOST_FRAMES", most)
+    monkeypatch.setattr(templates, "FRAMES", most)
     estimates, samples = swapped(short).unsqueeze(1), short.shape[1]
     wanted = templates.refined(estimates[:, 0], BOTH, short.sum(0), RATE)
     monkeypatch.setattr(templates, "BLOCK", 9_999)

@@ -1,9 +1,9 @@
 """Templates of a recording: spectra that its voices repeat, and the masks that follow from them.
 
 A voice plays the same notes again and again. The templates of each voice are learned from its estimate, by non-negative
-matrix factorisation with the Kullback-Leibler divergence (Lee and Seung 2001; Smaragdis and Brown 2003). The templates of
-all voices together then explain each frame of the mixture, and each voice gets its share. A note that windows have given
-to a wrong voice, or to both, is put right by the windows in which it is found rightly.
+matrix factorisation with the Kullback-Leibler divergence (Lee and Seung 2001; Smaragdis and Brown 2003). The templates
+of all voices together then explain each frame of the mixture, and each voice gets its share. A note that windows have
+given to a wrong voice, or to both, is put right by the windows in which it is found rightly.
 """
 
 # K voices, C channels, F bins, N frames, R templates of a voice, T samples
@@ -21,11 +21,11 @@ from vaebss.seeding import generator
 SHORTEST = 5.0  # seconds of a recording, from which on voices are taken to repeat themselves
 WINDOW = 0.256  # seconds of a frame; one of 128 ms tells the partials of low notes apart less well
 OVERLAP = 4  # frames that each moment lies in
-SIZES = 2 * (8, 16, 32)  # templates of a voice; masks of other sizes and starts err differently, and their mean errs less
+SIZES = 2 * (8, 16, 32)  # templates of a voice; masks of other sizes and starts err otherwise, and their mean errs less
 ROUNDS = 2  # in the second one, templates are learned from the masks of the first one
 LEARNED, EXPLAINED = 20, 15  # steps of the factorisation; twice as many gain nothing
 FEWEST = 2  # voices
-MOST_FRAMES = 1_000  # from which templates are learned
+FRAMES = 1_000  # so many, or less than twice as many, teach the templates of a longer recording
 FAINT = 1e-8  # magnitude relative to the mean one, below which nothing is heard
 SEED = 0
 
@@ -49,14 +49,24 @@ class Templates:
         Args:
             spectra: Magnitudes of the spectra of the estimated voices, (K, F, N).
         """
-        level = max(float(spectra.sum(0).mean()), torch.finfo().tiny)
-        mixture, voices = spectra.sum(0), spectra
-        for number in range(ROUNDS):
-            random = generator(SEED, number)
-            found = cls(tuple(_learned(voices / level, size, random) for size in SIZES), level)
-            if number < ROUNDS - 1:
-                voices = found.masks(mixture) * mixture
+        mixture = spectra.sum(0)
+        level = max(float(mixture.mean()), torch.finfo().tiny)
+        found = cls._of_round(0, spectra, level)
+        for number in range(1, ROUNDS):
+            found = cls._of_round(number, found.masks(mixture) * mixture, level)
         return found
+
+    @classmethod
+    def _of_round(cls, number: int, spectra: Tensor, level: float) -> Self:
+        """Learn the templates of voices once, from random starts of a number of their own.
+
+        Args:
+            number: Number of the round, from 0.
+            spectra: Magnitudes of the spectra of the estimated voices, (K, F, N).
+            level: Magnitude that they are divided by.
+        """
+        random = generator(SEED, number)
+        return cls(tuple(_learned(spectra / level, size, random) for size in SIZES), level)
 
     def masks(self, mixture: Tensor) -> Tensor:
         """Return each voice's share of the energy of each bin, (K, F, N), which sum to 1.
@@ -89,7 +99,7 @@ def learn(voices: Iterable[Tensor], samples: int, rate: int) -> Templates:
         rate: Samples a second.
     """
     hop = hop_of(rate)
-    every = max(1, -(-samples // hop) // MOST_FRAMES)
+    every = max(1, -(-samples // hop) // FRAMES)
     mono, chosen, at = (block.mean(1) for block in voices), [], 0
     for segment in _segments(mono, hop):
         own = _own_frames(_spectra(segment, hop), hop, segment)
@@ -134,7 +144,7 @@ def refined(estimates: Tensor, active: Tensor, mixture: Tensor, rate: int) -> Te
         return estimates
     voices = estimates[active].flatten(1, -2) if estimates.ndim > 2 else estimates[active].unsqueeze(1)
     found = learn([voices], voices.shape[-1], rate)
-    again = whole(separate([mixture.view(voices.shape[1:])], found, rate))
+    again = whole(separate([mixture.reshape(voices.shape[1:])], found, rate))
     return torch.zeros_like(estimates).index_copy(0, active.nonzero()[:, 0], again.view(-1, *estimates.shape[1:]))
 
 
@@ -192,4 +202,5 @@ def _explained(mixture: Tensor, templates: Tensor) -> Tensor:
 
 
 def _normalised(templates: Tensor) -> Tensor:
+    """Divide templates (K, F, R) by their sums over bins."""
     return templates / templates.sum(1, keepdim=True).clamp(min=FAINT)
