@@ -13,7 +13,7 @@ QUESTIONS = [
     ("Is it for me?", "vaebss", "researchers and students"),
     ("Do I need clean sources, or a GPU?", "vaebss", "no clean source and no GPU"),
     ("What is it good at, and how good is it?", "What it works for", "| [works]("),
-    ("What is it not for?", "What it works for", "| two speakers, SI-SDR | 0 dB | -2.1 dB | [fails]("),
+    ("What is it not for?", "What it works for", "| two speakers, SI-SDR | 0 dB | -1.6 dB | [fails]("),
     ("How do I install it on a computer without a GPU?", "Install", "https://download.pytorch.org/whl/cpu"),
     ("Which command serves my folder of pictures?", "Your own mixtures", ADAPT),
     ("Which command serves my table of spectra?", "Your own mixtures", "fit.py --data.mixtures spectra.csv"),
