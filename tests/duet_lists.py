@@ -10,13 +10,14 @@ is the mean of both voices; the mixture has 0 dB.
 """
 
 import argparse
+from collections.abc import Callable
 from unittest.mock import patch
 
 import numpy as np
 import sound_worlds
 import torch
 from torch import Tensor
-from training.test_duet import SCALE, in_a_room, line, score
+from training.test_duet import evenly, in_a_room, line, score
 
 from vaebss import load
 from vaebss.data.corpora.note_splits import UNHEARD
@@ -50,21 +51,17 @@ def voices_of(seed: int, one: bool) -> tuple[Voice, Voice, np.random.Generator]:
         return (first, lowest[0]), (second, lowest[1]), rng
 
 
-def varied_line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator, seconds: int) -> Tensor:
-    """A melody like that of `line`, (S,), of which no two notes are equal."""
-    sound, place, step, vibrato = torch.zeros(seconds * RATE), 0, int(rng.integers(0, 8)), rng.random() < 0.5
-    while place < len(sound):
-        step = int(np.clip(step + rng.integers(-2, 3), 0, 9))
-        length = int(rng.choice([0.3, 0.6, 0.6, 1.2]) * RATE * rng.uniform(0.85, 1.15))
-        pitch = lowest + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
-        velocity = int(rng.integers(50, 121))
+def varied(font: SoundFont, program: int, rng: np.random.Generator) -> Callable[[int, int], Tensor]:
+    """A way to play notes by their pitch and number of samples, see `line`: no two of them are equal."""
+    vibrato = rng.random() < 0.5
+
+    def play(pitch: int, length: int) -> Tensor:
+        length, velocity = int(length * rng.uniform(0.85, 1.15)), int(rng.integers(50, 121))
         samples = int(length * 1.1) * RENDERED_RATE // RATE
         note = at_rate(font.play(program, pitch, velocity, samples, RENDERED_RATE)) * velocity / 100
-        note = out_of_tune(note, length, rng, vibrato)[: len(sound) - place]
-        note[-400:] *= torch.linspace(1, 0, 400)[-len(note) :]
-        sound[place : place + len(note)] += note
-        place += length
-    return 0.1 * sound / sound.square().mean().sqrt()
+        return out_of_tune(note, length, rng, vibrato)
+
+    return play
 
 
 def out_of_tune(note: Tensor, length: int, rng: np.random.Generator, vibrato: bool) -> Tensor:
@@ -79,8 +76,8 @@ def out_of_tune(note: Tensor, length: int, rng: np.random.Generator, vibrato: bo
 def stems_of(name: str, number: int) -> Tensor:
     """The voices (2, S) of a duet of a list, by its number from 0."""
     first, second, rng = voices_of(LISTS[name][0] + number, name.startswith("one"))
-    play, font = varied_line if name.endswith("varied") else line, SoundFont(sound_worlds.FONT)
-    return torch.stack([in_a_room(play(font, *voice, rng, SECONDS), rng) for voice in (first, second)])
+    playing, font = varied if name.endswith("varied") else evenly, SoundFont(sound_worlds.FONT)
+    return torch.stack([in_a_room(line(font, *voice, rng, SECONDS, playing), rng) for voice in (first, second)])
 
 
 def main() -> None:

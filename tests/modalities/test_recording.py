@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from streams import pieces
 from torch import Tensor
 
 from vaebss import load
@@ -33,18 +34,10 @@ def duet(seconds: float, rate: int, channels: int) -> Tensor:
     return sound - sound.double().mean(1, keepdim=True).float()
 
 
-def pieces(signal: Tensor, *lengths: int):
-    """A stream of blocks of these lengths in turn."""
-    at, number = 0, 0
-    while at < signal.shape[-1]:
-        yield signal[..., at : at + lengths[number % len(lengths)]]
-        at, number = at + lengths[number % len(lengths)], number + 1
-
-
 @pytest.fixture
 def small_blocks(monkeypatch) -> None:
     """Blocks so short that even a second of sound has dozens, which end at no second, window or moment."""
-    for module in (blocks, resampling, sound_files):
+    for module in (blocks, resampling, sound_files, templates):
         monkeypatch.setattr(module, "BLOCK", 1_999)
     monkeypatch.setattr(recording, "AT_ONCE", 2)
     monkeypatch.setattr(recording, "CHUNK", 3 * 128 * 16)
@@ -118,7 +111,6 @@ def test_a_file_is_separated_as_its_array_is(tmp_path, small_blocks, rate, chann
 
 def test_a_long_file_is_separated_again_by_templates_as_its_array_is(tmp_path, small_blocks, monkeypatch):
     """The templates are learned in blocks as they are from the whole, and no frame of them all is left out."""
-    monkeypatch.setattr(templates, "BLOCK", 1_999)
     path, sound, model = tmp_path / "a.wav", duet(6.3, 44_100, 2), load("remix-lines")
     soundfile.write(path, sound.T.numpy(), 44_100, "FLOAT")
     audio = modality_of(model)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -36,18 +37,32 @@ DUETS = {  # program and lowest pitch of each
 DECAY = 0.3  # seconds until a room's echoes are 60 dB down
 
 
-def line(font: SoundFont, program: int, lowest: int, rng: np.random.Generator, seconds: int = SECONDS) -> Tensor:
+def evenly(font: SoundFont, program: int, rng: np.random.Generator) -> Callable[[int, int], Tensor]:
+    """A way to play notes by their pitch and number of samples: all notes of a pitch are equal."""
+    return lambda pitch, length: at_rate(font.play(program, pitch, 100, length * RENDERED_RATE // RATE, RENDERED_RATE))
+
+
+def line(
+    font: SoundFont,
+    program: int,
+    lowest: int,
+    rng: np.random.Generator,
+    seconds: int = SECONDS,
+    playing: Callable[[SoundFont, int, np.random.Generator], Callable[[int, int], Tensor]] = evenly,
+) -> Tensor:
     """A melody of notes from an eighth to a half at 100 beats a minute, (S,) at RATE, of root mean square 0.1."""
     sound, place, step = torch.zeros(seconds * RATE), 0, int(rng.integers(0, 8))
+    play = playing(font, program, rng)
     while place < len(sound):
         step = int(np.clip(step + rng.integers(-2, 3), 0, 9))
         length = int(rng.choice([0.3, 0.6, 0.6, 1.2]) * RATE)
         pitch = lowest + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
-        note = at_rate(font.play(program, pitch, 100, length * RENDERED_RATE // RATE, RENDERED_RATE))[:length]
+        note = play(pitch, length)
+        end = place + len(note)
         note = note[: len(sound) - place]
         note[-400:] *= torch.linspace(1, 0, 400)[-len(note) :]
-        sound[place : place + len(note)] += note
-        place += length
+        sound[place:end] += note
+        place = end
     return 0.1 * sound / sound.square().mean().sqrt()
 
 

@@ -123,7 +123,7 @@ def separate(mixture: Iterable[Tensor], templates: Templates, rate: int) -> Iter
     reach = OVERLAP * hop
     for segment in _segments(mixture, hop):
         spectra = _spectra(segment, hop)
-        masked = templates.masks(_spectra(segment.mean(0), hop).abs()).unsqueeze(1) * spectra
+        masked = templates.masks(spectra.mean(0).abs()).unsqueeze(1) * spectra
         parts = torch.istft(masked.flatten(0, 1), **_frames(hop, segment), length=segment.shape[-1])
         yield parts.unflatten(0, masked.shape[:2])[..., reach:-reach]
 
@@ -142,7 +142,7 @@ def refined(estimates: Tensor, active: Tensor, mixture: Tensor, rate: int) -> Te
     """
     if active.sum() < FEWEST:
         return estimates
-    voices = estimates[active].flatten(1, -2) if estimates.ndim > 2 else estimates[active].unsqueeze(1)
+    voices = estimates[active].reshape(int(active.sum()), -1, estimates.shape[-1])  # (K, C, T)
     found = learn([voices], voices.shape[-1], rate)
     again = whole(separate([mixture.reshape(voices.shape[1:])], found, rate))
     return torch.zeros_like(estimates).index_copy(0, active.nonzero()[:, 0], again.view(-1, *estimates.shape[1:]))
@@ -159,10 +159,8 @@ def _segments(blocks: Iterable[Tensor], hop: int) -> Iterator[Tensor]:
 
 
 def _spectra(signals: Tensor, hop: int) -> Tensor:
-    """Transform signals (..., T) to complex spectra (..., F, N)."""
-    frames = _frames(hop, signals)
-    spectra = torch.stft(signals.reshape(-1, signals.shape[-1]), **frames, pad_mode="constant", return_complex=True)
-    return spectra.unflatten(0, signals.shape[:-1]) if signals.ndim > 1 else spectra[0]
+    """Transform signals (B, T) to complex spectra (B, F, N)."""
+    return torch.stft(signals, **_frames(hop, signals), pad_mode="constant", return_complex=True)
 
 
 def _own_frames(spectra: Tensor, hop: int, segment: Tensor) -> Tensor:
